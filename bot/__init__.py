@@ -1,0 +1,1 @@
+"""llm-bot: vLLM models on a shared GPU cluster, from a chat."""

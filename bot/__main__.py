@@ -1,0 +1,102 @@
+"""The command line: run · demo · doctor · plan · render."""
+
+import argparse
+import asyncio
+import getpass
+import logging
+import sys
+
+import structlog
+from pydantic import ValidationError
+
+from bot.config import Settings, mistakes
+from bot.core.errors import UserError
+
+OK, FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the command line says; the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    options, words = _parser().parse_known_args(arguments)
+    if words and options.command not in ("plan", "render"):
+        print(f"unknown: {' '.join(words)} (see --help)", file=sys.stderr)
+        return BAD_INPUT
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print("\n".join(mistakes(error)), file=sys.stderr)
+        return BAD_INPUT
+    quiet = options.command == "demo" or getattr(options, "platform", None) == "console"
+    _set_up_logging(logging.ERROR if quiet else logging.INFO)
+    try:
+        return _run(options, arguments[1:], settings)
+    except UserError as error:
+        from bot import app
+
+        print(app.phrasebook(settings).say(error.text, settings.language), file=sys.stderr)
+        return FAILED
+
+
+def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> int:
+    from bot import offline, processes  # imported late: --help and bad settings answer at once
+
+    match options.command:
+        case "plan":
+            return offline.plan(words, settings)
+        case "render":
+            return offline.render(words, settings)
+        case "doctor":
+            return asyncio.run(offline.doctor(settings))
+        case "demo":
+            user = options.user or "you"
+            asyncio.run(processes.demo(settings, options.speed, user, options.user is None))
+        case "run":
+            user = options.user or getpass.getuser()
+            at_terminal = options.platform == "console"
+            asyncio.run(processes.run(settings, at_terminal, user, options.user is None))
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bot", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="the service")
+    run.add_argument("--platform", choices=["console"], help="talk to the cluster from here")
+    demo = commands.add_parser("demo", help="the whole bot here, on a simulated cluster")
+    demo.add_argument("--speed", type=_speed, default=1.0, help="times faster than real time")
+    for command in (run, demo):
+        command.add_argument(
+            "--user", help="speak as this person, with the role that settings give (else as admin)"
+        )
+    commands.add_parser("doctor", help="check settings, cluster and rights")
+    commands.add_parser("plan", help="would a model fit? as in chat, and --gpu --gpu-mem --config --json")
+    commands.add_parser("render", help="render deploy MODEL [key=value…]: its manifests as YAML")
+    return parser
+
+
+def _speed(typed: str) -> float:
+    speed = float(typed)
+    if not 0.1 <= speed <= 10_000:
+        raise argparse.ArgumentTypeError("a number from 0.1 to 10000")
+    return speed
+
+
+def _set_up_logging(level: int) -> None:
+    """One JSON line per event on stderr; prompts and keys are never logged."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

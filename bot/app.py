@@ -1,0 +1,180 @@
+"""Wiring: settings → adapters → services → platforms. The only file that knows every other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from bot.cluster.adapter import KubernetesCluster
+from bot.cluster.manifests import WorkloadSettings
+from bot.commands import COMMANDS
+from bot.commands.base import Services
+from bot.config import Settings
+from bot.core.access import Access, Role
+from bot.core.catalog import read_catalog
+from bot.core.clock import SpeedClock
+from bot.core.gpu import PROFILES
+from bot.core.planning import Planner
+from bot.core.ports import Clock, Cluster
+from bot.core.text import Phrasebook
+from bot.dispatch import Dispatcher
+from bot.inference import VllmInference
+from bot.platforms.base import Platform
+from bot.platforms.messengers import Messengers
+from bot.services.activity import Activity
+from bot.services.conversation import Conversation
+from bot.services.lifecycle import Lifecycle
+from bot.services.reaper import Reaper
+from bot.services.watcher import Watcher
+from bot.services.web_ui import WebUiService
+from bot.simulator.cluster import SimulatedCluster
+from bot.simulator.server import SimulatedServer
+
+ROOT = Path(__file__).parent.parent
+MANIFESTS = ROOT / "manifests"
+TOKEN_PAUSE = 0.02
+JITTER_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The services of one cluster, and the road to them."""
+
+    dispatcher: Dispatcher
+    services: Services
+    reaper: Reaper
+
+
+def phrasebook(settings: Settings) -> Phrasebook:
+    """Every sentence in every language."""
+    return Phrasebook(ROOT / "bot" / "locales", settings.timezone)
+
+
+def planner(settings: Settings) -> Planner:
+    """The catalog, judged for the cluster's GPUs."""
+    return Planner(read_catalog(MANIFESTS / "catalog.yaml"), PROFILES[settings.gpu])
+
+
+def workload_settings(settings: Settings) -> WorkloadSettings:
+    """What of the settings ends up in manifests."""
+    return WorkloadSettings(
+        namespace=settings.namespace,
+        image=settings.vllm_image,
+        open_webui_image=settings.open_webui_image,
+        node_selector=settings.gpu_node_selector,
+        toleration=settings.gpu_toleration,
+        storage_class=settings.storage_class,
+        cache_size=settings.cache_size,
+        ingress_host=settings.ingress_host,
+        api_key=settings.vllm_api_key.get_secret_value(),
+        hf_token=settings.hf_token.get_secret_value(),
+    )
+
+
+def build(
+    settings: Settings,
+    cluster: Cluster,
+    inference: VllmInference,
+    messenger: Messengers,
+    clock: Clock,
+    operator: str = "",
+) -> App:
+    """Put the services together. `operator` is the person at the terminal, who is an admin."""
+    admins = settings.admins | ({operator} if operator else set())
+    access = Access(
+        {Role.ADMIN: frozenset(admins), Role.RESEARCHER: settings.researchers},
+        {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
+    )
+    plans = planner(settings)
+    activity = Activity(cluster, inference, clock)
+    lifecycle = Lifecycle(cluster, access, clock)
+    watcher = Watcher(cluster, messenger, clock)
+    conversation = Conversation(
+        cluster, inference, messenger, plans.catalog, lifecycle, activity, watcher, clock
+    )
+    services = Services(
+        access,
+        activity,
+        clock,
+        cluster,
+        conversation,
+        lifecycle,
+        messenger,
+        plans,
+        watcher,
+        WebUiService(cluster, access),
+    )
+    reaper = Reaper(cluster, messenger, activity, clock)
+    return App(Dispatcher(services, COMMANDS), services, reaper)
+
+
+@asynccontextmanager
+async def simulated(speed: float) -> AsyncIterator[tuple[SimulatedCluster, Clock]]:
+    """The embedded cluster with its server, and the clock they live by."""
+    clock = SpeedClock(speed)
+    cluster = SimulatedCluster(clock)
+    server = SimulatedServer(cluster, TOKEN_PAUSE / min(speed, 10))
+    cluster.url = await server.start()
+    life = asyncio.create_task(cluster.run())
+    try:
+        yield cluster, clock
+    finally:
+        life.cancel()
+        await server.stop()
+
+
+@asynccontextmanager
+async def kubernetes(settings: Settings) -> AsyncIterator[tuple[KubernetesCluster, Clock]]:
+    """The real cluster with its mirror; UserError when it cannot be reached."""
+    cluster = KubernetesCluster(
+        settings.kubeconfig,
+        workload_settings(settings),
+        settings.inference_url_template,
+    )
+    async with cluster:
+        yield cluster, SpeedClock()
+
+
+async def serve(
+    settings: Settings, app: App, platforms: Iterable[Platform], *, interval: float | None = None
+) -> None:
+    """Everything at once, until every platform has ended; without a platform, for ever."""
+    scheduler = AsyncIOScheduler()
+    seconds = interval or settings.sweep_interval.total_seconds()
+    jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
+    scheduler.add_job(
+        app.reaper.sweep, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter
+    )
+    scheduler.start()
+    background = [
+        asyncio.create_task(app.services.watcher.run()),
+        asyncio.create_task(app.services.web_ui.run()),
+    ]
+    listening = [asyncio.create_task(p.listen(app.dispatcher.handle)) for p in platforms]
+    try:
+        talk = asyncio.gather(*listening) if listening else asyncio.Event().wait()
+        await _first_to_end(talk, background)
+    finally:
+        for task in (*background, *listening):
+            task.cancel()
+        await asyncio.gather(*background, *listening, return_exceptions=True)
+        scheduler.shutdown(wait=False)
+
+
+async def _first_to_end(talk: object, background: list[asyncio.Task[None]]) -> None:
+    """Until the talk ends; a background task never does, so if one does, its error is raised."""
+    talking = asyncio.ensure_future(talk)  # type: ignore[call-overload]
+    try:
+        done, _ = await asyncio.wait({talking, *background}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        talking.cancel()
+
+
+def inference_of(settings: Settings) -> VllmInference:
+    """The models' servers."""
+    return VllmInference(settings.first_token_timeout.total_seconds(), settings.token_timeout.total_seconds())

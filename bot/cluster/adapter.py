@@ -1,0 +1,209 @@
+"""The Cluster port on a real Kubernetes API: single requests, whose answers go into the mirror."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from bot.cluster import web_ui
+from bot.cluster.annotations import changes_to_annotations
+from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
+from bot.cluster.manifests import (
+    Objects,
+    WorkloadSettings,
+    hf_secret,
+    owned_by,
+    workload_objects,
+)
+from bot.cluster.views import Views
+from bot.cluster.web_ui import NAME as WEB_UI
+from bot.core.errors import Changed, NameTaken, UserError
+from bot.core.ports import Endpoint, GpuNode, WebUi
+from bot.core.text import t
+from bot.core.workload import Record, Spec, Workload, object_name
+
+MANAGER = {"fieldManager": FIELD_MANAGER}
+
+
+class KubernetesCluster:
+    """`async with` it: it reads from mirrors that must be kept up to date."""
+
+    def __init__(self, kubeconfig: str, settings: WorkloadSettings, url_template: str) -> None:
+        self.namespace = settings.namespace
+        self._kubeconfig = kubeconfig
+        self._settings = settings
+        self._url_template = url_template
+        self._core = f"/api/v1/namespaces/{self.namespace}"
+        self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+        self._keys: dict[str, str] = {}
+
+    async def __aenter__(self) -> "KubernetesCluster":
+        self._api: Api = await connect(self._kubeconfig)
+        self._views = Views(self._api, self.namespace)
+        try:
+            await self._views.start()
+        except UserError:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        await self._views.stop()
+        await self._api.close()
+
+    @property
+    def synced(self) -> bool:
+        """The mirrors know the cluster."""
+        return self._views.synced
+
+    def workloads(self) -> Sequence[Workload]:
+        """Every workload as last seen."""
+        return self._views.workloads()
+
+    def nodes(self) -> Sequence[GpuNode]:
+        """Nodes with GPUs as last seen."""
+        return self._views.nodes()
+
+    def changes(self) -> AsyncIterator[str]:
+        """Names of workloads as they change."""
+        return self._views.changes()
+
+    def address(self, name: str) -> str:
+        """Its address inside the cluster."""
+        return f"http://{object_name(name)}.{self.namespace}.svc:8000"
+
+    def key_command(self, name: str) -> str:
+        """A command line that shows the key."""
+        path = "jsonpath='{.data.api-key}'"
+        return f"kubectl -n {self.namespace} get secret {object_name(name)} -o {path} | base64 -d"
+
+    async def create(self, spec: Spec, record: Record) -> None:
+        """The Deployment first: its name is the lock. The rest belongs to it and goes with it."""
+        objects = workload_objects(spec, record, self._settings)
+        claim = asyncio.create_task(
+            self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
+        )
+        try:
+            deployment = await self._api.request("POST", self._deployments, objects["Deployment"], MANAGER)
+        except NameTaken:
+            raise NameTaken(t("deploy.taken_now", name=spec.name)) from None
+        finally:
+            await claim
+        self._views.deployments.put(deployment)
+        self._keys.pop(object_name(spec.name), None)
+        await self._apply_rest(objects, deployment, "Secret", "Service")
+
+    async def _apply_rest(self, objects: Objects, deployment: Json, *kinds: str) -> None:
+        paths = {"Secret": f"{self._core}/secrets", "Service": f"{self._core}/services"}
+        wanted = [self._api.apply(paths[k], owned_by(objects[k], deployment)) for k in kinds]
+        if self._settings.hf_token:
+            wanted.append(self._api.apply(paths["Secret"], hf_secret(self._settings)))
+        await asyncio.gather(*wanted)
+
+    async def complete(self, spec: Spec) -> None:
+        """Make what a crash in `create` left out; a key that is there is kept."""
+        name = object_name(spec.name)
+        deployment = self._views.deployment(name)
+        if deployment is None:
+            return
+        objects = workload_objects(spec, self._views.find(spec.name).record, self._settings)
+        await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
+        missing = ["Service"]
+        try:
+            await self._api.request("GET", f"{self._core}/secrets/{name}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            missing.append("Secret")
+        await self._apply_rest(objects, deployment, *missing)
+
+    async def change(self, spec: Spec, record: Record) -> None:
+        """Server-side apply of the Deployment; a sleeping one keeps its replicas of 0."""
+        deployment = workload_objects(spec, record, self._settings)["Deployment"]
+        if self._views.find(spec.name).replicas == 0:
+            deployment["spec"]["replicas"] = 0
+        self._views.deployments.put(await self._api.apply(self._deployments, deployment))
+
+    async def scale(self, name: str, replicas: int, version: str = "") -> None:
+        """Patch /scale, with the version as precondition if one is given."""
+        body: Json = {"spec": {"replicas": replicas}}
+        if version:
+            body["metadata"] = {"resourceVersion": version}
+        try:
+            await self._patch(name, "/scale", body)
+        except Changed:
+            raise Changed(t("error.changed", name=name)) from None
+        self._views.deployments.put(await self._one("GET", object_name(name)))
+
+    async def remember(self, name: str, **changes: object) -> None:
+        """Annotations only: no pod restarts for them."""
+        body = {"metadata": {"annotations": changes_to_annotations(changes)}}
+        self._views.deployments.put(await self._patch(name, "", body))
+
+    async def remove(self, name: str) -> None:
+        """Delete the Deployment; the garbage collector takes what belongs to it."""
+        await self._one("DELETE", object_name(name), query={"propagationPolicy": "Background"})
+        self._keys.pop(object_name(name), None)
+        self._views.deployments.discard((self.namespace, object_name(name)))
+
+    async def logs(self, name: str, lines: int) -> str:
+        """Of the newest pod; of the container before, if the one now is not running."""
+        pods = self._views.pods_of(object_name(name))
+        if not pods:
+            return ""
+        status = (pods[-1].get("status", {}).get("containerStatuses") or [{}])[0]
+        query = {"tailLines": str(lines), "container": "vllm"}
+        if "waiting" in status.get("state", {}) and status.get("restartCount", 0):
+            query["previous"] = "true"
+        path = f"{self._core}/pods/{pods[-1]['metadata']['name']}/log"
+        try:
+            return str(await self._api.request("GET", path, query=query))
+        except ApiError as error:
+            if error.status in (400, 404):  # not started yet, or just gone
+                return ""
+            raise
+
+    async def endpoint(self, name: str) -> Endpoint:
+        """Where it answers; the key is read once and kept in memory."""
+        workload, service = self._views.find(name), object_name(name)
+        if service not in self._keys:
+            secret = await self._api.request("GET", f"{self._core}/secrets/{service}")
+            self._keys[service] = base64.b64decode(secret["data"]["api-key"]).decode()
+        url = self._url_template.format(service=service, namespace=self.namespace)
+        return Endpoint(url, workload.name, self._keys[service])
+
+    def web_ui(self) -> WebUi | None:
+        """The namespace's Open WebUI as last seen, if there is one."""
+        deployment = self._views.deployment(WEB_UI)
+        return web_ui.view(deployment, self._settings) if deployment else None
+
+    async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
+        """Apply all of it; chats are on a volume of their own."""
+        connections = {n: (f"{self.address(n)}/v1", (await self.endpoint(n)).api_key) for n in names}
+        deployment = await web_ui.apply(self._api, connections, owner, self._settings)
+        self._views.deployments.put(deployment)
+
+    async def remove_web_ui(self) -> None:
+        """Remove all but chats, accounts and the secret that signs sessions."""
+        await web_ui.remove(self._api, self._settings)
+        self._views.deployments.discard((self.namespace, WEB_UI))
+
+    async def _patch(self, name: str, subresource: str, body: Json) -> Json:
+        path = f"{object_name(name)}{subresource}"
+        answer: Json = await self._one("PATCH", path, body, MANAGER, MERGE_PATCH)
+        return answer
+
+    async def _one(
+        self,
+        method: str,
+        name: str,
+        body: Json | None = None,
+        query: Json | None = None,
+        content_type: str = "application/json",
+    ) -> Any:
+        try:
+            return await self._api.request(method, f"{self._deployments}/{name}", body, query, content_type)
+        except ApiError as error:
+            if error.status == 404:
+                raise UserError(t("workload.gone", name=name.partition("/")[0])) from None
+            raise

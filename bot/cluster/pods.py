@@ -1,0 +1,139 @@
+"""The phase of a workload, from its Deployment and pods."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from bot.cluster.annotations import read_record, read_spec
+from bot.cluster.client import Json
+from bot.core.workload import Phase, Workload
+
+RESTARTS_FORGIVEN = 1
+"""A server that crashed once may have met a hiccup of the network; twice is a cause."""
+_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+
+
+class State(NamedTuple):
+    """What a pod or Deployment shows; `cause` names a `[cause]` sentence."""
+
+    phase: Phase
+    since: datetime
+    cause: str = ""
+    evidence: str = ""
+
+
+_ORDER = [
+    Phase.READY,
+    Phase.FAILED,
+    Phase.LOADING,
+    Phase.PULLING,
+    Phase.SCHEDULING,
+    Phase.QUEUED,
+]
+
+
+def view(deployment: Json, pods: Sequence[Json]) -> Workload:
+    """The workload as the port shows it; ValueError if its annotations are not ours."""
+    metadata, spec = deployment["metadata"], deployment["spec"]
+    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    state = _state(deployment, alive, ending=len(alive) < len(pods))
+    ready = [pod for pod in alive if _condition(pod, "Ready").get("status") == "True"]
+    nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
+    return Workload(
+        spec=read_spec(metadata),
+        record=read_record(metadata),
+        phase=state.phase,
+        since=state.since,
+        created=moment(metadata["creationTimestamp"]),
+        version=metadata["resourceVersion"],
+        replicas=spec.get("replicas", 1),
+        ready_replicas=len(ready),
+        nodes=tuple(sorted(nodes)),
+        cause=state.cause,
+        evidence=state.evidence[:400],
+    )
+
+
+def _state(deployment: Json, alive: list[Json], *, ending: bool) -> State:
+    since = _progressed(deployment)
+    if deployment["spec"].get("replicas", 1) == 0:
+        return State(Phase.DRAINING if alive or ending else Phase.ASLEEP, since)
+    if alive:
+        states = [pod_state(pod) for pod in alive]
+        return min(states, key=lambda state: _ORDER.index(state.phase))
+    for condition in deployment.get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            message = condition.get("message", "")
+            cause = "quota_exceeded" if "exceeded quota" in message else "admission_denied"
+            return State(Phase.FAILED, since, cause, message)
+    return State(Phase.SCHEDULING, since)
+
+
+def pod_state(pod: Json) -> State:
+    """How far a pod is, and what stopped it."""
+    created = moment(pod["metadata"]["creationTimestamp"])
+    ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
+    if ready.get("status") == "True":
+        return State(Phase.READY, moment(ready.get("lastTransitionTime")))
+    if scheduled.get("reason") == "Unschedulable":
+        return State(Phase.QUEUED, created, evidence=scheduled.get("message", ""))
+    if not pod["spec"].get("nodeName"):
+        return State(Phase.SCHEDULING, created)
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    if not statuses:
+        return State(Phase.PULLING, created)
+    return _container_state(statuses[0], created)
+
+
+def _container_state(status: Json, created: datetime) -> State:
+    now, before = status.get("state", {}), status.get("lastState", {})
+    ended = now.get("terminated") or before.get("terminated") or {}
+    waiting = now.get("waiting", {})
+    reason, message = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in _IMAGE:
+        return State(Phase.FAILED, created, "image_pull", message)
+    if reason in _CONFIG:
+        return State(Phase.FAILED, created, "config", message)
+    looping = status.get("restartCount", 0) > RESTARTS_FORGIVEN or reason == "CrashLoopBackOff"
+    if looping and ended:
+        killed = ended.get("reason") == "OOMKilled"
+        cause = "out_of_memory" if killed else "crashed"
+        return State(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
+    if "running" in now:
+        return State(Phase.LOADING, moment(now["running"].get("startedAt")))
+    return State(Phase.PULLING, created)
+
+
+def gpus_of(pod: Json) -> int:
+    """GPUs that a pod asks for."""
+    containers = pod["spec"].get("containers", [])
+    return sum(
+        int(container.get("resources", {}).get("requests", {}).get("nvidia.com/gpu", 0))
+        for container in containers
+    )
+
+
+def moment(stamp: str | None) -> datetime:
+    """An API timestamp, or now if there is none yet."""
+    return datetime.fromisoformat(stamp) if stamp else datetime.now(UTC)
+
+
+def _condition(pod: Json, kind: str) -> Json:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return next((found for found in conditions if found["type"] == kind), {})
+
+
+def _progressed(deployment: Json) -> datetime:
+    """When the Deployment last went from one state to another."""
+    stamps = [
+        condition["lastTransitionTime"]
+        for condition in deployment.get("status", {}).get("conditions") or []
+        if condition["type"] == "Available"
+    ]
+    return moment(stamps[0] if stamps else deployment["metadata"]["creationTimestamp"])
+
+
+def _last_line(message: str) -> str:
+    lines = [line for line in message.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,110 @@
+"""What the bot must be allowed to do, and a look at whether it is: `python -m bot doctor`."""
+
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from bot.cluster.client import Api, Json, connect
+from bot.cluster.gpus import keep_node
+from bot.cluster.manifests import WorkloadSettings
+from bot.core.errors import UserError
+from bot.core.text import Text, t
+
+
+class Right(NamedTuple):
+    """Verbs on a resource; `needed` False means that the bot works without, with less to show."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    everywhere: bool = False
+    needed: bool = True
+
+
+RIGHTS = (
+    Right("apps", "deployments", ("get", "list", "watch", "create", "patch", "delete")),
+    Right("apps", "deployments/scale", ("patch",)),
+    Right("", "pods", ("list", "watch")),
+    Right("", "pods/log", ("get",)),
+    Right("", "services", ("create", "patch", "delete")),
+    Right("", "secrets", ("get", "list", "create", "patch")),
+    Right("", "persistentvolumeclaims", ("create",)),
+    Right("networking.k8s.io", "ingresses", ("create", "patch", "delete")),
+    Right("", "nodes", ("list", "watch"), everywhere=True, needed=False),
+    Right("", "pods", ("list", "watch"), everywhere=True, needed=False),
+    Right("storage.k8s.io", "storageclasses", ("list",), everywhere=True, needed=False),
+)
+"""All that the requests in this folder use; `manifests/bot/` grants it, and a test compares them."""
+
+Finding = tuple[str, Text, Text | None]
+
+
+async def examine(kubeconfig: str, settings: WorkloadSettings) -> AsyncIterator[Finding]:
+    """Findings as they are made: (ok | warn | fail, what, what to do)."""
+    try:
+        api = await connect(kubeconfig)
+    except UserError as error:
+        yield "fail", error.text, t("doctor.cluster_todo")
+        return
+    try:
+        version = await api.request("GET", "/version")
+        yield "ok", t("doctor.cluster", version=version["gitVersion"]), None
+        for right in RIGHTS:
+            async for finding in _allowed(api, right, settings.namespace):
+                yield finding
+        yield await _nodes(api)
+        yield await _storage(api, settings.storage_class)
+    except UserError as error:
+        yield "fail", t("doctor.cluster_away", why=error.text), t("doctor.cluster_todo")
+    finally:
+        await api.close()
+
+
+async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Finding]:
+    resource, _, subresource = right.resource.partition("/")
+    for verb in right.verbs:
+        asked: Json = {"verb": verb, "group": right.group, "resource": resource}
+        asked |= {"subresource": subresource} if subresource else {}
+        asked |= {} if right.everywhere else {"namespace": namespace}
+        review = await api.request(
+            "POST",
+            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SelfSubjectAccessReview",
+                "spec": {"resourceAttributes": asked},
+            },
+        )
+        where = right.resource if not right.everywhere else f"{right.resource} (all namespaces)"
+        if review["status"]["allowed"]:
+            yield "ok", t("doctor.right", verb=verb, resource=where), None
+        else:
+            level = "fail" if right.needed else "warn"
+            why = review["status"].get("reason") or "RBAC"
+            text = t("doctor.right_missing", verb=verb, resource=where, why=why)
+            yield level, text, t("doctor.right_todo")
+
+
+async def _nodes(api: Api) -> Finding:
+    try:
+        nodes = [keep_node(node) for node in (await api.request("GET", "/api/v1/nodes"))["items"]]
+    except UserError:
+        nodes = []
+    gpus = [node.gpus for node in nodes if node.gpus]
+    if not gpus:
+        return "warn", t("doctor.nodes_none"), t("doctor.nodes_todo")
+    return "ok", t("doctor.nodes", count=len(gpus), gpus=sum(gpus)), None
+
+
+async def _storage(api: Api, wanted: str) -> Finding:
+    try:
+        path = "/apis/storage.k8s.io/v1/storageclasses"
+        classes = (await api.request("GET", path))["items"]
+    except UserError:
+        classes = []
+    default = "storageclass.kubernetes.io/is-default-class"
+    for found in classes:
+        annotations = found["metadata"].get("annotations") or {}
+        name = found["metadata"]["name"]
+        if name == wanted or (not wanted and annotations.get(default) == "true"):
+            return "ok", t("doctor.storage", name=name), None
+    return "warn", t("doctor.storage_none"), t("doctor.storage_todo")

@@ -1,0 +1,128 @@
+"""What is on the cluster, from mirrors in memory: reading asks the API nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+
+from bot.cluster import gpus
+from bot.cluster.client import Api, Json
+from bot.cluster.manifests import WORKLOAD
+from bot.cluster.mirror import Mirror
+from bot.cluster.pods import view
+from bot.cluster.web_ui import NAME as WEB_UI
+from bot.core.changes import Changes
+from bot.core.errors import UserError
+from bot.core.ports import GpuNode
+from bot.core.text import t
+from bot.core.workload import Workload, object_name
+
+OURS = "app.kubernetes.io/managed-by=llm-bot"
+SYNC_SECONDS = 20.0
+
+log = structlog.get_logger()
+
+
+class Views:
+    """Workloads and nodes as last seen, and news of them."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self._namespace = namespace
+        self._changes = Changes()
+        self._workloads: dict[str, Workload] = {}
+        apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
+        self.deployments = Mirror(api, f"{apps}/deployments", self._deployment_changed, labelSelector=OURS)
+        self._pods = Mirror(api, f"{core}/pods", self._pod_changed, labelSelector=OURS)
+        self._nodes = Mirror(api, "/api/v1/nodes", _unheard, gpus.keep_node)
+        self._holders = Mirror(api, "/api/v1/pods", _unheard, gpus.keep_pod, fieldSelector=gpus.RUNNING_PODS)
+        self._mirroring: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Return when everything is known; UserError when the API does not answer or refuses."""
+        mirrors = (self.deployments, self._pods, self._nodes, self._holders)
+        self._mirroring = [asyncio.create_task(mirror.run()) for mirror in mirrors]
+        try:
+            async with asyncio.timeout(SYNC_SECONDS):
+                await asyncio.gather(*(mirror.synced.wait() for mirror in mirrors))
+        except TimeoutError:
+            raise UserError(t("error.api_away")) from None
+        for mirror, resource in ((self.deployments, "deployments"), (self._pods, "pods")):
+            if mirror.forbidden:
+                where = self._namespace
+                raise UserError(t("error.forbidden", verb="list", resource=resource, namespace=where))
+
+    async def stop(self) -> None:
+        """Stop following."""
+        for task in self._mirroring:
+            task.cancel()
+        await asyncio.gather(*self._mirroring, return_exceptions=True)
+
+    @property
+    def synced(self) -> bool:
+        """The mirrors know the cluster."""
+        return self.deployments.synced.is_set() and self._pods.synced.is_set()
+
+    def workloads(self) -> Sequence[Workload]:
+        """Every workload as last seen."""
+        return list(self._workloads.values())
+
+    def find(self, name: str) -> Workload:
+        """One workload; UserError when it is gone."""
+        for workload in self._workloads.values():
+            if object_name(workload.name) == object_name(name):
+                return workload
+        raise UserError(t("workload.gone", name=name))
+
+    def deployment(self, name: str) -> Json | None:
+        """The Deployment of that object name."""
+        found: Json | None = self.deployments.items.get((self._namespace, name))
+        return found
+
+    def pods_of(self, name: str) -> list[Json]:
+        """Its pods, the newest last."""
+        pods = [pod for pod in self._pods.items.values() if _workload_of(pod) == name]
+        return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+    def nodes(self) -> Sequence[GpuNode]:
+        """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
+        names = {object_name(name): name for name in self._workloads}
+        holders = list(self._holders.items.values())
+        if self._holders.forbidden:
+            holders = [gpus.keep_pod(pod) for pod in self._pods.items.values()]
+        return gpus.inventory(self._nodes.items.values(), holders, names)
+
+    def changes(self) -> AsyncIterator[str]:
+        """Names of workloads as they change."""
+        return self._changes.listen()
+
+    def _deployment_changed(self, old: Json | None, new: Json | None) -> None:
+        self._refresh((new or old or {})["metadata"]["name"])
+
+    def _pod_changed(self, old: Json | None, new: Json | None) -> None:
+        self._refresh(_workload_of(new or old or {}))
+
+    def _refresh(self, name: str) -> None:
+        """Build the view of one Deployment again."""
+        known = next((n for n in self._workloads if object_name(n) == name), None)
+        deployment = self.deployment(name)
+        if name == WEB_UI:
+            self._changes.tell(WEB_UI)
+        elif deployment is None or "deletionTimestamp" in deployment["metadata"]:
+            if known and self._workloads.pop(known, None):
+                self._changes.tell(known)
+        else:
+            try:
+                workload = view(deployment, self.pods_of(name))
+            except ValueError as error:  # somebody broke our annotations
+                log.warning("unreadable", deployment=name, why=str(error)[:200])
+                return
+            self._workloads[workload.name] = workload
+            self._changes.tell(workload.name)
+
+
+def _workload_of(thing: Json) -> str:
+    return str((thing["metadata"].get("labels") or {}).get(WORKLOAD, ""))
+
+
+def _unheard(old: object, new: object) -> None:
+    """Nobody waits for news of nodes."""

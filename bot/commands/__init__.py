@@ -1,0 +1,18 @@
+"""One file per verb. Drop a file here and the verb exists, in `/llm help` too."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from bot.commands.base import Command
+
+
+def _all() -> dict[str, type[Command]]:
+    found = {}
+    for module in iter_modules(__path__):
+        for value in vars(import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(value, type) and issubclass(value, Command) and "verb" in vars(value):
+                found[value.verb] = value
+    return found
+
+
+COMMANDS: dict[str, type[Command]] = _all()

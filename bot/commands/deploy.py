@@ -1,0 +1,56 @@
+"""/llm deploy MODEL [tp=2] [quant=gptq] [max-len=8k] [name=…] [replicas=1] [ttl=4h] — start a model."""
+
+from pydantic import Field
+
+from bot.commands.base import Context, Group, Replies
+from bot.commands.fields import Duration, ModelRequest
+from bot.commands.offers import refuse, unknown
+from bot.core.access import Role
+from bot.core.cards import headline, memory_line
+from bot.core.errors import UserError
+from bot.core.reply import Button, Reply, Tone
+from bot.core.request import Option, spec_of
+from bot.core.text import t
+
+
+class Deploy(ModelRequest):
+    verb = "deploy"
+    group = Group.RUN
+    examples = ("deploy llama-3-8b", "deploy qwen2.5-7b quant=gptq max-len=16k ttl=4h")
+
+    name: str | None = Field(None, max_length=60, examples=["my-llama"])
+    replicas: int = Field(1, ge=1, le=8)
+    ttl: Duration | None = Field(None, examples=["4h"])
+
+    async def run(self, ctx: Context) -> Replies:
+        option = self._judged(ctx)
+        name = (self.name or option.card.key).lower()
+        spec = spec_of(option, name, self.replicas, self.shape)
+        lease = ctx.services.lifecycle.admit(spec, ctx.user, self.ttl)
+        lines = [memory_line(spec)]
+        if caution := option.card.caution and option.setup.quantization != "none":
+            lines.append(t(f"caution.{option.card.caution}"))
+        if lease:
+            lines.append(t("deploy.lease", lease=lease))
+        smallest = self.tensor_parallel_size is None and self.replicas == 1 and not caution
+        card = yield Reply(
+            headline(spec, ctx.services.planner.gpu.label, smallest=smallest),
+            tone=Tone.LOADING,
+            lines=(*lines, t("deploy.asking")),
+            buttons=(Button(t("button.cancel"), f"stop {name}"),),
+            live=True,
+        )
+        await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, self.ttl)
+
+    def _judged(self, ctx: Context) -> Option:
+        """The way to start it; a repository outside the catalog is for researchers."""
+        planner = ctx.services.planner
+        if "/" in self.model and planner.catalog.find(self.model) is None:
+            ctx.services.access.require(ctx.user, Role.RESEARCHER)
+        try:
+            verdict = planner.judge(self.request())
+        except UserError as error:
+            raise unknown(self, planner.catalog.alike(self.model), error) from None
+        if not verdict.fits:
+            raise refuse(verdict, self, planner.gpu)
+        return verdict.option

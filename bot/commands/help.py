@@ -1,0 +1,72 @@
+"""/llm help [VERB] — what can be said; all of it is derived from the commands' fields."""
+
+from pydantic import Field
+
+from bot.commands.base import Command, Context, Group, Known, Replies, Rest, spell
+from bot.core.access import Role
+from bot.core.errors import UserError
+from bot.core.reply import Button, Reply
+from bot.core.text import Text, t, verbatim
+
+
+class Help(Command):
+    verb = "help"
+    group = Group.SEE
+    examples = ("help", "help deploy")
+
+    about: str | None = Field(None, max_length=60, examples=["deploy"])
+
+    async def run(self, ctx: Context) -> Replies:
+        if self.about is None:
+            yield overview(ctx)
+        else:
+            command = ctx.commands.get(self.about.lower().removeprefix("/llm").strip())
+            if command is None:
+                hint = (Button(verbatim("/llm help"), "help"),)
+                raise UserError(t("slip.verb", verb=self.about), buttons=hint)
+            yield about(command)
+
+
+def overview(ctx: Context) -> Reply:
+    """Every verb in a line, grouped by what people want."""
+    lines: list[Text] = []
+    for group in Group:
+        lines.append(t(f"help.{group.value}"))
+        for verb, command in ctx.commands.items():
+            if command.group is group:
+                lines.append(t("help.line", usage=_short(command), what=t(f"verb.{verb}")))
+    first = (Button(verbatim("/llm models"), "models"), Button(verbatim("/llm gpus"), "gpus"))
+    return Reply(t("help.title"), lines=tuple(lines), buttons=first, footnote=t("help.more"))
+
+
+def about(command: type[Command]) -> Reply:
+    """One verb: usage, arguments with defaults, examples."""
+    lines = [t("slip.usage", usage=f"/llm {command.usage()}")]
+    fields = zip(command.model_fields, command.arguments().items(), strict=True)
+    for name, (typed, field) in fields:
+        default = None if field.is_required() else field.default
+        text = t(f"field.{name}")
+        if default is None or default is False:
+            lines.append(t("help.field", option=typed, what=text))
+        else:
+            lines.append(t("help.default", option=typed, what=text, default=spell(default)))
+    if command.needs > Role.STUDENT:
+        lines.append(t("help.needs", role=command.needs.said))
+    return Reply(
+        t(f"verb.{command.verb}"),
+        lines=tuple(lines),
+        log="\n".join(f"/llm {example}" for example in command.examples),
+    )
+
+
+def _short(command: type[Command]) -> str:
+    """The verb with its required arguments only."""
+    words = [command.verb]
+    for position, (name, field) in enumerate(command.arguments().items()):
+        if field.annotation is Rest:
+            words.append("TEXT …")
+        elif field.is_required():
+            words.append(name.upper())
+        elif position == 0 and (Known("workload") in field.metadata or field.annotation is str):
+            words.append(f"[{name.upper()}]")
+    return " ".join(words)

@@ -1,0 +1,79 @@
+"""/llm models [FILTER] — what can be deployed."""
+
+from pydantic import Field
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.core.catalog import ModelCard
+from bot.core.gpu import FORMATS, Quantization
+from bot.core.planning import Planner
+from bot.core.reply import Button, Reply, Table
+from bot.core.request import Option, Request
+from bot.core.text import Text, t, verbatim
+from bot.core.units import Tokens
+
+
+class Models(Command):
+    verb = "models"
+    group = Group.RUN
+    examples = ("models", "models qwen")
+
+    filter: str | None = Field(None, max_length=60, examples=["qwen"])
+
+    async def run(self, ctx: Context) -> Replies:
+        planner = ctx.services.planner
+        wanted = (self.filter or "").lower()
+        cards = [
+            card
+            for card in planner.catalog.cards.values()
+            if wanted in " ".join((card.key, card.repo.lower(), *card.aliases))
+        ]
+        if not cards:
+            alike = planner.catalog.alike(wanted)
+            yield Reply(
+                t("models.none", filter=wanted),
+                buttons=tuple(Button(verbatim(key), f"plan {key}") for key in alike),
+            )
+            return
+        usable = [card for card in cards if card.refusal(planner.gpu) is None]
+        refused = tuple(text for card in cards if (text := card.refusal(planner.gpu)) is not None)
+        header = ("model", "parameters", "tp", "context", "quantized", "licence")
+        yield Reply(
+            t("models.title", count=len(usable), gpu=planner.gpu.label),
+            table=Table(
+                tuple(t(f"models.{name}") for name in header),
+                tuple(row(card, planner) for card in usable),
+            )
+            if usable
+            else None,
+            lines=refused if wanted else (t("models.refused", count=len(refused)),),
+            footnote=t("models.hint"),
+        )
+
+
+def row(card: ModelCard, planner: Planner) -> tuple[Text, ...]:
+    """One line of the table: the smallest tp that fits, in fp16 or else in a quantised format."""
+    verdict = planner.judge(Request(card.key))
+    option = verdict.option if verdict.fits else next(iter(verdict.alternatives), None)
+    formats = [q for q in card.quantized if FORMATS[q].capability <= planner.gpu.capability]
+    return (
+        verbatim(card.key),
+        _parameters(card),
+        _smallest(option),
+        t("models.tokens", tokens=Tokens(option.setup.max_model_len)) if option else verbatim("–"),
+        verbatim(", ".join(formats) or "–"),
+        t("models.gated", licence=card.licence) if card.gated else verbatim(card.licence),
+    )
+
+
+def _parameters(card: ModelCard) -> Text:
+    if card.shape is None:
+        return verbatim("?")
+    return t("models.billion", count=round(card.shape.parameters / 1e9, 1))
+
+
+def _smallest(option: Option | None) -> Text:
+    if option is None:
+        return verbatim("–")
+    tp = str(option.setup.tensor_parallel_size)
+    quantized = option.setup.quantization is not Quantization.NONE
+    return verbatim(f"{tp} ({option.setup.quantization})" if quantized else tp)

@@ -1,0 +1,168 @@
+"""`deploy qwen2.5-7b tp=2` → `Deploy(model="qwen2.5-7b", tensor_parallel_size=2)`."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from bot.commands.base import Command, Rest
+from bot.commands.slips import Names, explain, mend, similar
+from bot.core.errors import UserError
+from bot.core.reply import Button
+from bot.core.text import t, verbatim
+
+LONGEST = 20_000
+"""Characters of one message that are read at all; a chat message is shorter."""
+_QUOTES = str.maketrans("“”„‟«»‘’‚", '""""""\'\'\'')
+_PREFIX = re.compile(r"\s*/llm(?=\s|$)", re.IGNORECASE)
+_WORD = re.compile(
+    r"""(?P<dash>--|[—–]{1,2})?(?P<key>[A-Za-z][\w-]{0,40}=)?"""
+    r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)')(?=\s|$)|(?P<bare>\S+)"""
+)
+_OPTION = re.compile(r"(?:--|[—–]{1,2})?([A-Za-z][\w-]{0,40})=(.*)", re.DOTALL)
+_FLAG = re.compile(r"(?:--|[—–]{1,2})([A-Za-z][\w-]{0,40})")
+
+
+def parse(text: str, commands: Mapping[str, type[Command]], names: Names) -> Command:
+    """The command that `text` is; UserError says what is wrong, and what was probably meant.
+
+    `names` gives the names that a `Known` field may have."""
+    text = _PREFIX.sub("", text[:LONGEST], count=1).strip()
+    verb, line = (text.split(maxsplit=1) + ["", ""])[:2] if text else ("", "")
+    command = commands.get(verb.lower() or "help")
+    if command is None:
+        _unknown_verb(verb, line, commands, names)
+    given, strange, surplus = pair(command, line)
+    if strange or surplus:
+        _strange(command, given, strange, surplus, names)
+    try:
+        return command.model_validate(given)
+    except ValidationError as error:
+        raise UserError(
+            explain(command, error),
+            lines=(t("slip.usage", usage=f"/llm {command.usage()}"),),
+            buttons=_instead(mend(command, given, names)),
+        ) from None
+
+
+def pair(command: type[Command], line: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Pair words with fields: what was given, options we do not have, and words too many."""
+    fields = list(command.model_fields)
+    if fields and command.model_fields[fields[-1]].annotation is Rest:
+        return _with_rest(command, line), {}, []
+    given: dict[str, Any] = {}
+    strange: dict[str, str] = {}
+    plain: list[str] = []
+    words = _words(line)
+    for word in words:
+        key, value = _option(word, words, command)
+        if not key:
+            plain.append(value)
+        elif field := _field(command, key):
+            if field in given:
+                raise UserError(t("slip.twice", option=key))
+            given[field] = value
+        else:
+            strange[key] = value
+    free = [name for name in fields if name not in given]
+    given |= dict(zip(free, plain, strict=False))
+    return given, strange, plain[len(free) :]
+
+
+def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
+    """Options stand before or after the first word; all else is the text, untouched."""
+    given: dict[str, Any] = {}
+    first, position = "", 0
+    while found := _WORD.search(line, position):
+        word = found[0].translate(_QUOTES)
+        quoted = _WORD.fullmatch(word)
+        option = _OPTION.fullmatch(word)
+        field = _field(command, option[1]) if option else None
+        if option and field and field != list(command.model_fields)[-1]:
+            given[field] = _unquoted(quoted, option[2])
+        elif not first:
+            first = found[0]
+        else:
+            break
+        position = found.end()
+    rest = line[position:].strip()
+    text = f"{first} {rest}" if rest else first
+    return given | {list(command.model_fields)[-1]: text} if text else given
+
+
+def _words(line: str) -> Any:
+    """The words of a line; quoted ones without quotes, options as `key=value`."""
+    for found in _WORD.finditer(line.translate(_QUOTES)):
+        if found["bare"] is not None:
+            yield found["bare"]
+        else:
+            yield f"{found['dash'] or ''}{found['key'] or ''}{_unquoted(found, '')}"
+
+
+def _unquoted(found: re.Match[str] | None, otherwise: str) -> str:
+    if found is None or found["bare"] is not None:
+        return otherwise
+    return found["double"] if found["double"] is not None else found["single"] or ""
+
+
+def _option(word: str, words: Any, command: type[Command]) -> tuple[str, str]:
+    """`key=value`, `--key=value`, `--key value` and `--flag`; a plain word has no key."""
+    if found := _OPTION.fullmatch(word):
+        return found[1], found[2]
+    if found := _FLAG.fullmatch(word):
+        field = _field(command, found[1])
+        if field and command.model_fields[field].annotation is bool:
+            return found[1], "yes"
+        return found[1], next(words, "")
+    return "", word
+
+
+def _field(command: type[Command], key: str) -> str | None:
+    """The field that is called so: by its short or its full name, whatever the case."""
+    wanted = key.lower().replace("-", "_")
+    for name, field in command.model_fields.items():
+        if wanted in (name, (field.alias or name).replace("-", "_")):
+            return name
+    return None
+
+
+def _unknown_verb(verb: str, line: str, commands: Mapping[str, type[Command]], names: Names) -> NoReturn:
+    guess = similar(verb, commands)
+    if guess is None:
+        hint = (Button(verbatim("/llm help"), "help"),)
+        raise UserError(t("slip.verb", verb=verb[:60]), buttons=hint)
+    try:
+        given, _, _ = pair(commands[guess], line)
+    except UserError:
+        given = {}
+    meant = mend(commands[guess], given, names) or f"help {guess}"
+    raise UserError(t("slip.verb_meant", verb=verb[:60]), buttons=_instead(meant))
+
+
+def _strange(
+    command: type[Command],
+    given: dict[str, Any],
+    strange: dict[str, str],
+    surplus: list[str],
+    names: Names,
+) -> NoReturn:
+    """Say which option or word does not belong, and what the line was probably meant to be."""
+    for key, value in strange.items():
+        guess = similar(key, command.arguments())
+        if guess and (field := _field(command, guess)):
+            given.setdefault(field, value)
+    wrong = next(iter(strange), "")
+    if wrong:
+        text = t("slip.option", verb=command.verb, option=wrong)
+    else:
+        text = t("slip.surplus", verb=command.verb, word=surplus[0][:60])
+    raise UserError(
+        text,
+        lines=(t("slip.usage", usage=f"/llm {command.usage()}"),),
+        buttons=_instead(mend(command, given, names)),
+    )
+
+
+def _instead(line: str | None) -> tuple[Button, ...]:
+    return (Button(verbatim(f"/llm {line}"), line),) if line else ()

@@ -1,0 +1,69 @@
+"""/llm scale NAME [replicas=2] [tp=4] — more or fewer GPUs for a model; a new tp loads it again."""
+
+from pydantic import Field
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.commands.offers import reason
+from bot.core.cards import headline
+from bot.core.errors import UserError
+from bot.core.gpu import Quantization
+from bot.core.reply import Button, Reply, Tone
+from bot.core.request import Request, spec_of
+from bot.core.text import t
+from bot.core.workload import Phase, Spec, Workload
+
+
+class Scale(Command):
+    verb = "scale"
+    group = Group.RUN
+    examples = ("scale llama-3-8b replicas=2", "scale llama-3-8b tp=4")
+
+    name: WorkloadName
+    replicas: int | None = Field(None, ge=1, le=8, examples=[2])
+    tensor_parallel_size: int | None = Field(None, alias="tp", ge=1, le=16, examples=[4])
+
+    async def run(self, ctx: Context) -> Replies:
+        lifecycle = ctx.services.lifecycle
+        workload = lifecycle.own(self.name, ctx.user)
+        spec = self._spec(workload, ctx)
+        if spec == workload.spec:
+            raise UserError(t("scale.same", name=workload.name, usage=f"/llm {self.usage()}"))
+        lifecycle.admit_change(workload, spec, ctx.user)
+        reloads = spec.tensor_parallel_size != workload.spec.tensor_parallel_size
+        asleep = workload.phase is Phase.ASLEEP
+        key = "scale.asleep" if asleep else "scale.reloads" if reloads else "scale.replicas"
+        card = yield Reply(
+            headline(spec, ctx.services.planner.gpu.label),
+            tone=Tone.ASLEEP if asleep else Tone.LOADING,
+            lines=(t(key, name=workload.name, count=spec.replicas),),
+            live=not asleep,
+        )
+        await lifecycle.change(workload, spec, ctx.place, card)
+
+    def _spec(self, workload: Workload, ctx: Context) -> Spec:
+        """The workload's spec with what was asked for, if that fits."""
+        old = workload.spec
+        replicas = self.replicas or old.replicas
+        tp = self.tensor_parallel_size or old.tensor_parallel_size
+        if tp == old.tensor_parallel_size:
+            return old.model_copy(update={"replicas": replicas})
+        planner = ctx.services.planner
+        verdict = planner.judge(
+            Request(
+                old.model if old.shape is None else old.repo,
+                tp,
+                Quantization(old.quantization),
+                old.max_model_len,
+                old.gpu_memory_utilization,
+                old.shape,
+            )
+        )
+        if not verdict.fits:
+            sizes = [option.setup.tensor_parallel_size for option in verdict.alternatives]
+            lines = [f"scale {self.name} tp={size}" for size in dict.fromkeys(sizes)]
+            raise UserError(
+                reason(verdict.reasons[0], verdict.option, planner.gpu),
+                buttons=tuple(Button(t("button.line", line=line), line) for line in lines),
+            )
+        return spec_of(verdict.option, old.name, replicas, old.shape)

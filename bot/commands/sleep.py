@@ -1,0 +1,24 @@
+"""/llm sleep NAME — give its GPUs back; everything else stays, and `wake` brings it back."""
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.core.cards import button
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
+
+
+class Sleep(Command):
+    verb = "sleep"
+    group = Group.FREE
+    examples = ("sleep llama-3-8b",)
+
+    name: WorkloadName
+
+    async def run(self, ctx: Context) -> Replies:
+        workload = ctx.services.lifecycle.own(self.name, ctx.user)
+        await ctx.services.lifecycle.sleep(workload)
+        yield Reply(
+            t("sleep.done", name=workload.name, count=workload.gpus_held),
+            tone=Tone.ASLEEP,
+            buttons=(button("wake", workload),),
+        )

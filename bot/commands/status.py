@@ -1,0 +1,138 @@
+"""/llm status [NAME] — what runs, whose it is, and what it does."""
+
+from pydantic import Field
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.core.cards import button
+from bot.core.gpu import FORMATS, Quantization
+from bot.core.reply import Reply, Table, Tone
+from bot.core.text import Text, t, verbatim
+from bot.core.units import Tokens
+from bot.core.workload import Phase, Workload
+
+TONES = {
+    Phase.READY: Tone.READY,
+    Phase.ASLEEP: Tone.ASLEEP,
+    Phase.FAILED: Tone.FAILED,
+    Phase.QUEUED: Tone.QUEUED,
+}
+ACTIONS = {
+    Phase.READY: ("logs", "sleep", "stop"),
+    Phase.ASLEEP: ("wake", "stop"),
+}
+
+
+class Status(Command):
+    verb = "status"
+    group = Group.SEE
+    examples = ("status", "status llama-3-8b")
+
+    name: WorkloadName | None = Field(None)
+
+    async def run(self, ctx: Context) -> Replies:
+        if self.name is not None:
+            workload = ctx.services.lifecycle.find(self.name)
+            await ctx.services.activity.look(workload)
+            yield one(workload, ctx)
+            return
+        workloads = sorted(ctx.services.cluster.workloads(), key=lambda w: (w.created, w.name))
+        if not workloads:
+            yield Reply(t("status.nothing"), lines=(t("status.nothing_hint"),))
+            return
+        header = ("model", "phase", "owner", "gpus", "age", "requests", "idle")
+        yield Reply(
+            t("status.title", count=len(workloads), gpus=sum(w.gpus_held for w in workloads)),
+            table=Table(
+                tuple(t(f"status.{name}") for name in header),
+                tuple(row(workload, ctx) for workload in workloads),
+            ),
+        )
+
+
+def tone(workload: Workload) -> Tone:
+    """The mark of its phase."""
+    return TONES.get(workload.phase, Tone.LOADING)
+
+
+def row(workload: Workload, ctx: Context) -> tuple[Text, ...]:
+    """One line of the list."""
+    return (
+        verbatim(f"{tone(workload)} {workload.name}"),
+        _phase(workload, ctx),
+        verbatim(workload.record.owner_name),
+        verbatim(str(workload.gpus_held)),
+        t("status.span", span=ctx.services.clock.now() - workload.created),
+        _requests(workload, ctx),
+        _idle(workload, ctx),
+    )
+
+
+def one(workload: Workload, ctx: Context) -> Reply:
+    """Everything about one."""
+    spec, now = workload.spec, ctx.services.clock.now()
+    told = [
+        ("phase", _phase(workload, ctx)),
+        ("owner", verbatim(workload.record.owner_name)),
+        ("model", verbatim(spec.repo)),
+        ("runs", _runs(workload, ctx)),
+        ("gpus", t("status.gpus_held", count=workload.gpus_held, tp=spec.tensor_parallel_size)),
+        ("age", t("status.span", span=now - workload.created)),
+        ("requests", _requests(workload, ctx)),
+        ("idle", _idle(workload, ctx)),
+        ("address", verbatim(f"{ctx.services.cluster.address(workload.name)}/v1")),
+    ]
+    if workload.nodes:
+        told.insert(5, ("node", verbatim(", ".join(workload.nodes))))
+    if workload.record.ends:
+        ends = workload.record.ends
+        told.append(("ends", t("status.ends", at=ends, left=ends - now)))
+    if workload.evidence:
+        told.append(("evidence", verbatim(workload.evidence)))
+    actions = ACTIONS.get(workload.phase, ("logs", "stop"))
+    return Reply(
+        verbatim(workload.name),
+        tone=tone(workload),
+        fields=tuple((t(f"status.{name}"), value) for name, value in told),
+        buttons=tuple(button(verb, workload) for verb in actions),
+    )
+
+
+def _phase(workload: Workload, ctx: Context) -> Text:
+    if workload.phase is Phase.FAILED:
+        return t("status.failed", cause=t(f"cause.{workload.cause or 'unknown'}"))
+    progress = ctx.services.watcher.progress(workload)
+    return (
+        t("status.progress", phase=progress.phase.said, text=progress.text)
+        if (progress and progress.phase is Phase.LOADING)
+        else (progress.phase.said if progress else workload.phase.said)
+    )
+
+
+def _runs(workload: Workload, ctx: Context) -> Text:
+    spec = workload.spec
+    return t(
+        "status.runs_as",
+        format=FORMATS[Quantization(spec.quantization)].label,
+        context=Tokens(spec.max_model_len),
+        tokens=Tokens(spec.kv_cache_tokens),
+        ready=workload.ready_replicas,
+        replicas=workload.replicas,
+    )
+
+
+def _requests(workload: Workload, ctx: Context) -> Text:
+    load = ctx.services.activity.load(workload)
+    if load is None:
+        return verbatim("–")
+    return t("status.load", running=load.running, waiting=load.waiting)
+
+
+def _idle(workload: Workload, ctx: Context) -> Text:
+    if workload.phase is not Phase.READY:
+        return verbatim("–")
+    activity = ctx.services.activity
+    load = activity.load(workload)
+    if activity.in_flight[workload.name] or (load and load.running):
+        return t("status.busy")
+    return t("status.span", span=ctx.services.clock.now() - activity.idle_since(workload))

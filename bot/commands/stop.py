@@ -1,0 +1,25 @@
+"""/llm stop NAME [--sure] — remove a deployment; its model stays in the cache."""
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.core.reply import Button, Reply, Tone
+from bot.core.text import t
+
+
+class Stop(Command):
+    verb = "stop"
+    group = Group.FREE
+    examples = ("stop llama-3-8b",)
+
+    name: WorkloadName
+    sure: bool = False
+
+    async def run(self, ctx: Context) -> Replies:
+        workload = ctx.services.lifecycle.own(self.name, ctx.user)
+        await ctx.services.lifecycle.stop(workload, ctx.user, sure=self.sure)
+        again = f"deploy {workload.spec.model} name={workload.name}"
+        yield Reply(
+            t("stop.done", name=workload.name, count=workload.gpus_held),
+            tone=Tone.ASLEEP,
+            buttons=(Button(t("button.again"), again),) if workload.spec.shape is None else (),
+        )

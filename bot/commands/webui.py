@@ -1,0 +1,42 @@
+"""/llm webui [stop] — a web page to talk to the models, for everyone of the namespace."""
+
+from enum import StrEnum
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.core.reply import Button, Reply, Tone
+from bot.core.text import t
+
+
+class Action(StrEnum):
+    """What to do with it."""
+
+    START = "start"
+    STOP = "stop"
+
+
+class Webui(Command):
+    verb = "webui"
+    group = Group.USE
+    examples = ("webui", "webui stop")
+
+    action: Action = Action.START
+
+    async def run(self, ctx: Context) -> Replies:
+        service = ctx.services.web_ui
+        if self.action is Action.STOP:
+            await service.stop(ctx.user)
+            yield Reply(t("webui.stopped"), tone=Tone.ASLEEP)
+            return
+        found = service.state()
+        if found is None:
+            await service.start(ctx.user)
+            found = service.state()
+        models = found.connected if found else ()
+        ready = found is not None and found.ready
+        yield Reply(
+            t("webui.ready" if ready else "webui.starting"),
+            tone=Tone.READY if ready else Tone.LOADING,
+            lines=(t("webui.models", names=models) if models else t("webui.no_models"),),
+            log=found.url or found.reach if found else "",
+            buttons=(Button(t("button.stop"), "webui stop"),),
+        )

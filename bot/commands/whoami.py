@@ -1,0 +1,38 @@
+"""/llm whoami — your role, what you may hold, and what you hold."""
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.core.reply import Reply
+from bot.core.text import Text, t, verbatim
+
+
+class Whoami(Command):
+    verb = "whoami"
+    group = Group.SEE
+    examples = ("whoami",)
+
+    async def run(self, ctx: Context) -> Replies:
+        access, cluster = ctx.services.access, ctx.services.cluster
+        quota = access.quota(ctx.user)
+        mine = [w for w in cluster.workloads() if w.record.owner == ctx.user.id]
+        held = sum(workload.gpus_held for workload in mine)
+        told = (
+            ("role", access.role(ctx.user).said),
+            ("namespace", verbatim(cluster.namespace)),
+            ("gpus", _of(held, quota.gpus)),
+            ("deployments", _of(len(mine), quota.deployments)),
+            ("tp", _limit(quota.tensor_parallel_size)),
+            ("ttl", t("status.span", span=quota.ttl) if quota.ttl else t("whoami.no_limit")),
+        )
+        yield Reply(
+            t("whoami.title", name=ctx.user.name, id=ctx.user.id),
+            fields=tuple((t(f"whoami.{name}"), value) for name, value in told),
+            private=True,
+        )
+
+
+def _of(held: int, limit: int | None) -> Text:
+    return t("whoami.of", held=held, limit=_limit(limit))
+
+
+def _limit(limit: int | None) -> Text:
+    return t("whoami.no_limit") if limit is None else verbatim(str(limit))

@@ -1,0 +1,102 @@
+"""Settings of the bot: environment variables, or the file `.env`."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.core.access import Quota
+from bot.core.duration import parse_duration
+from bot.core.gpu import GpuName
+
+_QUOTA_WORDS = {"gpus", "deployments", "tp", "ttl"}
+
+
+def _words(value: Any) -> Any:
+    return frozenset(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """`a=b, c=d` → {"a": "b", "c": "d"}."""
+    if not isinstance(value, str):
+        return value
+    pairs = [word.partition("=") for word in value.replace(",", " ").split()]
+    if not all(key and found for key, _, found in pairs):
+        raise ValueError("write key=value, key=value")
+    return {key: found for key, _, found in pairs}
+
+
+def _quota(value: Any) -> Any:
+    """`gpus=2 deployments=2 tp=2 ttl=8h` → Quota; what is left out is no limit."""
+    if not isinstance(value, str):
+        return value
+    given = _pairs(value)
+    if strange := set(given) - _QUOTA_WORDS:
+        raise ValueError(f"{min(strange)} is none of {', '.join(sorted(_QUOTA_WORDS))}")
+    numbers = {key: int(found) for key, found in given.items() if key != "ttl"}
+    return Quota(
+        gpus=numbers.get("gpus"),
+        deployments=numbers.get("deployments"),
+        tensor_parallel_size=numbers.get("tp"),
+        ttl=parse_duration(given["ttl"]) if "ttl" in given else None,
+    )
+
+
+def _seconds(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _zone(value: str) -> str:
+    ZoneInfo(value)
+    return value
+
+
+Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
+Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]
+Interval = Annotated[timedelta, BeforeValidator(_seconds)]
+Zone = Annotated[str, BeforeValidator(_zone)]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; `.env.example` explains them."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    language: Literal["en", "de"] = "en"
+    timezone: Zone = "Europe/Berlin"
+    admins: Words = frozenset()
+    researchers: Words = frozenset()
+    student_quota: QuotaSetting = Quota(2, 2, 2, timedelta(hours=12))
+    researcher_quota: QuotaSetting = Quota(8, 6, 4, timedelta(days=7))
+
+    kubeconfig: str = ""
+    namespace: str = "default"
+    gpu: GpuName = "v100-16gb"
+    gpu_node_selector: Pairs = {}
+    gpu_toleration: str = "nvidia.com/gpu"
+    storage_class: str = ""
+    cache_size: str = Field("200Gi", pattern=r"\d+(Mi|Gi|Ti)")
+    ingress_host: str = ""
+
+    vllm_image: str = "vllm/vllm-openai:v0.8.5.post1"
+    vllm_api_key: SecretStr = SecretStr("")
+    hf_token: SecretStr = SecretStr("")
+    open_webui_image: str = "ghcr.io/open-webui/open-webui:v0.6.43"
+    inference_url_template: str = "http://{service}.{namespace}.svc:8000"
+    first_token_timeout: Interval = timedelta(minutes=5)
+    token_timeout: Interval = timedelta(minutes=1)
+
+    sweep_interval: Interval = timedelta(seconds=60)
+    http_host: str = "0.0.0.0"
+    http_port: int = Field(8080, ge=1, le=65535)
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """One readable line per wrong setting."""
+    return [
+        f"{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+        for problem in error.errors()
+    ]

@@ -1,0 +1,1 @@
+"""The rules that only think, and the ports."""

@@ -1,0 +1,119 @@
+"""The card of a deployment: the one message that changes while it starts, runs, sleeps or fails."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from bot.core.gpu import FORMATS, Quantization
+from bot.core.ports import GpuNode
+from bot.core.progress import Progress
+from bot.core.reply import Button, Reply, Tone
+from bot.core.text import Text, t
+from bot.core.units import Gib, Tokens
+from bot.core.workload import Phase, Spec, Workload
+
+
+def headline(spec: Spec, gpu: str, *, smallest: bool = False) -> Text:
+    """`llama-3-8b · fp16 · 2 × V100 (tp 2, the smallest that fits) · 8k context`."""
+    return t(
+        "card.headline_smallest" if smallest else "card.headline",
+        name=spec.name,
+        format=FORMATS[Quantization(spec.quantization)].label,
+        gpus=spec.gpus,
+        gpu=gpu,
+        tp=spec.tensor_parallel_size,
+        context=Tokens(spec.max_model_len),
+    )
+
+
+def memory_line(spec: Spec) -> Text:
+    """Weights, and the tokens that the KV cache of one replica holds (all GPUs hold the same ones)."""
+    return t(
+        "card.memory",
+        total=Gib(spec.weights_gib),
+        per_gpu=Gib(spec.weights_gib / spec.tensor_parallel_size),
+        tokens=Tokens(spec.kv_cache_tokens),
+    )
+
+
+def card(
+    workload: Workload,
+    now: datetime,
+    *,
+    progress: Progress | None = None,
+    nodes: Sequence[GpuNode] = (),
+    address: str = "",
+) -> Reply:
+    """The card as it is to look now."""
+    match workload.phase:
+        case Phase.READY:
+            return _ready(workload, now, address)
+        case Phase.FAILED:
+            return _failed(workload)
+        case Phase.ASLEEP:
+            return Reply(
+                t("card.asleep", name=workload.name, count=workload.spec.gpus),
+                tone=Tone.ASLEEP,
+                buttons=(button("wake", workload), button("stop", workload)),
+            )
+        case Phase.QUEUED:
+            return _queued(workload, nodes)
+        case _:
+            return _starting(workload, progress)
+
+
+def _starting(workload: Workload, progress: Progress | None) -> Reply:
+    phase = progress.phase if progress else workload.phase
+    state = progress.text if progress and progress.phase is Phase.LOADING else phase.said
+    key = "card.starting_on" if workload.nodes else "card.starting"
+    return Reply(
+        t(key, name=workload.name, state=state, node=", ".join(workload.nodes)),
+        tone=Tone.LOADING,
+        buttons=(Button(t("button.cancel"), f"stop {workload.name}"),),
+        live=True,
+    )
+
+
+def _ready(workload: Workload, now: datetime, address: str) -> Reply:
+    lines = [t("card.address", url=f"{address}/v1", name=workload.name)]
+    if workload.record.ends:
+        lines.append(t("card.ends", at=workload.record.ends, left=workload.record.ends - now))
+    took = workload.since - workload.record.started
+    return Reply(
+        t("card.ready", name=workload.name, took=took),
+        tone=Tone.READY,
+        lines=tuple(lines),
+        buttons=tuple(button(verb, workload) for verb in ("logs", "sleep", "stop")),
+    )
+
+
+def _failed(workload: Workload) -> Reply:
+    cause = t(f"cause.{workload.cause or 'unknown'}")
+    lines = (t("card.evidence", line=workload.evidence),) if workload.evidence else ()
+    return Reply(
+        t("card.failed", name=workload.name, cause=cause),
+        tone=Tone.FAILED,
+        lines=lines,
+        buttons=(button("logs", workload), button("stop", workload)),
+    )
+
+
+def _queued(workload: Workload, nodes: Sequence[GpuNode]) -> Reply:
+    tp = workload.spec.tensor_parallel_size
+    return Reply(
+        t("card.queued", name=workload.name, count=tp),
+        tone=Tone.QUEUED,
+        lines=tuple(node_line(node) for node in nodes),
+        buttons=(Button(t("button.leave_queue"), f"stop {workload.name}"),),
+    )
+
+
+def node_line(node: GpuNode) -> Text:
+    """`icc-gpu-1: 2 of 4 free, 2 with qwen2.5-7b`."""
+    holders = ", ".join(f"{count} × {name}" for name, count in sorted(node.used.items()))
+    key = "card.node_used" if holders else "card.node"
+    return t(key, node=node.name, free=node.free, total=node.total, holders=holders)
+
+
+def button(verb: str, workload: Workload) -> Button:
+    """A button that does `verb` to the workload."""
+    return Button(t(f"button.{verb}"), f"{verb} {workload.name}")

@@ -1,0 +1,22 @@
+"""The one error that means: tell the person. Anything else is a bug."""
+
+from bot.core.reply import Button
+from bot.core.text import Text
+
+
+class UserError(Exception):
+    """What is wrong, what would be right, and buttons that do it."""
+
+    def __init__(self, text: Text, *, lines: tuple[Text, ...] = (), buttons: tuple[Button, ...] = ()) -> None:
+        super().__init__(text.key, text.params)
+        self.text = text
+        self.lines = lines
+        self.buttons = buttons
+
+
+class NameTaken(UserError):
+    """Somebody else's create came first."""
+
+
+class Changed(UserError):
+    """What the decision was made on is no longer so: read again, decide again."""

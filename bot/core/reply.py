@@ -1,0 +1,56 @@
+"""What a command answers: the same shape for every platform."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.core.text import Text
+
+
+class Tone(StrEnum):
+    """How a reply looks: its value is the mark at the start of the first line."""
+
+    PLAIN = ""
+    READY = "●"
+    LOADING = "◐"
+    ASLEEP = "○"
+    FAILED = "✕"
+    QUEUED = "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A click is a typed command: it takes the same road, with the same checks.
+
+    With a `detail` the buttons are a list of choices, one a line."""
+
+    label: Text
+    command: str
+    detail: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a header; as many cells in each."""
+
+    header: tuple[Text, ...]
+    rows: tuple[tuple[Text, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A message. `answer` (a model's Markdown) and `log` (monospaced) are foreign text: renderers
+    make them harmless. `question` is what `answer` answers. `live` means that news will follow by
+    itself in the same message."""
+
+    text: Text | None = None
+    tone: Tone = Tone.PLAIN
+    lines: tuple[Text, ...] = ()
+    fields: tuple[tuple[Text, Text], ...] = ()
+    table: Table | None = None
+    answer: str = ""
+    question: str = ""
+    log: str = ""
+    footnote: Text | None = None
+    buttons: tuple[Button, ...] = ()
+    private: bool = False
+    live: bool = False

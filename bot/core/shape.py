@@ -1,0 +1,81 @@
+"""The numbers of a decoder-only transformer that memory depends on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SPELLED = "layers/hidden/heads/kv-heads/head-dim/intermediate/vocab[/max-positions]"
+
+
+class Shape(BaseModel):
+    """Named as in a Hugging Face `config.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_hidden_layers: int = Field(ge=1, le=1000)
+    hidden_size: int = Field(ge=1, le=1_000_000)
+    num_attention_heads: int = Field(ge=1, le=10_000)
+    num_key_value_heads: int = Field(ge=1, le=10_000)
+    head_dim: int = Field(ge=1, le=10_000)
+    intermediate_size: int = Field(ge=1, le=10_000_000)
+    vocab_size: int = Field(ge=1, le=10_000_000)
+    max_position_embeddings: int = Field(default=32768, ge=1, le=100_000_000)
+    tie_word_embeddings: bool = False
+    num_experts: int = Field(default=1, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Shape":
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("attention heads must be a multiple of key-value heads")
+        return self
+
+    def __str__(self) -> str:
+        """As `parse_shape` reads it."""
+        return "/".join(str(getattr(self, name)) for name in list(Shape.model_fields)[:8])
+
+    @property
+    def linear_weights(self) -> int:
+        """Weights of attention and MLP, which quantisation makes smaller."""
+        attention = 2 * self.hidden_size * self.head_dim
+        attention *= self.num_attention_heads + self.num_key_value_heads
+        mlp = 3 * self.hidden_size * self.intermediate_size * self.num_experts
+        return self.num_hidden_layers * (attention + mlp)
+
+    @property
+    def embedding_weights(self) -> int:
+        """Weights of the input and output embeddings, which stay fp16."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+
+    @property
+    def parameters(self) -> int:
+        """All weights."""
+        return self.linear_weights + self.embedding_weights
+
+
+def parse_shape(spelled: str) -> Shape:
+    """Read `32/4096/32/8/128/14336/128256[/8192]`; ValueError if it is not that."""
+    numbers = [int(number) for number in spelled.replace("x", "/").split("/")]
+    if len(numbers) not in (7, 8):
+        raise ValueError("seven or eight numbers")
+    return Shape(**dict(zip(Shape.model_fields, numbers, strict=False)))
+
+
+def shape_from_config(config: Mapping[str, Any]) -> Shape:
+    """Read a Hugging Face `config.json`; ValueError if a number is missing or absurd."""
+    config = {**config, **(config.get("text_config") or {})}
+    heads = int(config.get("num_attention_heads") or 0)
+    hidden = int(config.get("hidden_size") or 0)
+    if not heads or not hidden:
+        raise ValueError("hidden_size and num_attention_heads are missing")
+    tied = config.get("tie_word_embeddings")
+    if tied is None:  # left out when it is the class's default, which is True for Gemma alone
+        tied = str(config.get("model_type", "")).startswith("gemma")
+    found = {
+        "head_dim": hidden // heads,
+        "num_key_value_heads": heads,
+        "num_experts": config.get("num_local_experts") or 1,
+        **{name: config[name] for name in Shape.model_fields if config.get(name) is not None},
+        "tie_word_embeddings": tied,
+    }
+    return Shape(**found)

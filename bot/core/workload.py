@@ -1,0 +1,147 @@
+"""A model on the cluster: what was asked for, who asked, and how it is."""
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from bot.core.errors import UserError
+from bot.core.message import Place
+from bot.core.shape import Shape
+from bot.core.text import Text, t
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
+USERS_KEPT = 20
+
+
+class Phase(StrEnum):
+    """Where a workload stands. Idle logic exists only in `ready`."""
+
+    QUEUED = "queued"
+    SCHEDULING = "scheduling"
+    PULLING = "pulling"
+    DOWNLOADING = "downloading"
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    ASLEEP = "asleep"
+    FAILED = "failed"
+
+    @property
+    def said(self) -> Text:
+        """The phase in a sentence."""
+        return t(f"phase.{self.value}")
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more happens by itself, or only when somebody else gives GPUs back."""
+        return self in (Phase.READY, Phase.ASLEEP, Phase.FAILED, Phase.QUEUED)
+
+
+class Frozen(BaseModel):
+    """A value."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Spec(Frozen):
+    """What runs. `max_model_len` and `kv_cache_tokens` in tokens, `weights_gib` of the whole model."""
+
+    name: str
+    model: str
+    repo: str
+    quantization: str = "none"
+    tensor_parallel_size: int = 1
+    max_model_len: int
+    shape: Shape | None = None
+    gpu_memory_utilization: float = 0.9
+    enforce_eager: bool = False
+    kv_cache_tokens: int = 0
+    weights_gib: float = 0.0
+    replicas: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas together."""
+        return self.tensor_parallel_size * self.replicas
+
+
+class Record(Frozen):
+    """What is remembered of a workload besides its spec; kept as annotations of the Deployment.
+
+    `card` is the message that shows how it is, `started` when it was last asked to start, `ends`
+    the end of its lease, `used` who asked it last when, `announced` the news that the card told last."""
+
+    owner: str
+    owner_name: str
+    place: Place | None = None
+    card: str = ""
+    started: datetime
+    ends: datetime | None = None
+    used: dict[str, datetime] = {}
+    announced: str = ""
+
+    def with_use(self, user: str, now: datetime) -> dict[str, datetime]:
+        """`used`, with this use in it; the most recent people only."""
+        used = self.used | {user: now}
+        return dict(sorted(used.items(), key=lambda item: item[1])[-USERS_KEPT:])
+
+
+class Workload(Frozen):
+    """A deployed model as last seen.
+
+    `since` is when the phase began, `version` the resourceVersion that this view was read at,
+    `replicas` what is wanted now (0: asleep), `cause` the name of a `[cause]` sentence."""
+
+    spec: Spec
+    record: Record
+    phase: Phase
+    since: datetime
+    created: datetime
+    version: str = ""
+    replicas: int = 1
+    ready_replicas: int = 0
+    nodes: tuple[str, ...] = ()
+    cause: str = ""
+    evidence: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.spec.name
+
+    @property
+    def gpus_held(self) -> int:
+        """GPUs that it holds or waits for now; none while it sleeps."""
+        return self.spec.tensor_parallel_size * self.replicas
+
+    def used_by_others(self, user: str, now: datetime, within: timedelta) -> list[str]:
+        """Ids of the other people who used it lately."""
+        recent = now - within
+        return [who for who, when in self.record.used.items() if who != user and when >= recent]
+
+    @property
+    def news(self) -> str:
+        """What there is to tell, as one word that changes with it."""
+        return f"{self.phase.value}:{self.record.started.isoformat()}"
+
+    @property
+    def last_used(self) -> datetime:
+        """The last question, or else since when it is ready."""
+        return max([self.since, *self.record.used.values()])
+
+
+def object_name(name: str) -> str:
+    """The name of its objects on the cluster: `qwen2.5-7b` → `llm-qwen2-5-7b` (a DNS label)."""
+    return "llm-" + name.lower().replace(".", "-")
+
+
+def check_name(name: str) -> str:
+    """Return a name that objects can be called by, or say what a name looks like."""
+    if not NAME.fullmatch(name) or object_name(name) in RESERVED:
+        raise UserError(t("deploy.bad_name", name=name))
+    return name
+
+
+RESERVED = {"llm-webui", "llm-models", "llm-bot"}

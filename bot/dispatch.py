@@ -1,0 +1,60 @@
+"""The road of every request: parse, authorise, run, and explain what went wrong."""
+
+import secrets
+from collections.abc import Mapping
+from contextlib import aclosing
+from time import perf_counter
+
+import structlog
+from prometheus_client import Counter
+
+from bot.commands.base import Command, Context, Replies, Services
+from bot.commands.parsing import parse
+from bot.core.errors import UserError
+from bot.core.message import Message
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
+
+COMMANDS_RUN = Counter("llm_bot_commands", "Commands by verb and outcome", ["verb", "outcome"])
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Takes a message, yields replies; each takes the place of the one before."""
+
+    def __init__(self, services: Services, commands: Mapping[str, type[Command]]) -> None:
+        self._services = services
+        self._commands = commands
+
+    async def handle(self, message: Message) -> Replies:
+        """Every reply to a message; send back the id of the message that the reply became."""
+        verb, outcome, begun = "?", "cancelled", perf_counter()
+        try:
+            command = parse(message.text, self._commands, self._services.names)
+            verb = command.verb
+            self._services.access.require(message.user, command.needs)
+            context = Context(message.user, message.place, self._services, self._commands)
+            async with aclosing(command.run(context)) as replies:
+                sent: str | None = None
+                while (reply := await _next(replies, sent)) is not None:
+                    sent = yield reply
+            outcome = "done"
+        except UserError as error:
+            outcome = "refused"
+            yield Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, private=True)
+        except Exception:
+            outcome, number = "bug", secrets.token_hex(4)
+            log.exception("bug", verb=verb, user=message.user.id, id=number)
+            yield Reply(t("error.internal", id=number), Tone.FAILED, private=True)
+        finally:
+            COMMANDS_RUN.labels(verb, outcome).inc()
+            took = round(perf_counter() - begun, 3)
+            log.info("command", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
+
+
+async def _next(replies: Replies, sent: str | None) -> Reply | None:
+    """The next reply, told which message the last one became; None at the end."""
+    try:
+        return await replies.asend(sent)
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,1 @@
+"""One folder per chat platform: `adapter.py` listens and posts, `render.py` draws a Reply."""

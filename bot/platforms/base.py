@@ -1,0 +1,73 @@
+"""What every chat platform does: listen, post, edit. The conversation itself is shared."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import ClassVar
+
+from bot.core.message import Message, Place, Turn
+from bot.core.reply import Reply
+from bot.core.text import Phrasebook, Text
+
+Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
+Say = Callable[[Text], str]
+
+
+class Platform(ABC):
+    """A place where people talk; also a Messenger for news."""
+
+    name: ClassVar[str]
+
+    def __init__(self, phrases: Phrasebook, language: str) -> None:
+        self._phrases = phrases
+        self._language = language
+
+    @abstractmethod
+    async def listen(self, handle: Handle) -> None:
+        """Hear messages until the platform or the person ends it; `converse` about each."""
+
+    @abstractmethod
+    async def send(self, place: Place, reply: Reply, say: Say) -> str:
+        """Post, and return the id of the new message."""
+
+    @abstractmethod
+    async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
+        """Put `reply` in the place of a message sent before."""
+
+    @abstractmethod
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """The conversation with models in this place, oldest first."""
+
+    async def post(self, place: Place, reply: Reply) -> str:
+        """Tell a place something it did not just ask for."""
+        return await self.send(place, reply, self._say_in(self._language))
+
+    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+        """Bring news into a message posted before."""
+        await self.update(place, message, reply, self._say_in(self._language))
+
+    async def converse(self, message: Message, handle: Handle) -> Reply | None:
+        """Post the first reply, let each later one take its place; return the last."""
+        say = self._say_in(message.user.locale)
+        sent: str | None = None
+        last: Reply | None = None
+        async with aclosing(handle(message)) as replies:
+            reply = await anext(replies, None)
+            while reply is not None:
+                if sent is None:
+                    sent = await self.send(message.place, reply, say)
+                else:
+                    await self.update(message.place, sent, reply, say)
+                last = reply
+                reply = await _next(replies, sent)
+        return last
+
+    def _say_in(self, locale: str) -> Say:
+        return lambda text: self._phrases.say(text, locale)
+
+
+async def _next(replies: AsyncGenerator[Reply, str | None], sent: str) -> Reply | None:
+    try:
+        return await replies.asend(sent)
+    except StopAsyncIteration:
+        return None

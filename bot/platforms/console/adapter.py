@@ -1,0 +1,162 @@
+"""Talk to the bot in a terminal, or feed it a script: no chat server needed."""
+
+import asyncio
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from itertools import count
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.patch_stdout import patch_stdout
+
+from bot.core.message import Message, Place, Turn, User
+from bot.core.reply import Button, Reply
+from bot.core.text import Phrasebook
+from bot.platforms.base import Handle, Platform, Say
+from bot.platforms.console.render import render
+
+TERMINAL = Place("console", "terminal")
+LEAVE = {"exit", "quit", "bye"}
+TURNS_KEPT = 200
+
+
+class Console(Platform):
+    """Paper, not a screen: what was printed stays, an edit prints what is new.
+
+    In a script (no terminal at both ends) a line waits until the message before is settled."""
+
+    name = "console"
+
+    def __init__(
+        self,
+        phrases: Phrasebook,
+        language: str,
+        user: str,
+        words: Callable[[], list[str]] = list,
+    ) -> None:
+        super().__init__(phrases, language)
+        self._user = User(user, user, language)
+        self._words = words
+        self._script = not (sys.stdin.isatty() and sys.stdout.isatty())
+        self._numbers = count(1)
+        self._printed: dict[str, str] = {}
+        self._live: set[str] = set()
+        self._settled = asyncio.Event()
+        self._foreground = asyncio.Lock()
+        self._buttons: tuple[Button, ...] = ()
+        self._turns: list[Turn] = []
+        self._open_line = False
+
+    async def listen(self, handle: Handle) -> None:
+        """Hear lines until the end of input or `exit`."""
+        async for line in self._lines():
+            text = self._chosen(line.strip())
+            if text.lower() in LEAVE:
+                return
+            if text:
+                await self._hear(Message(text, self._user, TERMINAL), handle)
+
+    async def _hear(self, message: Message, handle: Handle) -> None:
+        """One command; Ctrl-C ends it, not the bot."""
+        async with self._foreground:
+            task = asyncio.ensure_future(self.converse(message, handle))
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGINT, task.cancel)
+            try:
+                last = await task
+                if last is not None and last.question:
+                    turns = [Turn("user", last.question), Turn("assistant", last.answer)]
+                    self._turns = [*self._turns, *turns][-TURNS_KEPT:]
+            except asyncio.CancelledError:
+                if not task.cancelled():
+                    raise
+            finally:
+                loop.remove_signal_handler(signal.SIGINT)
+                self._end_line()
+        if self._script:
+            await self._until_settled()
+
+    async def _until_settled(self) -> None:
+        while self._live:
+            self._settled.clear()
+            await self._settled.wait()
+
+    async def send(self, place: Place, reply: Reply, say: Say) -> str:
+        """Print a new message."""
+        message = str(next(self._numbers))
+        self._end_line()
+        await self.update(place, message, reply, say)
+        return message
+
+    async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
+        """Print what is new in a message."""
+        if reply.live:
+            self._live.add(message)
+        before = self._printed.get(message, "")
+        now = render(reply, say, shutil.get_terminal_size((110, 24)).columns)
+        self._printed[message] = now
+        if before and now.startswith(before):
+            self._write(now[len(before) :])
+        else:
+            known = set(before.splitlines())
+            fresh = [line for line in now.splitlines() if line not in known or not line]
+            self._end_line()
+            self._write("\n".join(fresh))
+        if not reply.answer:
+            self._end_line()
+        if now != before and reply.buttons:
+            self._buttons = reply.buttons
+        if not reply.live:
+            self._live.discard(message)
+            self._settled.set()
+
+    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+        """News wait until the command in the foreground has said what it has to say."""
+        async with self._foreground:
+            await super().edit(place, message, reply)
+
+    async def post(self, place: Place, reply: Reply) -> str:
+        """News wait until the command in the foreground has said what it has to say."""
+        async with self._foreground:
+            return await super().post(place, reply)
+
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """What was asked and answered here since the terminal was opened."""
+        return self._turns
+
+    def _chosen(self, typed: str) -> str:
+        """A number is the button of that number in the message printed last."""
+        if typed.isdecimal() and len(typed) < 3 and 1 <= int(typed) <= len(self._buttons):
+            command = self._buttons[int(typed) - 1].command
+            self._write(f"> /llm {command}\n")
+            return command
+        return typed
+
+    def _write(self, text: str) -> None:
+        if text:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self._open_line = not text.endswith("\n")
+
+    def _end_line(self) -> None:
+        if self._open_line:
+            self._write("\n")
+
+    async def _lines(self) -> AsyncIterator[str]:
+        if self._script:
+            while line := await asyncio.to_thread(sys.stdin.readline):
+                if line.strip():
+                    self._write(f"> {line.strip()}\n")
+                yield line
+            return
+        session: PromptSession[str] = PromptSession(completer=WordCompleter(self._words))
+        with patch_stdout(raw=True):
+            while True:
+                with suppress(KeyboardInterrupt):
+                    try:
+                        yield await session.prompt_async("> ")
+                    except EOFError:
+                        return

@@ -1,0 +1,33 @@
+"""The Messenger port over all platforms: a place knows which one it belongs to."""
+
+from collections.abc import Iterable, Sequence
+
+from bot.core.errors import UserError
+from bot.core.message import Place, Turn
+from bot.core.reply import Reply
+from bot.core.text import t
+from bot.platforms.base import Platform
+
+
+class Messengers:
+    """Routes by the platform's name."""
+
+    def __init__(self, platforms: Iterable[Platform]) -> None:
+        self._platforms = {platform.name: platform for platform in platforms}
+
+    async def post(self, place: Place, reply: Reply) -> str:
+        """Post where the place is."""
+        return await self._of(place).post(place, reply)
+
+    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+        """Edit where the place is."""
+        await self._of(place).edit(place, message, reply)
+
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """The conversation of the place."""
+        return await self._of(place).history(place)
+
+    def _of(self, place: Place) -> Platform:
+        if place.platform not in self._platforms:
+            raise UserError(t("error.no_platform", platform=place.platform))
+        return self._platforms[place.platform]

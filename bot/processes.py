@@ -1,0 +1,57 @@
+"""What can be started: the demo in this terminal, and the service."""
+
+import asyncio
+import signal
+
+from bot import app
+from bot.commands import COMMANDS
+from bot.config import Settings
+from bot.core.ports import Clock, Cluster
+from bot.health import Health
+from bot.platforms.console.adapter import Console
+from bot.platforms.messengers import Messengers
+
+
+async def demo(settings: Settings, speed: float, user: str, operator: bool) -> None:
+    """The whole bot in this terminal on the embedded simulator."""
+    async with app.simulated(speed) as (cluster, clock):
+        settings = settings.model_copy(update={"namespace": cluster.namespace})
+        await _at_terminal(settings, cluster, clock, user, operator, speed)
+
+
+async def run(settings: Settings, console: bool, user: str, operator: bool) -> None:
+    """The service; or the same in this terminal."""
+    async with app.kubernetes(settings) as (cluster, clock):
+        if console:
+            await _at_terminal(settings, cluster, clock, user, operator, 1.0)
+            return
+        inference = app.inference_of(settings)
+        built = app.build(settings, cluster, inference, Messengers([]), clock)
+        health = Health(settings.http_host, settings.http_port, lambda: cluster.synced)
+        stop = asyncio.ensure_future(app.serve(settings, built, []))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
+        await health.start()
+        try:
+            await stop
+        except asyncio.CancelledError:
+            if not stop.cancelled():
+                raise
+        finally:
+            await health.stop()
+            await inference.close()
+
+
+async def _at_terminal(
+    settings: Settings, cluster: Cluster, clock: Clock, user: str, operator: bool, speed: float
+) -> None:
+    names = lambda: [*COMMANDS, *(w.name for w in cluster.workloads())]  # noqa: E731
+    console = Console(app.phrasebook(settings), settings.language, user, names)
+    inference = app.inference_of(settings)
+    try:
+        built = app.build(
+            settings, cluster, inference, Messengers([console]), clock, user if operator else ""
+        )
+        interval = settings.sweep_interval.total_seconds() / speed
+        await app.serve(settings, built, [console], interval=max(interval, 0.2))
+    finally:
+        await inference.close()

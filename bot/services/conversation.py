@@ -1,0 +1,180 @@
+"""Questions to models: which one is meant, waiting until it is ready, its answer as it comes."""
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from time import perf_counter
+
+from bot.core.cards import card
+from bot.core.catalog import Catalog
+from bot.core.errors import UserError
+from bot.core.message import Place, Turn, User
+from bot.core.ports import Clock, Cluster, Endpoint, Inference, Messenger, Piece, Sampling
+from bot.core.reply import Button, Reply, Tone
+from bot.core.text import Text, t, verbatim
+from bot.core.workload import Phase, Workload, object_name
+from bot.services.activity import Activity
+from bot.services.lifecycle import Lifecycle
+from bot.services.watcher import Watcher
+
+PLACES_KEPT = 1000
+LOOK_EVERY = 1.0
+WAIT_IN_QUEUE = timedelta(minutes=10)
+WAIT_AT_MOST = timedelta(hours=1)
+ANSWER_SHARE = 4
+"""A quarter of the context is kept free for the answer."""
+CHARACTERS_PER_TOKEN = 2
+"""Fewer than texts of European languages have: the cautious guess where nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person asks, where, and how it is to be answered."""
+
+    text: str
+    user: User
+    place: Place
+    sampling: Sampling
+    system: str = ""
+
+
+class Conversation:
+    """Keeps nothing but which model a place talked to last; the place keeps the rest."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        inference: Inference,
+        messenger: Messenger,
+        catalog: Catalog,
+        lifecycle: Lifecycle,
+        activity: Activity,
+        watcher: Watcher,
+        clock: Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._inference = inference
+        self._messenger = messenger
+        self._catalog = catalog
+        self._lifecycle = lifecycle
+        self._activity = activity
+        self._watcher = watcher
+        self._clock = clock
+        self._last: OrderedDict[Place, str] = OrderedDict()
+
+    def choose(self, text: str, user: User, place: Place) -> tuple[Workload, str]:
+        """The workload that is meant, and the question without its name."""
+        workloads = {object_name(w.name): w for w in self._cluster.workloads()}
+        first, _, rest = text.partition(" ") if "\n" not in text.split(" ")[0] else (text, "", "")
+        if named := workloads.get(object_name(first)) or self._by_model(first, workloads):
+            if not rest.strip():
+                raise UserError(t("ask.what", name=named.name))
+            return named, rest.strip()
+        if last := workloads.get(self._last.get(place, "")):
+            return last, text
+        mine = [w for w in workloads.values() if w.record.owner == user.id]
+        ready = [w for w in workloads.values() if w.phase is Phase.READY]
+        for group in (mine, ready):
+            if len(group) == 1:
+                return group[0], text
+        raise self._unclear(mine or ready or list(workloads.values()), text)
+
+    def _by_model(self, word: str, workloads: dict[str, Workload]) -> Workload | None:
+        known = self._catalog.find(word)
+        if known is None:
+            return None
+        running = [w for w in workloads.values() if w.spec.model == known[0].key]
+        if running:
+            return running[0]
+        button = Button(verbatim(f"/llm deploy {known[0].key}"), f"deploy {known[0].key}")
+        raise UserError(t("ask.not_running", name=word), buttons=(button,))
+
+    def _unclear(self, choices: Sequence[Workload], text: str) -> UserError:
+        if not choices:
+            hint = (Button(verbatim("/llm models"), "models"),)
+            return UserError(t("ask.nothing_runs"), buttons=hint)
+        buttons = tuple(Button(verbatim(w.name), f"ask {w.name} {text}") for w in choices[:5])
+        return UserError(t("ask.which"), buttons=buttons)
+
+    async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
+        """Wake and wait if need be; then the answer, each reply longer than the one before."""
+        self._last[question.place] = object_name(workload.name)
+        self._last.move_to_end(question.place)
+        while len(self._last) > PLACES_KEPT:
+            self._last.popitem(last=False)
+        async with aclosing(self._until_ready(workload.name, question)) as news:
+            async for reply in news:
+                yield reply
+        endpoint = await self._cluster.endpoint(workload.name)
+        turns = await self._turns(endpoint, workload, question)
+        with self._activity.answering(workload.name):
+            async with aclosing(self._answer(endpoint, turns, question)) as replies:
+                async for reply in replies:
+                    yield reply
+        await self._activity.used(self._lifecycle.find(workload.name), question.user.id)
+
+    async def _answer(
+        self, endpoint: Endpoint, turns: Sequence[Turn], question: Question
+    ) -> AsyncGenerator[Reply, None]:
+        answer, begun, piece = "", perf_counter(), Piece()
+        try:
+            async with aclosing(self._inference.answer(endpoint, turns, question.sampling)) as pieces:
+                async for piece in pieces:
+                    if piece.text:
+                        answer += piece.text
+                        yield Reply(answer=answer)
+        except UserError as error:
+            if not answer:
+                raise
+            yield Reply(answer=answer, footnote=t("ask.broken", why=error.text), tone=Tone.FAILED)
+            return
+        note = _footnote(endpoint.model, piece, perf_counter() - begun)
+        yield Reply(answer=answer, question=question.text, footnote=note)
+
+    async def _until_ready(self, name: str, question: Question) -> AsyncGenerator[Reply, None]:
+        begun, shown = self._clock.now(), None
+        while (workload := self._lifecycle.find(name)).phase is not Phase.READY:
+            waited = self._clock.now() - begun
+            if workload.phase is Phase.ASLEEP:
+                place = workload.record.place or question.place
+                await self._lifecycle.wake(name, question.user, place, workload.record.card)
+            elif workload.phase is Phase.FAILED:
+                raise UserError(
+                    t("ask.failed", name=name, cause=t(f"cause.{workload.cause or 'unknown'}")),
+                    buttons=(Button(t("button.logs"), f"logs {name}"),),
+                )
+            elif waited > WAIT_AT_MOST or (workload.phase is Phase.QUEUED and waited > WAIT_IN_QUEUE):
+                raise UserError(t("ask.waited", name=name, waited=waited))
+            now = card(workload, self._clock.now(), progress=self._watcher.progress(workload))
+            if workload.phase is not Phase.ASLEEP and now.text != shown:
+                shown = now.text
+                yield Reply(now.text, tone=now.tone, lines=(t("ask.then_answer"),))
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def _turns(self, endpoint: Endpoint, workload: Workload, question: Question) -> list[Turn]:
+        """System prompt, as much of the conversation as fits the context, and the question."""
+        system = [Turn("system", question.system)] if question.system else []
+        asked = Turn("user", question.text)
+        history = list(await self._messenger.history(question.place))
+        length = workload.spec.max_model_len
+        room = length - (question.sampling.max_tokens or length // ANSWER_SHARE)
+        while history:
+            turns = [*system, *history, asked]
+            characters = sum(len(turn.content) for turn in turns)
+            if characters <= room // 2:  # fits for certain: no need to have it counted
+                return turns
+            counted = await self._inference.count_tokens(endpoint, turns)
+            tokens = characters / CHARACTERS_PER_TOKEN if counted is None else counted
+            if tokens <= room:
+                return turns
+            surplus = max(2, int(len(history) * (1 - room / tokens)) // 2 * 2)
+            history = history[surplus:]
+        return [*system, asked]
+
+
+def _footnote(model: str, last: Piece, seconds: float) -> Text:
+    tokens = last.tokens or 0
+    key = "ask.footnote_cut" if last.cut else "ask.footnote"
+    return t(key, model=model, count=tokens, rate=round(tokens / max(seconds, 0.001), 1))

@@ -1,0 +1,138 @@
+"""Start, change, sleep, wake and stop models: the rules, whoever asks."""
+
+import asyncio
+from datetime import timedelta
+
+from rapidfuzz import process
+
+from bot.core.access import Access, Role
+from bot.core.errors import UserError
+from bot.core.message import Place, User
+from bot.core.ports import Clock, Cluster
+from bot.core.reply import Button
+from bot.core.text import t, verbatim
+from bot.core.workload import Phase, Record, Spec, Workload, check_name, object_name
+
+RECENT = timedelta(hours=1)
+"""Whoever asked a model within this time is asked before it stops."""
+
+
+class Lifecycle:
+    """Every change of a workload goes through here, so that every change obeys the rules."""
+
+    def __init__(self, cluster: Cluster, access: Access, clock: Clock) -> None:
+        self._cluster = cluster
+        self._access = access
+        self._clock = clock
+        self._creating = asyncio.Lock()
+
+    def find(self, name: str) -> Workload:
+        """The workload of that name; UserError with the nearest names."""
+        workloads = self._cluster.workloads()
+        for workload in workloads:
+            if object_name(workload.name) == object_name(name):
+                return workload
+        near = process.extract(name[:60], [workload.name for workload in workloads], limit=3, score_cutoff=50)
+        buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in near)
+        raise UserError(t("workload.unknown", name=name[:60]), buttons=buttons)
+
+    def own(self, name: str, user: User) -> Workload:
+        """The workload, if it is the person's or the person is an admin."""
+        workload = self.find(name)
+        if workload.record.owner != user.id and self._access.role(user) < Role.ADMIN:
+            raise UserError(
+                t("access.not_yours", name=workload.name, owner=workload.record.owner_name),
+                lines=self._access.who_can(Role.ADMIN),
+            )
+        return workload
+
+    def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
+        """Check name and quota; the lease that it gets: as asked, or the longest of the role."""
+        check_name(spec.name)
+        for workload in self._cluster.workloads():
+            if object_name(workload.name) == object_name(spec.name):
+                raise self._taken(workload)
+        quota = self._access.quota(user)
+        if ttl and quota.ttl and ttl > quota.ttl:
+            raise self._over("quota.ttl", user, asked=ttl, limit=quota.ttl)
+        mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
+        if quota.deployments is not None and len(mine) >= quota.deployments:
+            raise self._over("quota.deployments", user, held=len(mine), limit=quota.deployments)
+        self._check_size(spec, user, [w for w in mine if w.name != spec.name])
+        return ttl or quota.ttl
+
+    async def deploy(
+        self, spec: Spec, user: User, place: Place, card: str | None, ttl: timedelta | None
+    ) -> None:
+        """Start a model; the watcher keeps its card from then on."""
+        async with self._creating:  # so that two at once cannot both use the last of a quota
+            lease = self.admit(spec, user, ttl)
+            now = self._clock.now()
+            record = Record(
+                owner=user.id,
+                owner_name=user.name,
+                place=place,
+                card=card or "",
+                started=now,
+                ends=now + lease if lease else None,
+            )
+            await self._cluster.create(spec, record)
+
+    def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
+        """Check the quota for a change of size."""
+        mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
+        self._check_size(spec, user, [w for w in mine if w.name != workload.name])
+
+    async def change(self, workload: Workload, spec: Spec, place: Place, card: str | None) -> None:
+        """Give it other replicas, or start it again with other arguments."""
+        fresh = {"place": place, "card": card or "", "started": self._clock.now()}
+        record = workload.record.model_copy(update=fresh)
+        await self._cluster.change(spec, record)
+
+    async def sleep(self, workload: Workload) -> None:
+        """Give its GPUs back; everything else stays."""
+        if workload.phase is Phase.ASLEEP:
+            raise UserError(t("sleep.already", name=workload.name))
+        await self._cluster.scale(workload.name, 0)
+
+    async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
+        """Start a sleeping workload again, as it was."""
+        workload = self.find(name)
+        if workload.phase is not Phase.ASLEEP:
+            raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
+        if workload.record.owner == user.id:
+            self.admit_change(workload, workload.spec, user)
+        await self._cluster.remember(workload.name, place=place, card=card or "", started=self._clock.now())
+        await self._cluster.scale(workload.name, workload.spec.replicas)
+
+    async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
+        """Remove it; asks first when others used it lately. The model cache stays."""
+        others = workload.used_by_others(user.id, self._clock.now(), RECENT)
+        if others and not sure:
+            raise UserError(
+                t("stop.in_use", name=workload.name, count=len(others), who=", ".join(others)),
+                buttons=(Button(t("button.stop_sure"), f"stop {workload.name} --sure"),),
+            )
+        await self._cluster.remove(workload.name)
+
+    def _taken(self, workload: Workload) -> UserError:
+        return UserError(
+            t("deploy.taken", name=workload.name, owner=workload.record.owner_name),
+            lines=(t("deploy.taken_hint", name=workload.name),),
+            buttons=(Button(t("button.status"), f"status {workload.name}"),),
+        )
+
+    def _check_size(self, spec: Spec, user: User, others: list[Workload]) -> None:
+        quota = self._access.quota(user)
+        tp, largest = spec.tensor_parallel_size, quota.tensor_parallel_size
+        if largest is not None and tp > largest:
+            raise self._over("quota.tp", user, asked=tp, limit=largest)
+        held = sum(workload.gpus_held for workload in others)
+        if quota.gpus is not None and held + spec.gpus > quota.gpus:
+            raise self._over("quota.gpus", user, asked=spec.gpus, held=held, limit=quota.gpus)
+
+    def _over(self, key: str, user: User, **params: object) -> UserError:
+        role = self._access.role(user)
+        above = Role(min(role + 1, Role.ADMIN))
+        who = self._access.who_can(above)
+        return UserError(t(key, role=role.said, **params), lines=who or (t("quota.ask_admin"),))

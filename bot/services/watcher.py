@@ -1,0 +1,126 @@
+"""Keeps every deployment's card true, from the first message to ready, asleep or failed."""
+
+import asyncio
+
+import structlog
+
+from bot.core.cards import card
+from bot.core.errors import UserError
+from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.progress import Progress, progress
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
+from bot.core.workload import Phase, Record, Workload
+
+LOOK_EVERY = 3.0
+"""Seconds between two looks into the log of a starting model."""
+TAIL = 60
+
+log = structlog.get_logger()
+
+
+class Watcher:
+    """One path for news: what changes on the cluster goes into the card, whoever changed it."""
+
+    def __init__(self, cluster: Cluster, messenger: Messenger, clock: Clock) -> None:
+        self._cluster = cluster
+        self._messenger = messenger
+        self._clock = clock
+        self._progress: dict[str, Progress] = {}
+        self._shown: dict[str, tuple[Record, Reply]] = {}
+
+    def progress(self, workload: Workload) -> Progress | None:
+        """How far a starting workload is, if its log says."""
+        starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
+        return self._progress.get(workload.name) if starting else None
+
+    async def run(self) -> None:
+        """Watch for ever, beginning with what happened while nobody watched."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_changes())
+            tasks.create_task(self._follow_logs())
+
+    async def _follow_changes(self) -> None:
+        changes = self._cluster.changes()
+        for workload in self._cluster.workloads():
+            await self._finish_creation(workload)
+            await self.refresh(workload.name)
+        async for name in changes:
+            await self.refresh(name)
+
+    async def _finish_creation(self, workload: Workload) -> None:
+        if not workload.phase.settled:
+            try:
+                await self._cluster.complete(workload.spec)
+            except UserError as error:
+                log.warning("incomplete", workload=workload.name, why=error.text.key)
+
+    async def _follow_logs(self) -> None:
+        while True:
+            starting = [w for w in self._cluster.workloads() if w.phase is Phase.LOADING]
+            await asyncio.gather(*(self._read_log(w.name) for w in starting))
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def _read_log(self, name: str) -> None:
+        try:
+            found = progress(await self._cluster.logs(name, TAIL))
+        except UserError:
+            return  # no log yet, or the API is away: the next look will tell
+        if found and found != self._progress.get(name):
+            self._progress[name] = found
+            await self.refresh(name)
+
+    async def refresh(self, name: str) -> None:
+        """Make the card of `name` say how it is now."""
+        workload = next((w for w in self._cluster.workloads() if w.name == name), None)
+        if workload is None:
+            await self._gone(name)
+            return
+        if workload.phase is not Phase.LOADING:
+            self._progress.pop(name, None)
+        record = workload.record
+        told_before = name not in self._shown and record.announced == workload.news
+        if not record.card or record.place is None or told_before:
+            return
+        reply = card(
+            workload,
+            self._clock.now(),
+            progress=self.progress(workload),
+            nodes=self._cluster.nodes(),
+            address=self._cluster.address(name),
+        )
+        if self._same(name, record, reply, workload):
+            return
+        self._shown[name] = (record, reply)
+        if await self._edit(record, reply) and workload.phase.settled:
+            await self._announced(workload)
+
+    def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
+        """Nothing new: the same card, or one that only counts minutes."""
+        shown = self._shown.get(name)
+        if shown is None or shown[0].card != record.card:
+            return False
+        settled = workload.phase in (Phase.READY, Phase.ASLEEP)
+        return shown[1] == reply or (settled and record.announced == workload.news)
+
+    async def _gone(self, name: str) -> None:
+        record, _ = self._shown.pop(name, (None, None))
+        self._progress.pop(name, None)
+        if record is not None:
+            await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
+
+    async def _edit(self, record: Record, reply: Reply) -> bool:
+        if record.place is None:
+            return False
+        try:
+            await self._messenger.edit(record.place, record.card, reply)
+        except UserError as error:
+            log.warning("card not edited", card=record.card, why=error.text.key)
+            return False
+        return True
+
+    async def _announced(self, workload: Workload) -> None:
+        try:
+            await self._cluster.remember(workload.name, announced=workload.news)
+        except UserError as error:
+            log.warning("not remembered", workload=workload.name, why=error.text.key)

@@ -1,0 +1,1 @@
+"""The embedded default: an in-memory Cluster with V100 nodes and a small vLLM-compatible server."""

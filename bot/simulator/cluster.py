@@ -1,0 +1,185 @@
+"""The Cluster port in memory: whole GPUs on nodes, and pods that get ready by the clock."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from itertools import count
+
+from bot.core.changes import Changes
+from bot.core.errors import Changed, NameTaken, UserError
+from bot.core.ports import Clock, Endpoint, GpuNode, WebUi
+from bot.core.text import t
+from bot.core.workload import Phase, Record, Spec, Workload, object_name
+from bot.simulator.pods import Pod, Running, gpus_by_node
+from bot.simulator.timeline import timeline
+
+WEB_UI_STARTS = 30.0
+
+
+class SimulatedCluster:
+    """`nodes` maps a node's name to its number of GPUs; `url` is where the models answer."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        nodes: dict[str, int] | None = None,
+        url: str = "http://127.0.0.1:9",
+        namespace: str = "demo",
+    ) -> None:
+        self.namespace = namespace
+        self.url = url
+        self.cordoned: set[str] = set()
+        self._clock = clock
+        self._nodes = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
+        self._running: dict[str, Running] = {}
+        self._versions = count(1)
+        self._images: set[str] = set()
+        self._models: set[str] = set()
+        self._changes = Changes()
+        self._web_ui: tuple[datetime, tuple[str, ...], str] | None = None
+
+    async def run(self) -> None:
+        """Let time pass, for ever."""
+        while True:
+            self.step()
+            await self._clock.sleep(1)
+
+    def step(self) -> None:
+        """Do what the clock says has happened by now."""
+        for running in sorted(self._running.values(), key=lambda r: r.queued):
+            self._schedule(running)
+        for running in self._running.values():
+            workload = running.view(self._clock.now())
+            seen = (workload.phase, workload.nodes, workload.ready_replicas)
+            if seen != running.seen:
+                running.seen = seen
+                running.version = next(self._versions)
+                self._changes.tell(running.spec.name)
+
+    def _schedule(self, running: Running) -> None:
+        now = self._clock.now()
+        for pod in running.pods:
+            tp = running.spec.tensor_parallel_size
+            if not pod.node and (node := self._node_for(tp)):
+                pod.node = node
+                there, cached = node in self._images, running.spec.repo in self._models
+                pod.timeline = timeline(running.spec, now, image_there=there, cached=cached)
+            if pod.timeline and pod.timeline.phase(now)[0] is Phase.READY:
+                self._images.add(pod.node)
+                self._models.add(running.spec.repo)
+
+    def _node_for(self, tp: int) -> str | None:
+        """The node with the fewest free GPUs that still has enough: big ones stay placeable."""
+        fitting = [node for node in self.nodes() if node.free >= tp]
+        return min(fitting, key=lambda node: node.free).name if fitting else None
+
+    def nodes(self) -> Sequence[GpuNode]:
+        """Every node and what holds its GPUs."""
+        used = gpus_by_node(self._running.values())
+        return [
+            GpuNode(name, total, dict(used.get(name, {})), name not in self.cordoned)
+            for name, total in self._nodes.items()
+        ]
+
+    def workloads(self) -> Sequence[Workload]:
+        """Every workload as it is now."""
+        return [running.view(self._clock.now()) for running in self._running.values()]
+
+    def changes(self) -> AsyncIterator[str]:
+        """Names of workloads as they change."""
+        return self._changes.listen()
+
+    async def create(self, spec: Spec, record: Record) -> None:
+        """Start a workload."""
+        if object_name(spec.name) in self._running:
+            raise NameTaken(t("deploy.taken_now", name=spec.name))
+        now = self._clock.now()
+        pods = [Pod() for _ in range(spec.replicas)]
+        self._running[object_name(spec.name)] = Running(
+            spec, record, now, next(self._versions), spec.replicas, now, pods
+        )
+        self.step()
+
+    async def complete(self, spec: Spec) -> None:
+        """Nothing can be missing here."""
+
+    async def change(self, spec: Spec, record: Record) -> None:
+        """New arguments load all replicas again; a new number of replicas only adds or removes."""
+        running = self._find(spec.name)
+        same = running.spec.model_copy(update={"replicas": spec.replicas}) == spec
+        running.record = record
+        running.spec = spec
+        if running.replicas:
+            if not same:
+                running.pods.clear()
+            running.set_replicas(spec.replicas, self._clock.now())
+        self._changed(running)
+
+    async def scale(self, name: str, replicas: int, version: str = "") -> None:
+        """Set replicas."""
+        running = self._find(name)
+        if version and version != str(running.version):
+            raise Changed(t("error.changed", name=name))
+        running.set_replicas(replicas, self._clock.now())
+        self._changed(running)
+
+    async def remember(self, name: str, **changes: object) -> None:
+        """Set fields of the record."""
+        running = self._find(name)
+        running.record = running.record.model_copy(update=changes)
+        self._changed(running)
+
+    async def remove(self, name: str) -> None:
+        """Remove the workload."""
+        self._find(name)
+        self._running.pop(object_name(name))
+        self._changes.tell(name)
+        self.step()
+
+    async def logs(self, name: str, lines: int) -> str:
+        """The end of the first pod's log."""
+        running = self._find(name)
+        now = self._clock.now()
+        written = [pod.timeline.log(now) for pod in running.pods if pod.timeline]
+        return "\n".join(written[0][-lines:]) if written else ""
+
+    async def endpoint(self, name: str) -> Endpoint:
+        """Where it answers."""
+        running = self._find(name)
+        return Endpoint(f"{self.url}/{object_name(name)}", running.spec.name, f"key-{name}")
+
+    def address(self, name: str) -> str:
+        """Its address inside the cluster."""
+        return f"http://{object_name(name)}.{self.namespace}.svc:8000"
+
+    def key_command(self, name: str) -> str:
+        """As on a real cluster."""
+        return f"kubectl -n {self.namespace} get secret {object_name(name)} -o yaml"
+
+    def web_ui(self) -> WebUi | None:
+        """The Open WebUI, ready half a minute after its start."""
+        if self._web_ui is None:
+            return None
+        started, names, owner = self._web_ui
+        ready = (self._clock.now() - started).total_seconds() >= WEB_UI_STARTS
+        reach = f"kubectl -n {self.namespace} port-forward service/llm-webui 8080:8080"
+        return WebUi(ready, names, "", reach, owner)
+
+    async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
+        """Start it or connect it."""
+        started = self._web_ui[0] if self._web_ui else self._clock.now()
+        self._web_ui = (started, tuple(names), owner)
+
+    async def remove_web_ui(self) -> None:
+        """Stop it."""
+        self._web_ui = None
+
+    def _find(self, name: str) -> Running:
+        try:
+            return self._running[object_name(name)]
+        except KeyError:
+            raise UserError(t("workload.gone", name=name)) from None
+
+    def _changed(self, running: Running) -> None:
+        running.version = next(self._versions)
+        self._changes.tell(running.spec.name)
+        self.step()

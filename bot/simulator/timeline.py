@@ -1,0 +1,96 @@
+"""How long a simulated start takes, and what its log says on the way."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+from bot.core.workload import Phase, Spec
+
+SCHEDULING = 2.0
+PULL_FIRST, PULL_AGAIN = 40.0, 3.0
+DOWNLOAD_PER_GIB, SHARD, WARMING = 4.0, 18.0, 15.0
+SHARD_GIB = 5.0
+IMAGE = "0.8.5.post1"
+OUT_OF_MEMORY = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB. GPU 0 has a total "
+    "capacity of 15.77 GiB of which 1.12 GiB is free."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One start, in seconds from `begun` to the end of each stage; `fails` is how it crashes."""
+
+    spec: Spec
+    begun: datetime
+    pulled: float
+    downloaded: float
+    shards: int
+    fails: str = ""
+
+    @property
+    def loaded(self) -> float:
+        """When the last shard is loaded."""
+        return self.downloaded + 8 + self.shards * SHARD
+
+    @property
+    def ready(self) -> float:
+        """When it answers, or crashes."""
+        return self.loaded + WARMING
+
+    def phase(self, now: datetime) -> tuple[Phase, datetime]:
+        """The phase, and since when."""
+        passed = (now - self.begun).total_seconds()
+        stages = [
+            (self.ready, Phase.FAILED if self.fails else Phase.READY),
+            (self.pulled, Phase.LOADING),
+            (SCHEDULING, Phase.PULLING),
+        ]
+        for start, phase in stages:
+            if passed >= start:
+                return phase, self.begun + timedelta(seconds=start)
+        return Phase.SCHEDULING, self.begun
+
+    def log(self, now: datetime) -> list[str]:
+        """The log up to now, in the format of vLLM 0.8.5 with its V0 engine."""
+        passed = (now - self.begun).total_seconds()
+        return [self._stamped(second, line) for second, line in self._lines() if passed >= second]
+
+    def _stamped(self, second: float, line: str) -> str:
+        moment = self.begun + timedelta(seconds=second)
+        return f"INFO {moment:%m-%d %H:%M:%S} {line}"
+
+    def _lines(self) -> list[tuple[float, str]]:
+        spec, total = self.spec, self.shards
+        per_gpu = spec.weights_gib / spec.tensor_parallel_size
+        lines = [
+            (self.pulled, "[__init__.py:239] Automatically detected platform cuda."),
+            (self.pulled + 3, f"[api_server.py:1043] vLLM API server version {IMAGE}"),
+            (self.pulled + 5, f"[llm_engine.py:240] Initializing a V0 LLM engine (v{IMAGE})"),
+            (self.pulled + 6, "[cuda.py:292] Using XFormers backend."),
+            (self.pulled + 7, f"[model_runner.py:1108] Starting to load model {spec.repo}..."),
+        ]
+        for done in range(total + 1):
+            share = 100 * done // total
+            bar = f"Loading safetensors checkpoint shards: {share:>3}% Completed | {done}/{total}"
+            lines.append((self.downloaded + 8 + done * SHARD, f"[weight_utils.py:265] {bar}"))
+        took = f"Model loading took {per_gpu:.4f} GiB and {total * SHARD:.1f} seconds"
+        lines.append((self.loaded, f"[model_runner.py:1140] {took}"))
+        if self.fails:
+            return [*lines, (self.ready, self.fails)]
+        blocks = spec.kv_cache_tokens // 16
+        return [
+            *lines,
+            (self.loaded + 6, f"[executor_base.py:112] # cuda blocks: {blocks}, # CPU blocks: 512"),
+            (self.ready, "[api_server.py:1090] Starting vLLM API server on http://0.0.0.0:8000"),
+        ]
+
+
+def timeline(spec: Spec, begun: datetime, *, image_there: bool, cached: bool) -> Timeline:
+    """A start: an image is pulled once per node, a model downloaded once.
+
+    A name that begins with `fail-` ends in an out-of-memory crash, to see what that looks like."""
+    pulled = SCHEDULING + (PULL_AGAIN if image_there else PULL_FIRST)
+    downloaded = pulled + (0.0 if cached else spec.weights_gib * DOWNLOAD_PER_GIB)
+    fails = OUT_OF_MEMORY if spec.name.startswith("fail-") else ""
+    return Timeline(spec, begun, pulled, downloaded, ceil(spec.weights_gib / SHARD_GIB) or 1, fails)
