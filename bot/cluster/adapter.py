@@ -8,6 +8,7 @@ from typing import Any
 from bot.cluster import web_ui
 from bot.cluster.annotations import changes_to_annotations
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
+from bot.cluster.logs import read_log
 from bot.cluster.manifests import (
     Objects,
     WorkloadSettings,
@@ -117,11 +118,10 @@ class KubernetesCluster:
             missing.append("Secret")
         await self._apply_rest(objects, deployment, *missing)
 
-    async def change(self, spec: Spec, record: Record) -> None:
-        """Server-side apply of the Deployment; a sleeping one keeps its replicas of 0."""
+    async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
+        """Server-side apply of the Deployment: one step, whatever of it changes."""
         deployment = workload_objects(spec, record, self._settings)["Deployment"]
-        if self._views.find(spec.name).replicas == 0:
-            deployment["spec"]["replicas"] = 0
+        deployment["spec"]["replicas"] = spec.replicas if awake else 0
         self._views.deployments.put(await self._api.apply(self._deployments, deployment))
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
@@ -147,21 +147,9 @@ class KubernetesCluster:
         self._views.deployments.discard((self.namespace, object_name(name)))
 
     async def logs(self, name: str, lines: int) -> str:
-        """Of the newest pod; of the container before, if the one now is not running."""
+        """Of the newest pod."""
         pods = self._views.pods_of(object_name(name))
-        if not pods:
-            return ""
-        status = (pods[-1].get("status", {}).get("containerStatuses") or [{}])[0]
-        query = {"tailLines": str(lines), "container": "vllm"}
-        if "waiting" in status.get("state", {}) and status.get("restartCount", 0):
-            query["previous"] = "true"
-        path = f"{self._core}/pods/{pods[-1]['metadata']['name']}/log"
-        try:
-            return str(await self._api.request("GET", path, query=query))
-        except ApiError as error:
-            if error.status in (400, 404):  # not started yet, or just gone
-                return ""
-            raise
+        return await read_log(self._api, pods[-1], "vllm", lines) if pods else ""
 
     async def endpoint(self, name: str) -> Endpoint:
         """Where it answers; the key is read once and kept in memory."""

@@ -78,6 +78,11 @@ class Api:
         )
         return answer
 
+    async def create_once(self, path: str, body: Json) -> None:
+        """Create what is shared and kept; if it is there, it stays as it is."""
+        with suppress(NameTaken):
+            await self.request("POST", path, body, {"fieldManager": FIELD_MANAGER})
+
     async def watch(self, path: str, version: str, query: Mapping[str, str]) -> AsyncIterator[Json]:
         """Events since `version`, until the server ends the stream; ApiError 410 when it is too old."""
         asked = {

@@ -77,7 +77,9 @@ def pod_state(pod: Json) -> State:
     if ready.get("status") == "True":
         return State(Phase.READY, moment(ready.get("lastTransitionTime")))
     if scheduled.get("reason") == "Unschedulable":
-        return State(Phase.QUEUED, created, evidence=scheduled.get("message", ""))
+        message = scheduled.get("message", "")
+        wants = _wants(message)
+        return State(Phase.SCHEDULING if wants else Phase.QUEUED, created, wants, message)
     if not pod["spec"].get("nodeName"):
         return State(Phase.SCHEDULING, created)
     statuses = pod.get("status", {}).get("containerStatuses") or []
@@ -103,6 +105,13 @@ def _container_state(status: Json, created: datetime) -> State:
     if "running" in now:
         return State(Phase.LOADING, moment(now["running"].get("startedAt")))
     return State(Phase.PULLING, created)
+
+
+def _wants(message: str) -> str:
+    """What the scheduler misses besides GPUs: a volume, or a node that the pod may run on."""
+    if "Insufficient nvidia.com/gpu" in message:
+        return ""
+    return "volume" if "olume" in message else "node"
 
 
 def gpus_of(pod: Json) -> int:

@@ -9,7 +9,7 @@ from bot.core.gpu import FORMATS, Gpu, Quantization
 from bot.core.reply import Button, Reply, Tone
 from bot.core.request import Option, Verdict, spec_of
 from bot.core.text import Text, t, verbatim
-from bot.core.units import Gib, Tokens
+from bot.core.units import Tokens
 from bot.core.vram import ABOUT_MEMORY
 
 
@@ -45,10 +45,10 @@ def _budget(option: Option) -> Text:
     setup, fit = option.setup, option.fit
     return t(
         "plan.budget",
-        usable=Gib(setup.gpu.memory_gib * setup.gpu_memory_utilization),
-        weights=Gib(fit.weights_gib),
-        activation=Gib(fit.activation_gib),
-        cache=Gib(fit.kv_cache_gib),
+        usable=setup.gpu.memory_gib * setup.gpu_memory_utilization,
+        weights=fit.weights_gib,
+        activation=fit.activation_gib,
+        cache=fit.kv_cache_gib,
     )
 
 

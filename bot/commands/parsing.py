@@ -29,7 +29,7 @@ def parse(text: str, commands: Mapping[str, type[Command]], names: Names) -> Com
 
     `names` gives the names that a `Known` field may have."""
     text = _PREFIX.sub("", text[:LONGEST], count=1).strip()
-    verb, line = (text.split(maxsplit=1) + ["", ""])[:2] if text else ("", "")
+    verb, _, line = text.partition(" ") if "\n" not in text.split(" ")[0] else text.partition("\n")
     command = commands.get(verb.lower() or "help")
     if command is None:
         _unknown_verb(verb, line, commands, names)

@@ -39,7 +39,7 @@ class Scale(Command):
             lines=(t(key, name=workload.name, count=spec.replicas),),
             live=not asleep,
         )
-        await lifecycle.change(workload, spec, ctx.place, card)
+        await lifecycle.change(workload, spec, ctx.place, card, awake=not asleep)
 
     def _spec(self, workload: Workload, ctx: Context) -> Spec:
         """The workload's spec with what was asked for, if that fits."""

@@ -86,7 +86,7 @@ def one(workload: Workload, ctx: Context) -> Reply:
         told.insert(5, ("node", verbatim(", ".join(workload.nodes))))
     if workload.record.ends:
         ends = workload.record.ends
-        told.append(("ends", t("status.ends", at=ends, left=ends - now)))
+        told.append(("ends", t("status.ends_at", at=ends, left=ends - now)))
     if workload.evidence:
         told.append(("evidence", verbatim(workload.evidence)))
     actions = ACTIONS.get(workload.phase, ("logs", "stop"))

@@ -8,7 +8,7 @@ from bot.core.ports import GpuNode
 from bot.core.progress import Progress
 from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t
-from bot.core.units import Gib, Tokens
+from bot.core.units import Tokens
 from bot.core.workload import Phase, Spec, Workload
 
 
@@ -29,8 +29,8 @@ def memory_line(spec: Spec) -> Text:
     """Weights, and the tokens that the KV cache of one replica holds (all GPUs hold the same ones)."""
     return t(
         "card.memory",
-        total=Gib(spec.weights_gib),
-        per_gpu=Gib(spec.weights_gib / spec.tensor_parallel_size),
+        total=spec.weights_gib,
+        per_gpu=spec.weights_gib / spec.tensor_parallel_size,
         tokens=Tokens(spec.kv_cache_tokens),
     )
 
@@ -62,15 +62,16 @@ def card(
 
 
 def _starting(workload: Workload, progress: Progress | None) -> Reply:
+    cancel = (Button(t("button.cancel"), f"stop {workload.name}"),)
+    if workload.cause:
+        text = t(f"card.waits_{workload.cause}", name=workload.name)
+        lines = (t("card.evidence", line=workload.evidence),)
+        return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
     phase = progress.phase if progress else workload.phase
     state = progress.text if progress and progress.phase is Phase.LOADING else phase.said
     key = "card.starting_on" if workload.nodes else "card.starting"
-    return Reply(
-        t(key, name=workload.name, state=state, node=", ".join(workload.nodes)),
-        tone=Tone.LOADING,
-        buttons=(Button(t("button.cancel"), f"stop {workload.name}"),),
-        live=True,
-    )
+    text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
+    return Reply(text, Tone.LOADING, buttons=cancel, live=True)
 
 
 def _ready(workload: Workload, now: datetime, address: str) -> Reply:
@@ -98,9 +99,8 @@ def _failed(workload: Workload) -> Reply:
 
 
 def _queued(workload: Workload, nodes: Sequence[GpuNode]) -> Reply:
-    tp = workload.spec.tensor_parallel_size
     return Reply(
-        t("card.queued", name=workload.name, count=tp),
+        t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size),
         tone=Tone.QUEUED,
         lines=tuple(node_line(node) for node in nodes),
         buttons=(Button(t("button.leave_queue"), f"stop {workload.name}"),),

@@ -92,8 +92,8 @@ class Cluster(Protocol):
     async def complete(self, spec: Spec) -> None:
         """Make sure that everything beside the Deployment exists (after a crash in `create`)."""
 
-    async def change(self, spec: Spec, record: Record) -> None:
-        """Start a workload again with other arguments."""
+    async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
+        """Give a workload other arguments, replicas or record in one step, and wake it or not."""
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
         """Set replicas, 0 to sleep; Changed when a `version` is given and is no longer its version."""

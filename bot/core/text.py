@@ -12,7 +12,7 @@ from babel import Locale
 from babel.dates import format_datetime, format_time
 from babel.numbers import format_decimal
 
-from bot.core.units import Gib, Tokens
+from bot.core.units import Tokens
 
 DEFAULT_LANGUAGE = "en"
 
@@ -59,7 +59,6 @@ class Phrasebook:
         return str(sentence.format(**spoken))
 
     def _value(self, value: Any, language: str) -> str:
-        locale = self._locales[language]
         match value:
             case Text():
                 return self.say(value, language)
@@ -68,17 +67,9 @@ class Phrasebook:
             case timedelta():
                 return duration(value)
             case datetime():
-                return self._clock(value, locale)
-            case Tokens() if value >= 1024:
-                return f"{format_decimal(value // 1024, locale=locale)}k"
-            case bool() | None:
-                return str(value)
-            case Gib():
-                return str(format_decimal(value, format="#,##0.0", locale=locale))
-            case int():
-                return str(format_decimal(value, locale=locale))
-            case float():
-                return str(format_decimal(value, format="#,##0.0#", locale=locale))
+                return self._clock(value, self._locales[language])
+            case int() | float():
+                return _number(value, self._locales[language])
         return str(value)
 
     def _clock(self, value: datetime, locale: Locale) -> str:
@@ -87,6 +78,14 @@ class Phrasebook:
         if local.date() == datetime.now(self._zone).date():
             return str(format_time(local, "short", tzinfo=self._zone, locale=locale))
         return str(format_datetime(local, "short", tzinfo=self._zone, locale=locale))
+
+
+def _number(value: float, locale: Locale) -> str:
+    if isinstance(value, Tokens) and value >= 1024:
+        return f"{format_decimal(value // 1024, locale=locale)}k"
+    if isinstance(value, int):
+        return str(format_decimal(value, locale=locale))
+    return str(format_decimal(value, format="#,##0.0", locale=locale))
 
 
 def duration(value: timedelta) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.core.gpu import FORMATS, Format, Gpu, Quantization
 from bot.core.shape import Shape
 from bot.core.text import Text, t
-from bot.core.units import Gib, Tokens
+from bot.core.units import Tokens
 
 GIB = 2**30
 FP16 = 2
@@ -154,7 +154,7 @@ def _length_rules(shape: Shape, setup: Setup) -> list[Text]:
 
 def _memory_rules(setup: Setup, weights: float, budget: float, tokens: int) -> list[Text]:
     if weights >= budget:
-        return [t("fit.weights", weights=Gib(weights), usable=Gib(budget))]
+        return [t("fit.weights", weights=weights, usable=budget)]
     if tokens < setup.max_model_len * MARGIN:
         return [t("fit.cache", tokens=tokens, length=Tokens(setup.max_model_len))]
     return []

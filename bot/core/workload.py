@@ -92,7 +92,8 @@ class Workload(Frozen):
     """A deployed model as last seen.
 
     `since` is when the phase began, `version` the resourceVersion that this view was read at,
-    `replicas` what is wanted now (0: asleep), `cause` the name of a `[cause]` sentence."""
+    `replicas` what is wanted now (0: asleep), `cause` the name of a `[cause]` sentence; of one that
+    cannot be scheduled, what it misses: `volume` or `node`."""
 
     spec: Spec
     record: Record

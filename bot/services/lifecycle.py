@@ -83,11 +83,13 @@ class Lifecycle:
         mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
         self._check_size(spec, user, [w for w in mine if w.name != workload.name])
 
-    async def change(self, workload: Workload, spec: Spec, place: Place, card: str | None) -> None:
-        """Give it other replicas, or start it again with other arguments."""
+    async def change(
+        self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
+    ) -> None:
+        """Give it other replicas or arguments, or wake it; its card is the new message."""
         fresh = {"place": place, "card": card or "", "started": self._clock.now()}
         record = workload.record.model_copy(update=fresh)
-        await self._cluster.change(spec, record)
+        await self._cluster.change(spec, record, awake=awake)
 
     async def sleep(self, workload: Workload) -> None:
         """Give its GPUs back; everything else stays."""
@@ -102,8 +104,7 @@ class Lifecycle:
             raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
         if workload.record.owner == user.id:
             self.admit_change(workload, workload.spec, user)
-        await self._cluster.remember(workload.name, place=place, card=card or "", started=self._clock.now())
-        await self._cluster.scale(workload.name, workload.spec.replicas)
+        await self.change(workload, workload.spec, place, card, awake=True)
 
     async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
         """Remove it; asks first when others used it lately. The model cache stays."""

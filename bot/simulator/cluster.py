@@ -102,16 +102,15 @@ class SimulatedCluster:
     async def complete(self, spec: Spec) -> None:
         """Nothing can be missing here."""
 
-    async def change(self, spec: Spec, record: Record) -> None:
+    async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
         """New arguments load all replicas again; a new number of replicas only adds or removes."""
         running = self._find(spec.name)
         same = running.spec.model_copy(update={"replicas": spec.replicas}) == spec
         running.record = record
         running.spec = spec
-        if running.replicas:
-            if not same:
-                running.pods.clear()
-            running.set_replicas(spec.replicas, self._clock.now())
+        if not same:
+            running.pods.clear()
+        running.set_replicas(spec.replicas if awake else 0, self._clock.now())
         self._changed(running)
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:

@@ -1,0 +1,193 @@
+"""A cluster, a clock, people, and `ask("deploy qwen2.5-7b", who="ada")`."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bot import app
+from bot.config import Settings
+from bot.core.message import Message, Place, Turn, User
+from bot.core.reply import Reply
+from bot.core.text import Phrasebook
+from bot.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from bot.simulator.server import SimulatedServer
+from tests.real.control_plane import ControlPlane
+
+THREAD = Place("test", "C1", "1.0")
+
+
+class Clock:
+    """Stands still until it is told to go on; sleepers wake when their time has come."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2030, 1, 1, 12, tzinfo=UTC)
+        self._sleepers: list[tuple[datetime, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self.time + timedelta(seconds=seconds), woken))
+        await woken
+
+    def advance(self, **delta: float) -> None:
+        self.time += timedelta(**delta)
+        due = [woken for when, woken in self._sleepers if when <= self.time]
+        self._sleepers = [(when, woken) for when, woken in self._sleepers if when > self.time]
+        for woken in due:
+            if not woken.done():
+                woken.set_result(None)
+
+
+class Chat:
+    """A Messenger that remembers every message as it looks now, and how it looked before."""
+
+    def __init__(self) -> None:
+        self.messages: dict[str, list[Reply]] = {}
+        self.turns: list[Turn] = []
+
+    async def post(self, place: Place, reply: Reply) -> str:
+        message = f"m{len(self.messages) + 1}"
+        self.messages[message] = [reply]
+        return message
+
+    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+        self.messages[message].append(reply)
+
+    async def history(self, place: Place) -> list[Turn]:
+        return self.turns
+
+    @property
+    def last(self) -> Reply:
+        return list(self.messages.values())[-1][-1]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def chat() -> Chat:
+    return Chat()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(
+        _env_file=None,
+        admins=frozenset({"grace"}),
+        researchers=frozenset({"ada", "bob"}),
+        namespace="demo",
+    )
+
+
+@pytest_asyncio.fixture
+async def cluster(clock: Clock) -> SimulatedCluster:
+    return SimulatedCluster(clock)
+
+
+@pytest_asyncio.fixture
+async def server(cluster: SimulatedCluster) -> AsyncIterator[SimulatedServer]:
+    server = SimulatedServer(cluster, pause=0.0)
+    cluster.url = await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def inference(server: SimulatedServer) -> AsyncIterator[VllmInference]:
+    inference = VllmInference(first_token=5.0, between_tokens=0.5)
+    yield inference
+    await inference.close()
+
+
+@pytest_asyncio.fixture
+async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[app.App]:
+    """The whole bot on the simulator, with its watcher at work."""
+    built = app.build(settings, cluster, inference, chat, clock)
+    watching = asyncio.create_task(built.services.watcher.run())
+    yield built
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
+@pytest.fixture
+def ask(bot, chat):
+    """Type a line as somebody; every reply, with each posted or edited like a platform does."""
+
+    async def ask(text: str, who: str = "ada", locale: str = "en", place: Place = THREAD) -> list[Reply]:
+        message = Message(text, User(who, who, locale), place)
+        replies, sent, seen = bot.dispatcher.handle(message), None, []
+        try:
+            reply = await anext(replies)
+            while True:
+                if sent is None:
+                    sent = await chat.post(place, reply)
+                else:
+                    await chat.edit(place, sent, reply)
+                seen.append(reply)
+                reply = await replies.asend(sent)
+        except StopAsyncIteration:
+            return seen
+
+    return ask
+
+
+@pytest.fixture
+def pass_time(clock, cluster):
+    """Let simulated time pass in steps, as it does; what waits for it gets its turn."""
+
+    async def pass_time(seconds: float) -> None:
+        for _ in range(int(seconds)):
+            clock.advance(seconds=1)
+            cluster.step()
+            await settle()
+
+    return pass_time
+
+
+async def settle() -> None:
+    """Let every task that can go on go on; no time passes."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def eventually(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for a condition; fail when it does not come true in time."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def phrases() -> Phrasebook:
+    return Phrasebook(Path(app.__file__).parent / "locales")
+
+
+@pytest.fixture
+def say(phrases) -> Callable[..., str]:
+    return lambda text, language="en": phrases.say(text, language)
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A real control plane; needs KUBEBUILDER_ASSETS."""
+    binaries = os.environ.get("KUBEBUILDER_ASSETS")
+    if not binaries:
+        pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane to test against")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        plane = ControlPlane(Path(binaries), Path(folder))
+        try:
+            plane.start()
+            yield plane
+        finally:
+            plane.stop()

@@ -1,0 +1,237 @@
+"""One suite for every Cluster: the simulator is held to what the real API server does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bot.core.errors import Changed, NameTaken, UserError
+from bot.core.message import Place
+from bot.core.workload import Phase, Record, Spec, Workload
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Clock, eventually, settle
+from tests.real.world import real_world
+
+STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+class World:
+    """A cluster, and waiting in it: simulated time passes, real time is waited for."""
+
+    def __init__(self, cluster: Any, clock: Clock | None = None) -> None:
+        self.cluster = cluster
+        self._clock = clock
+
+    async def until(self, true: Callable[[], object]) -> None:
+        if self._clock is None:
+            await eventually(true)
+            return
+        for _ in range(1000):
+            if true():
+                return
+            self._clock.advance(seconds=1)
+            self.cluster.step()
+            await settle()
+        raise AssertionError("it did not come true in simulated time")
+
+    def find(self, name: str) -> Workload:
+        return next(w for w in self.cluster.workloads() if w.name == name)
+
+    async def phase(self, name: str, phase: Phase) -> Workload:
+        await self.until(lambda: self.find(name).phase is phase)
+        return self.find(name)
+
+
+@pytest_asyncio.fixture(params=["simulator", "kubernetes"])
+async def world(request, tmp_path) -> AsyncIterator[World]:
+    if request.param == "simulator":
+        clock = Clock()
+        yield World(SimulatedCluster(clock), clock)
+    else:
+        async with real_world(request.getfixturevalue("control_plane"), tmp_path) as real:
+            yield World(real.cluster)
+
+
+def spec(name: str = "llama-3-8b", tp: int = 2, **more: Any) -> Spec:
+    values = {
+        "model": "llama-3-8b",
+        "repo": "meta-llama/Meta-Llama-3-8B-Instruct",
+        "max_model_len": 8192,
+        "kv_cache_tokens": 91841,
+        "weights_gib": 15.0,
+        "tensor_parallel_size": tp,
+    }
+    return Spec(name=name, **(values | more))
+
+
+def record(**more: Any) -> Record:
+    values = {
+        "owner": "ada",
+        "owner_name": "Ada “L.”",
+        "place": Place("slack", "C1", "1.0"),
+        "card": "m1",
+        "started": STARTED,
+    }
+    return Record(**(values | more))
+
+
+async def test_a_workload_is_scheduled_and_gets_ready(world):
+    await world.cluster.create(spec(), record())
+    ready = await world.phase("llama-3-8b", Phase.READY)
+    assert ready.spec == spec() and ready.record == record()
+    assert ready.ready_replicas == 1 and len(ready.nodes) == 1
+    assert ready.since.tzinfo is not None
+
+    await world.until(lambda: sum(node.free for node in world.cluster.nodes()) == 6)
+    [used] = [node.used for node in world.cluster.nodes() if node.used]
+    assert used == {"llama-3-8b": 2}
+
+
+async def test_names_with_dots_and_everything_a_record_holds(world):
+    used = {"bob": STARTED, "eve": STARTED - timedelta(hours=1)}
+    known = record(ends=STARTED + timedelta(hours=4), used=used, announced="ready:x")
+    await world.cluster.create(spec("qwen2.5-7b", 1), known)
+    assert world.find("qwen2.5-7b").record == known
+    assert world.cluster.address("qwen2.5-7b").startswith("http://llm-qwen2-5-7b.")
+
+
+async def test_a_name_is_given_once(world):
+    results = await asyncio.gather(
+        *(world.cluster.create(spec(), record(announced=str(n))) for n in range(4)),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results if result is not None] == [NameTaken] * 3
+    winner = next(n for n, result in enumerate(results) if result is None)
+    assert world.find("llama-3-8b").record.announced == str(winner)
+
+
+async def test_asleep_and_awake(world):
+    await world.cluster.create(spec(), record())
+    await world.phase("llama-3-8b", Phase.READY)
+    await world.cluster.scale("llama-3-8b", 0)
+    asleep = await world.phase("llama-3-8b", Phase.ASLEEP)
+    assert asleep.spec.replicas == 1 and asleep.gpus_held == 0
+    await world.until(lambda: sum(node.free for node in world.cluster.nodes()) == 8)
+    await world.cluster.scale("llama-3-8b", 1)
+    await world.phase("llama-3-8b", Phase.READY)
+
+
+async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
+    await world.cluster.create(spec(), record())
+    seen = await world.phase("llama-3-8b", Phase.READY)
+    await world.cluster.remember("llama-3-8b", announced="somebody came first")
+    with pytest.raises(Changed):
+        await world.cluster.scale("llama-3-8b", 0, version=seen.version)
+    assert world.find("llama-3-8b").replicas == 1
+
+    await world.until(lambda: world.find("llama-3-8b").record.announced == "somebody came first")
+    await world.cluster.scale("llama-3-8b", 0, version=world.find("llama-3-8b").version)
+    await world.phase("llama-3-8b", Phase.ASLEEP)
+
+
+async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
+    await world.cluster.create(spec(), record(ends=STARTED))
+    later = STARTED + timedelta(hours=1)
+    await world.cluster.remember("llama-3-8b", ends=None, used={"eve": later}, place=Place("x", "y"))
+    found = world.find("llama-3-8b").record
+    assert found.ends is None and found.used == {"eve": later} and found.place == Place("x", "y")
+    assert found.owner == "ada" and found.card == "m1"
+
+
+async def test_new_arguments_load_again_and_a_sleeper_stays_asleep_unless_woken(world):
+    await world.cluster.create(spec(), record())
+    await world.phase("llama-3-8b", Phase.READY)
+    await world.cluster.change(spec(tp=4), record(card="m2"), awake=True)
+    assert world.find("llama-3-8b").record.card == "m2"
+    await world.until(
+        lambda: (
+            world.find("llama-3-8b").phase is Phase.READY
+            and sum(node.free for node in world.cluster.nodes()) == 4
+        )
+    )
+    await world.cluster.change(spec(tp=1, replicas=2), record(), awake=False)
+    await world.phase("llama-3-8b", Phase.ASLEEP)
+    await world.cluster.change(spec(tp=1, replicas=2), record(), awake=True)
+    await world.until(lambda: world.find("llama-3-8b").ready_replicas == 2)
+
+
+async def test_whole_gpus_of_one_node_or_the_queue(world):
+    for name in ("one", "two"):
+        await world.cluster.create(spec(name, 3), record())
+        await world.phase(name, Phase.READY)
+    await world.cluster.create(spec("three", 2), record())
+    waiting = await world.phase("three", Phase.QUEUED)
+    assert waiting.cause == "" and waiting.nodes == ()
+    assert max(node.free for node in world.cluster.nodes()) == 1
+    await world.cluster.remove("one")
+    await world.phase("three", Phase.READY)
+
+
+async def test_what_is_removed_is_gone(world):
+    await world.cluster.create(spec(), record())
+    await world.cluster.remove("llama-3-8b")
+    assert world.cluster.workloads() == []
+    for change in (
+        world.cluster.remove("llama-3-8b"),
+        world.cluster.scale("llama-3-8b", 0),
+        world.cluster.remember("llama-3-8b", announced="x"),
+        world.cluster.endpoint("llama-3-8b"),
+    ):
+        with pytest.raises(UserError) as refused:
+            await change
+        assert refused.value.text.key == "workload.gone"
+    await world.cluster.create(spec(), record())
+    await world.phase("llama-3-8b", Phase.READY)
+
+
+async def test_the_log_of_the_newest_pod(world):
+    await world.cluster.create(spec(), record())
+    await world.phase("llama-3-8b", Phase.READY)
+    everything = (await world.cluster.logs("llama-3-8b", 100)).splitlines()
+    assert any("Starting to load model" in line for line in everything)
+    last = (await world.cluster.logs("llama-3-8b", 2)).splitlines()
+    assert last == everything[-2:]
+
+
+async def test_an_endpoint_has_an_address_a_name_and_a_key_that_stays(world):
+    await world.cluster.create(spec(), record())
+    endpoint = await world.cluster.endpoint("llama-3-8b")
+    assert endpoint.model == "llama-3-8b" and len(endpoint.api_key) > 8
+    await world.cluster.complete(spec())
+    assert await world.cluster.endpoint("llama-3-8b") == endpoint
+
+
+async def test_listeners_hear_what_changed_since_they_listen(world):
+    heard: list[str] = []
+
+    async def listen(changes) -> None:
+        async for name in changes:
+            heard.append(name)
+
+    listening = asyncio.create_task(listen(world.cluster.changes()))
+    await world.cluster.create(spec(), record())
+    await world.phase("llama-3-8b", Phase.READY)
+    await world.until(lambda: heard)
+    await world.cluster.remove("llama-3-8b")
+    heard.clear()
+    await world.cluster.create(spec("other", 1), record())
+    await world.until(lambda: "other" in heard)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_open_webui_is_connected_to_the_models_that_are_named(world):
+    await world.cluster.create(spec(), record())
+    assert world.cluster.web_ui() is None
+    await world.cluster.apply_web_ui(["llama-3-8b"], "ada")
+    await world.until(lambda: world.cluster.web_ui() and world.cluster.web_ui().ready)
+    found = world.cluster.web_ui()
+    assert found.connected == ("llama-3-8b",) and found.owner == "ada"
+    assert "port-forward" in found.reach
+    await world.cluster.apply_web_ui([], "ada")
+    await world.until(lambda: world.cluster.web_ui().connected == ())
+    await world.cluster.remove_web_ui()
+    assert world.cluster.web_ui() is None

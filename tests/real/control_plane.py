@@ -1,0 +1,141 @@
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback, from KUBEBUILDER_ASSETS."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ADMIN = "admin-token"
+
+
+class ControlPlane:
+    """One cluster in a folder; `kubeconfig(token)` writes a way in."""
+
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._etcd, self._peer, self.port = (_free_port() for _ in range(3))
+        self.url = f"https://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start everything; returns when the API is ready."""
+        self._make_keys()
+        (self._folder / "tokens.csv").write_text(f'{ADMIN},admin,admin,"system:masters"\n')
+        self._run(
+            "etcd",
+            f"--data-dir={self._folder}/etcd",
+            f"--listen-client-urls=http://127.0.0.1:{self._etcd}",
+            f"--advertise-client-urls=http://127.0.0.1:{self._etcd}",
+            f"--listen-peer-urls=http://127.0.0.1:{self._peer}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{self._peer}",
+            f"--initial-cluster=default=http://127.0.0.1:{self._peer}",
+            "--unsafe-no-fsync",
+        )
+        self.start_api_server()
+        admin = self.kubeconfig(ADMIN)
+        self._run(
+            "kube-controller-manager",
+            f"--kubeconfig={admin}",
+            "--leader-elect=false",
+            f"--service-account-private-key-file={self._folder}/sa.key",
+        )
+        self._run("kube-scheduler", f"--kubeconfig={admin}", "--leader-elect=false")
+
+    def start_api_server(self) -> None:
+        """Start it, or start it again on the same port and data."""
+        folder = self._folder
+        self._api = self._run(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._etcd}",
+            f"--cert-dir={folder}/certs",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self.port}",
+            f"--service-account-key-file={folder}/sa.pub",
+            f"--service-account-signing-key-file={folder}/sa.key",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--authorization-mode=RBAC",
+            f"--token-auth-file={folder}/tokens.csv",
+            "--allow-privileged=true",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--disable-admission-plugins=ServiceAccount",
+        )
+        self._wait_until_ready()
+
+    def stop_api_server(self) -> None:
+        """Stop only the API server, as in an upgrade."""
+        self._api.kill()
+        self._api.wait()
+
+    def stop(self) -> None:
+        """Stop everything."""
+        for process in reversed(self._processes):
+            process.kill()
+            process.wait()
+
+    def kubeconfig(self, token: str) -> Path:
+        """A kubeconfig that logs in with a token."""
+        file = self._folder / f"kubeconfig-{abs(hash(token))}"
+        file.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "test",
+                    "clusters": [
+                        {"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}
+                    ],
+                    "users": [{"name": "test", "user": {"token": token}}],
+                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                }
+            )
+        )
+        return file
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        """Run kubectl as admin; its output."""
+        done = subprocess.run(
+            [self._binaries / "kubectl", f"--kubeconfig={self.kubeconfig(ADMIN)}", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout + done.stderr
+
+    def _make_keys(self) -> None:
+        key = self._folder / "sa.key"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        public = ["openssl", "rsa", "-in", key, "-pubout", "-out", self._folder / "sa.pub"]
+        subprocess.run(public, check=True, capture_output=True)
+
+    def _run(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
+        binary = shutil.which(name, path=f"{self._binaries}:{os.environ['PATH']}")
+        assert binary, f"{name} is missing in {self._binaries}"
+        with (self._folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen([binary, *flags], stdout=log, stderr=log, cwd=self._folder)
+        self._processes.append(process)
+        return process
+
+    def _wait_until_ready(self) -> None:
+        for _ in range(300):
+            if self._api.poll() is not None:
+                tail = (self._folder / "kube-apiserver.log").read_text()[-2000:]
+                raise AssertionError(f"kube-apiserver ended: {tail}")
+            if "ok" in self.kubectl("get", "--raw", "/readyz", check=False)[:20]:
+                return
+            time.sleep(0.1)
+        raise AssertionError("kube-apiserver did not become ready")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,118 @@
+"""A real vLLM on the CPU, from VLLM_BIN, with a tiny model: what a test kubelet starts as a container."""
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bot.cluster.client import Api
+
+Json = dict[str, Any]
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_HOST_IP": "127.0.0.1",
+}
+
+
+def make_model(binary: Path, folder: Path) -> Path:
+    """The tiny model's folder."""
+    script = Path(__file__).with_name("tiny_model.py")
+    model = folder / "tiny"
+    subprocess.run(
+        [binary.parent / "python", script, model], check=True, capture_output=True, env=os.environ | OFFLINE
+    )
+    return model
+
+
+class VllmContainers:
+    """`launch` starts what a pod's container asks for, on one port of this machine."""
+
+    def __init__(self, binary: Path, model: Path, api: Api | None = None) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.api = api
+        self._binary = binary
+        self._model = model
+
+    async def launch(self, pod: Json, log: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
+        """Start the pod's server; returns when it answers /health."""
+        container = pod["spec"]["containers"][0]
+        if container["name"] != "vllm":
+            return _nothing
+        flags = dict(flag[2:].partition("=")[::2] for flag in container["args"][1:])
+        key = await self._key(pod["metadata"]["namespace"], container)
+        return await self.serve(flags["served-model-name"], flags["max-model-len"], key, log)
+
+    async def serve(
+        self, name: str, length: str, key: str, log: Callable[[str], None] = lambda line: None, *more: str
+    ) -> Callable[[], Awaitable[None]]:
+        """Start a server with its own line of flags: those of a V100's version it does not know."""
+        command = [
+            *(["taskset", "-c", "0"] if sys.platform == "linux" and (os.cpu_count() or 1) > 1 else []),
+            str(self._binary), "serve", str(self._model), "--served-model-name", name,
+            "--dtype", "float32", "--max-model-len", length, "--kv-cache-memory-bytes", "64M",
+            "--enforce-eager", "--host", "127.0.0.1", "--port", str(self.port), "--api-key", key, *more,
+        ]  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=os.environ | OFFLINE,
+            start_new_session=True,
+        )
+        reading = asyncio.create_task(_read(process, log))
+
+        async def end() -> None:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    await asyncio.wait_for(process.wait(), 15)
+                except TimeoutError:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    await process.wait()
+            await reading
+
+        await self._healthy(process)
+        return end
+
+    async def _healthy(self, process: asyncio.subprocess.Process) -> None:
+        async with asyncio.timeout(240), aiohttp.ClientSession() as session:
+            while process.returncode is None:
+                try:
+                    async with session.get(f"{self.url}/health") as answer:
+                        if answer.status == 200:
+                            return
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.2)
+        raise AssertionError(f"vLLM ended with {process.returncode}")
+
+    async def _key(self, namespace: str, container: Json) -> str:
+        """As a kubelet does: the value that an environment variable takes from a Secret."""
+        variable = next(v for v in container["env"] if v["name"] == "VLLM_API_KEY")
+        reference = variable["valueFrom"]["secretKeyRef"]
+        assert self.api is not None
+        path = f"/api/v1/namespaces/{namespace}/secrets/{reference['name']}"
+        secret = await self.api.request("GET", path)
+        return base64.b64decode(secret["data"][reference["key"]]).decode()
+
+
+async def _read(process: asyncio.subprocess.Process, log: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        log(line.decode(errors="replace").rstrip())
+
+
+async def _nothing() -> None:
+    """A container that is not a model needs no process here."""

@@ -1,0 +1,62 @@
+"""A namespace on the real control plane with the bot's rights, a kubelet, and the adapter on it."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.cluster.adapter import KubernetesCluster
+from bot.cluster.client import Api, connect
+from bot.cluster.manifests import WorkloadSettings
+from tests.conftest import eventually
+from tests.real.bot_rights import install
+from tests.real.control_plane import ADMIN, ControlPlane
+from tests.real.kubelet import Kubelet, Launch
+
+NODES = {"icc-gpu-1": 4, "icc-gpu-2": 4, "icc-cpu-1": 0}
+_numbers = itertools.count(1)
+
+
+@dataclass
+class RealWorld:
+    """What a test on the real API server needs; `cluster` acts as the ServiceAccount llm-bot."""
+
+    plane: ControlPlane
+    namespace: str
+    kubeconfig: Path
+    admin: Api
+    kubelet: Kubelet
+    cluster: KubernetesCluster
+
+    async def names(self, kind: str) -> list[str]:
+        """Names of the objects of a kind (its path in the API) in the namespace."""
+        group = "/apis/apps/v1" if kind == "deployments" else "/api/v1"
+        found = await self.admin.request("GET", f"{group}/namespaces/{self.namespace}/{kind}")
+        return [thing["metadata"]["name"] for thing in found["items"]]
+
+
+@asynccontextmanager
+async def real_world(
+    plane: ControlPlane,
+    folder: Path,
+    launch: Launch | None = None,
+    url_template: str = "http://127.0.0.1:9",
+) -> AsyncIterator[RealWorld]:
+    """A fresh namespace; at the end its pods are gone, so that their GPUs are free."""
+    namespace = f"w{next(_numbers)}-default"
+    kubeconfig = install(plane, folder, namespace)
+    admin = await connect(str(plane.kubeconfig(ADMIN)))
+    kubelet = Kubelet(admin, folder, launch)
+    await kubelet.start(NODES)
+    settings = WorkloadSettings(namespace=namespace)
+    try:
+        async with KubernetesCluster(str(kubeconfig), settings, url_template) as cluster:
+            await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
+            world = RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
+            yield world
+            plane.kubectl("delete", "deployments", "--all", "-n", namespace)
+            await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
+    finally:
+        await kubelet.stop()
+        await admin.close()

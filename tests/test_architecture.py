@@ -1,0 +1,164 @@
+"""The promises of README, kept by a machine."""
+
+import ast
+import re
+import string
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bot.cluster.rights import RIGHTS
+from bot.commands import COMMANDS
+from bot.commands.fields import ModelRequest
+from bot.config import Settings
+from bot.core.catalog import read_catalog
+from bot.core.text import Phrasebook
+from bot.offline import OfflinePlan
+
+ROOT = Path(__file__).parents[1]
+BOT = ROOT / "bot"
+SOURCES = sorted(BOT.rglob("*.py"))
+PHRASES = Phrasebook(BOT / "locales").sentences
+SIMULATOR_LINES = 600
+
+
+def calls() -> list[ast.Call]:
+    nodes = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())))
+    return [n for n in nodes if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "t"]
+
+
+def keys(argument: ast.expr) -> list[str]:
+    """The keys that an argument of t() can be: a literal, one of two, or a family by its pattern."""
+    match argument:
+        case ast.Constant(value=key):
+            return [key]
+        case ast.IfExp(body=one, orelse=other):
+            return keys(one) + keys(other)
+        case ast.JoinedStr(values=parts):
+            pattern = "".join(re.escape(p.value) if isinstance(p, ast.Constant) else r"[\w-]+" for p in parts)
+            return [key for key in PHRASES["en"] if re.fullmatch(pattern, key)]
+    return []
+
+
+def placeholders(sentence: str | dict[str, str]) -> set[str]:
+    lines = sentence.values() if isinstance(sentence, dict) else [sentence]
+    return {name for line in lines for _, name, _, _ in string.Formatter().parse(line) if name}
+
+
+def test_every_sentence_is_said_and_every_said_key_has_a_sentence():
+    said = {key for call in calls() for key in keys(call.args[0])}
+    by_variable = {
+        value
+        for path in SOURCES
+        for value in re.findall(r'"([a-z_]+\.[a-z_]+)"', path.read_text())
+        if value in PHRASES["en"]
+    }
+    assert said - set(PHRASES["en"]) == set()
+    assert set(PHRASES["en"]) - said - by_variable == set()
+
+
+@pytest.mark.parametrize("call", calls(), ids=lambda call: ast.unparse(call)[:60])
+def test_every_sentence_gets_what_it_needs(call):
+    given = {keyword.arg for keyword in call.keywords}
+    if None in given:
+        return  # **params: checked where they are named
+    fitting = [key for key in keys(call.args[0]) if needs(key) <= given]
+    family = isinstance(call.args[0], ast.JoinedStr)
+    assert fitting if family else fitting == keys(call.args[0])
+
+
+def needs(key: str) -> set[str]:
+    sentence = PHRASES["en"][key]
+    return placeholders(sentence) | ({"count"} if isinstance(sentence, dict) else set())
+
+
+@pytest.mark.parametrize("language", PHRASES)
+def test_every_language_says_everything_with_the_same_parameters(language):
+    english = {key: placeholders(sentence) for key, sentence in PHRASES["en"].items()}
+    assert {key: placeholders(sentence) for key, sentence in PHRASES[language].items()} == english
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_verb_lives_in_the_file_of_its_name_and_its_first_line_is_how_it_is_typed(verb):
+    command = COMMANDS[verb]
+    assert command.__module__ == f"bot.commands.{verb}"
+    first = (BOT / "commands" / f"{verb}.py").read_text().splitlines()[0]
+    assert first.startswith(f'"""/llm {verb}')
+
+
+@pytest.mark.parametrize("command", [*COMMANDS.values(), OfflinePlan], ids=lambda command: command.verb)
+def test_every_verb_and_field_is_explained_in_help(command):
+    assert f"verb.{command.verb}" in PHRASES["en"]
+    assert {f"field.{name}" for name in command.model_fields} <= set(PHRASES["en"])
+    assert command.examples or command is OfflinePlan
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(BOT)))
+def test_files_and_functions_stay_small_and_files_say_what_they_are(path):
+    source = path.read_text()
+    assert len(source.splitlines()) <= 200
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree), "line 1 says what the file is"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 40, node.name
+
+
+def test_the_simulator_stays_a_small_thing():
+    files = (BOT / "simulator").rglob("*.py")
+    assert sum(len(path.read_text().splitlines()) for path in files) < SIMULATOR_LINES
+
+
+def test_import_contracts_hold():
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_commands_are_strangers_to_each_other_without_exception():
+    contracts = (ROOT / "pyproject.toml").read_text()
+    assert [verb for verb in COMMANDS if f'"bot.commands.{verb}"' not in contracts] == []
+
+
+def test_every_setting_is_in_the_example_with_its_default():
+    example = Settings(_env_file=ROOT / ".env.example")
+    assert example.model_dump() == Settings(_env_file=None).model_dump()
+    text = (ROOT / ".env.example").read_text()
+    for name in Settings.model_fields:
+        assert re.search(rf"^{name.upper()}=", text, re.MULTILINE), name
+
+
+def test_the_role_grants_just_the_rights_that_doctor_checks():
+    def granted(file: str, kind: str) -> set[tuple[str, str, str]]:
+        documents = yaml.safe_load_all((ROOT / "manifests" / "bot" / file).read_text())
+        rules = next(d["rules"] for d in documents if d["kind"] == kind)
+        return {
+            (group, resource, verb)
+            for rule in rules
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    def checked(everywhere: bool) -> set[tuple[str, str, str]]:
+        rights = (right for right in RIGHTS if right.everywhere == everywhere)
+        return {(right.group, right.resource, verb) for right in rights for verb in right.verbs}
+
+    assert granted("role.yaml", "Role") == checked(everywhere=False)
+    assert granted("cluster-role.yaml", "ClusterRole") == checked(everywhere=True)
+
+
+def test_the_catalog_is_as_large_as_promised_and_every_caution_has_a_sentence():
+    cards = read_catalog(ROOT / "manifests" / "catalog.yaml").cards.values()
+    assert len(cards) >= 25
+    for card in cards:
+        assert not card.caution or f"caution.{card.caution}" in PHRASES["en"]
+        assert not card.refused or f"refused.{card.refused.because}" in PHRASES["en"]
+
+
+def test_plan_in_the_shell_takes_what_plan_in_chat_takes():
+    assert set(ModelRequest.model_fields) <= set(OfflinePlan.model_fields)

@@ -1,0 +1,244 @@
+"""Whole stories, told in chat."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from bot.core.reply import Tone
+from bot.core.workload import Phase
+from tests.conftest import eventually, settle
+
+
+async def started(ask, pass_time, line: str, who: str = "ada"):
+    await ask(line, who)
+    await pass_time(400)
+
+
+async def test_a_model_is_deployed_asked_put_to_sleep_woken_and_stopped(ask, chat, cluster, pass_time, say):
+    [card] = await ask("deploy llama-3-8b")
+    assert say(card.text) == "llama-3-8b · fp16 · 2 × V100 (tp 2, the smallest that fits) · 8k context"
+    assert card.live
+
+    await pass_time(400)
+    shown = [say(reply.text) for reply in chat.messages["m1"]]
+    assert "llama-3-8b · pulling the image · on icc-gpu-1" in shown
+    assert "llama-3-8b · shard 2 of 3 · on icc-gpu-1" in shown
+    assert shown[-1].startswith("llama-3-8b is ready · 2 min")
+    assert not chat.messages["m1"][-1].live
+
+    replies = await ask("ask what is PagedAttention?")
+    assert "what is PagedAttention?" in replies[-1].answer
+    assert all(later.answer.startswith(sooner.answer) for sooner, later in pairwise(replies))
+    assert say(replies[-1].footnote).startswith("llama-3-8b · 6")
+
+    [asleep] = await ask("sleep llama-3-8b")
+    assert asleep.tone is Tone.ASLEEP and cluster.nodes()[0].free == 4
+
+    await ask("wake llama-3-8b", who="eve")
+    await pass_time(400)
+    assert cluster.workloads()[0].phase is Phase.READY
+
+    await ask("stop llama-3-8b --sure")
+    assert cluster.workloads() == []
+
+
+async def test_the_question_asked_while_asleep_is_answered_in_the_same_message(ask, cluster, pass_time, say):
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("sleep tinyllama")
+
+    asking = asyncio.create_task(ask("ask tinyllama are you awake?", who="eve"))
+    await settle()
+    await pass_time(200)
+    await eventually(asking.done)
+    replies = asking.result()
+
+    assert replies[0].text is not None and "your question" in say(replies[0].lines[0])
+    assert "are you awake?" in replies[-1].answer
+
+
+async def test_what_does_not_fit_is_refused_with_what_does(ask, cluster, say):
+    [refusal] = await ask("deploy llama-3-8b tp=1")
+    assert say(refusal.text) == (
+        "llama-3-8b does not fit on one V100 (16 GB): weights alone are 15.0 of 14.2 usable GiB."
+    )
+    commands = [button.command for button in refusal.buttons]
+    assert commands[:2] == ["deploy llama-3-8b tp=2", "deploy llama-3-8b tp=1 quant=gptq"]
+
+    [refusal] = await ask("deploy qwen2.5-7b quant=awq")
+    assert "AWQ does not run on a V100" in say(refusal.text)
+    assert refusal.buttons[0].command == "deploy qwen2.5-7b tp=1 quant=gptq"
+    assert cluster.workloads() == []
+
+
+async def test_every_alternative_that_is_offered_works(ask, bot, cluster, say):
+    for line in ("llama-3-8b tp=1", "qwen2.5-7b quant=awq", "gemma", "llama-3-70b", "phi-4 tp=4"):
+        [refusal] = await ask(f"deploy {line}")
+        assert refusal.tone is Tone.FAILED and refusal.buttons, line
+        for button in refusal.buttons:
+            [card] = await ask(button.command, who="grace")
+            assert card.tone is Tone.LOADING, (button.command, say(card.text))
+            await ask(f"stop {cluster.workloads()[-1].name} --sure", who="grace")
+
+
+async def test_three_of_four_gpus_each_and_the_third_waits_then_starts(ask, chat, cluster, pass_time, say):
+    for name in ("one", "two", "three"):
+        await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
+    await pass_time(3)
+    assert say(chat.last.text) == "three waits for 4 free GPUs on one node. It starts by itself."
+
+    await ask("stop one", who="grace")
+    await pass_time(500)
+    assert {w.name: w.phase for w in cluster.workloads()}["three"] is Phase.READY
+
+
+async def test_only_the_owner_or_an_admin_may_stop(ask, cluster, say):
+    await ask("deploy tinyllama")
+    for line in ("stop tinyllama", "sleep tinyllama", "scale tinyllama replicas=2", "logs tinyllama"):
+        [refusal] = await ask(line, who="eve")
+        assert "belongs to ada" in say(refusal.text) and refusal.private, line
+        assert say(refusal.lines[0]) == "Who can: grace"
+    await ask("stop tinyllama", who="grace")
+    assert cluster.workloads() == []
+
+
+async def test_stopping_what_others_use_asks_first(ask, cluster, clock, pass_time, say):
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("ask tinyllama hello", who="eve")
+    await settle()
+
+    [question] = await ask("stop tinyllama")
+    assert say(question.text) == "Somebody else used tinyllama in the last hour: eve. Stop it all the same?"
+    assert len(cluster.workloads()) == 1
+
+    [done] = await ask(question.buttons[0].command)
+    assert done.tone is Tone.ASLEEP and cluster.workloads() == []
+
+
+async def test_use_an_hour_ago_is_forgotten(ask, cluster, clock, pass_time):
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("ask tinyllama hello", who="eve")
+    clock.advance(hours=1, seconds=1)
+    await ask("stop tinyllama")
+    assert cluster.workloads() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "who", "says"),
+    [
+        ("deploy llama-3-70b quant=gptq", "eve", "tp=4 is too large: a student may use up to tp=2."),
+        (
+            "deploy tinyllama replicas=3",
+            "eve",
+            "GPUs asked for: 3. That is too many: you hold 0, a student may hold 2.",
+        ),
+        ("deploy tinyllama ttl=2d", "eve", "2 d is too long: a student gets at most 12 h at a time."),
+        (
+            "deploy some/model shape=22/2048/32/4/64/5632/32000",
+            "eve",
+            "This is for a researcher.",
+        ),
+    ],
+)
+async def test_quotas_are_by_role_and_say_who_can(ask, cluster, say, line, who, says):
+    [refusal] = await ask(line, who)
+    assert say(refusal.text) == says
+    assert say(refusal.lines[0]) == "Who can: ada, bob, grace"
+    assert cluster.workloads() == []
+    [card] = await ask(line, who="grace")
+    assert card.tone is Tone.LOADING
+
+
+async def test_two_deployments_of_a_student_and_no_more(ask, cluster, say):
+    await ask("deploy tinyllama", who="eve")
+    await ask("deploy qwen3-0.6b", who="eve")
+    [refusal] = await ask("deploy qwen3-1.7b", who="eve")
+    assert say(refusal.text).startswith("You have 2 deployments; a student may have 2.")
+
+
+async def test_two_people_deploy_the_same_name_at_once(ask, cluster, say):
+    both = await asyncio.gather(ask("deploy tinyllama"), ask("deploy tinyllama", who="bob"))
+    texts = [say(replies[-1].text) for replies in both]
+    assert sum("was deployed by somebody else" in t or "exists already" in t for t in texts) == 1
+    assert len(cluster.workloads()) == 1
+
+
+async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock, pass_time, say):
+    await started(ask, pass_time, "deploy tinyllama ttl=1h")
+    clock.advance(hours=1)
+    await bot.reaper.sweep()
+    [workload] = cluster.workloads()
+    assert workload.phase is Phase.ASLEEP and workload.record.ends is None
+    assert say(chat.last.text).startswith("The time of tinyllama is over. It sleeps")
+
+    before = len(chat.messages)
+    await bot.reaper.sweep()
+    assert len(chat.messages) == before
+
+
+async def test_scale_replicas_keeps_answering_and_tp_reloads(ask, cluster, pass_time, say):
+    await started(ask, pass_time, "deploy llama-3-8b")
+    await ask("scale llama-3-8b replicas=2")
+    assert cluster.workloads()[0].phase is Phase.READY and cluster.workloads()[0].gpus_held == 4
+
+    [card] = await ask("scale llama-3-8b replicas=1 tp=4")
+    assert "loads again" in say(card.lines[0])
+    await settle()
+    assert cluster.workloads()[0].phase is not Phase.READY
+    await pass_time(400)
+    assert cluster.workloads()[0].spec.tensor_parallel_size == 4
+
+
+async def test_a_crash_is_told_with_its_last_line(ask, chat, pass_time, say):
+    await started(ask, pass_time, "deploy tinyllama name=fail-tiny")
+    assert say(chat.messages["m1"][-1].text) == "fail-tiny did not start: vLLM ended with an error"
+    assert "CUDA out of memory" in say(chat.messages["m1"][-1].lines[0])
+    [refusal] = await ask("ask fail-tiny hello")
+    assert "It cannot answer" in say(refusal.text)
+
+
+async def test_a_restarted_bot_repeats_nothing_and_goes_on_with_a_card(
+    settings, cluster, inference, chat, clock, ask, bot, pass_time, say
+):
+    from bot import app
+
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("deploy qwen3-0.6b")
+    told = len(chat.messages["m1"])
+
+    again = app.build(settings, cluster, inference, chat, clock)
+    watching = asyncio.create_task(again.services.watcher.run())
+    await settle()
+    await pass_time(200)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+    assert len(chat.messages["m1"]) == told
+    assert say(chat.messages["m2"][-1].text).startswith("qwen3-0.6b is ready")
+
+
+async def test_a_bug_is_one_calm_sentence_and_the_bot_lives_on(ask, bot, cluster, monkeypatch, say):
+    def broken():
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(cluster, "nodes", broken)
+    [reply] = await ask("gpus")
+    assert "Something broke on my side" in say(reply.text) and "secret" not in say(reply.text)
+    [reply] = await ask("whoami")
+    assert say(reply.text) == "ada (ada)"
+
+
+async def test_open_webui_follows_the_models(ask, bot, cluster, say):
+    following = asyncio.create_task(bot.services.web_ui.run())
+    await settle()
+    [reply] = await ask("webui")
+    assert "no model is deployed yet" in say(reply.lines[0])
+    await ask("deploy tinyllama")
+    await settle()
+    assert cluster.web_ui().connected == ("tinyllama",)
+    [refusal] = await ask("webui stop", who="eve")
+    assert "belongs to ada" in say(refusal.text)
+    await ask("webui stop")
+    assert cluster.web_ui() is None
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
