@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
@@ -14,6 +15,8 @@ from bot.core.text import t, verbatim
 
 LONGEST = 20_000
 """Characters of one message that are read at all; a chat message is shorter."""
+MOST_WORDS = 100
+"""Of a command without free text; what follows can only be a mistake as well."""
 _QUOTES = str.maketrans("“”„‟«»‘’‚", '""""""\'\'\'')
 _PREFIX = re.compile(r"\s*/llm(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(
@@ -54,7 +57,7 @@ def pair(command: type[Command], line: str) -> tuple[dict[str, Any], dict[str, s
     given: dict[str, Any] = {}
     strange: dict[str, str] = {}
     plain: list[str] = []
-    words = _words(line)
+    words = islice(_words(line), MOST_WORDS)
     for word in words:
         key, value = _option(word, words, command)
         if not key:
@@ -73,22 +76,22 @@ def pair(command: type[Command], line: str) -> tuple[dict[str, Any], dict[str, s
 def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
     """Options stand before or after the first word; all else is the text, untouched."""
     given: dict[str, Any] = {}
+    last = list(command.model_fields)[-1]
     first, position = "", 0
-    while found := _WORD.search(line, position):
-        word = found[0].translate(_QUOTES)
-        quoted = _WORD.fullmatch(word)
-        option = _OPTION.fullmatch(word)
+    straight = line.translate(_QUOTES)  # as long as the line itself
+    while found := _WORD.search(straight, position):
+        option = _OPTION.fullmatch(found[0])
         field = _field(command, option[1]) if option else None
-        if option and field and field != list(command.model_fields)[-1]:
-            given[field] = _unquoted(quoted, option[2])
+        if option and field and field != last:
+            given[field] = _unquoted(found, option[2])
         elif not first:
-            first = found[0]
+            first = line[found.start() : found.end()]
         else:
             break
         position = found.end()
     rest = line[position:].strip()
     text = f"{first} {rest}" if rest else first
-    return given | {list(command.model_fields)[-1]: text} if text else given
+    return given | {last: text} if text else given
 
 
 def _words(line: str) -> Any:
@@ -100,8 +103,8 @@ def _words(line: str) -> Any:
             yield f"{found['dash'] or ''}{found['key'] or ''}{_unquoted(found, '')}"
 
 
-def _unquoted(found: re.Match[str] | None, otherwise: str) -> str:
-    if found is None or found["bare"] is not None:
+def _unquoted(found: re.Match[str], otherwise: str) -> str:
+    if found["bare"] is not None:
         return otherwise
     return found["double"] if found["double"] is not None else found["single"] or ""
 

@@ -76,8 +76,8 @@ class Phrasebook:
         """The time of day where the cluster is; with its date when that is not today."""
         local = value.astimezone(self._zone)
         if local.date() == datetime.now(self._zone).date():
-            return str(format_time(local, "short", tzinfo=self._zone, locale=locale))
-        return str(format_datetime(local, "short", tzinfo=self._zone, locale=locale))
+            return str(format_time(local, "HH:mm", tzinfo=self._zone, locale=locale))
+        return str(format_datetime(local, "d MMM HH:mm", tzinfo=self._zone, locale=locale))
 
 
 def _number(value: float, locale: Locale) -> str:

@@ -47,6 +47,7 @@ class Console(Platform):
         self._settled = asyncio.Event()
         self._foreground = asyncio.Lock()
         self._buttons: tuple[Button, ...] = ()
+        self._news: dict[str, tuple[Place, Reply]] = {}
         self._turns: list[Turn] = []
         self._open_line = False
 
@@ -76,6 +77,7 @@ class Console(Platform):
             finally:
                 loop.remove_signal_handler(signal.SIGINT)
                 self._end_line()
+        await self._tell_news()
         if self._script:
             await self._until_settled()
 
@@ -114,8 +116,16 @@ class Console(Platform):
             self._settled.set()
 
     async def edit(self, place: Place, message: str, reply: Reply) -> None:
-        """News wait until the command in the foreground has said what it has to say."""
-        async with self._foreground:
+        """News wait until the command in the foreground has said what it has to say; only the latest
+        of each message is then still news."""
+        self._news[message] = (place, reply)
+        if not self._foreground.locked():
+            await self._tell_news()
+
+    async def _tell_news(self) -> None:
+        while self._news:
+            message = next(iter(self._news))
+            place, reply = self._news.pop(message)
             await super().edit(place, message, reply)
 
     async def post(self, place: Place, reply: Reply) -> str:
