@@ -101,6 +101,8 @@ class Api:
                 if event["type"] == "ERROR":
                     raise explain(event["object"].get("code", 500), event["object"])
                 yield event
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise ApiError(0, UserError(t("error.api_away"))) from None
         finally:
             response.close()
 

@@ -56,7 +56,7 @@ class Mirror:
                     continue
                 self.forbidden = status == 403
                 log.warning("mirror", path=self._path, status=status, why=error.text.key)
-            except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError) as error:
+            except (ValueError, KeyError) as error:  # not what an API server says
                 log.warning("mirror", path=self._path, why=repr(error))
             if self.forbidden:
                 self.synced.set()  # there is nothing to wait for

@@ -59,8 +59,9 @@ class Views:
 
     @property
     def synced(self) -> bool:
-        """The mirrors know the cluster."""
-        return self.deployments.synced.is_set() and self._pods.synced.is_set()
+        """The mirrors know the cluster, and follow it."""
+        following = not any(task.done() for task in self._mirroring)
+        return following and self.deployments.synced.is_set() and self._pods.synced.is_set()
 
     def workloads(self) -> Sequence[Workload]:
         """Every workload as last seen."""

@@ -90,7 +90,7 @@ class Catalog:
             limit=6,
             score_cutoff=ALIKE,
         )
-        keys = [self._names[match][0].key for match, _, _ in found]
+        keys = [self._names[match.lower()][0].key for match, _, _ in found]
         return list(dict.fromkeys(keys))[:3]
 
 

@@ -49,7 +49,8 @@ class Activity:
         load = await self._inference.load(await self._cluster.endpoint(workload.name))
         if load is not None:
             before = self._loads.get(workload.name)
-            if before is None or load.tokens != before.tokens or load.running:
+            known = before.tokens if before else 0.0  # never seen, but it worked: perhaps just now
+            if load.tokens != known or load.running:
                 self._moved[workload.name] = self._clock.now()
             self._loads[workload.name] = load
         return load

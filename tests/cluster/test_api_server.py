@@ -1,0 +1,227 @@
+"""What only the real API server, scheduler, controllers and authorizer can show."""
+
+import asyncio
+import base64
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bot.core.errors import UserError
+from bot.core.workload import Phase, Record, Spec
+from tests.conftest import eventually
+from tests.real.world import RealWorld, real_world
+
+ROOT = Path(__file__).parents[2]
+RECORD = Record(owner="ada", owner_name="ada", started=datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def spec(name: str = "tinyllama", tp: int = 1) -> Spec:
+    repo = "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+    return Spec(name=name, model="tinyllama", repo=repo, max_model_len=2048, tensor_parallel_size=tp)
+
+
+@pytest_asyncio.fixture
+async def world(control_plane, tmp_path):
+    async with real_world(control_plane, tmp_path) as world:
+        yield world
+
+
+def phase(world: RealWorld) -> Phase | None:
+    return next((workload.phase for workload in world.cluster.workloads()), None)
+
+
+def command(world: RealWorld, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bot", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=90,
+        env={**os.environ, "KUBECONFIG": str(world.kubeconfig), "NAMESPACE": world.namespace, **env},
+    )
+
+
+async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
+    await world.cluster.create(spec(), RECORD)
+    assert "llm-tinyllama" in await world.names("services")
+    assert "llm-tinyllama" in await world.names("secrets")
+    await eventually(lambda: phase(world) is Phase.READY)
+    await world.cluster.remove("tinyllama")
+
+    async def left() -> list[str]:
+        kinds = ("deployments", "services", "secrets", "pods")
+        return [n for kind in kinds for n in await world.names(kind) if n.startswith("llm-tinyllama")]
+
+    async with asyncio.timeout(30):
+        while await left():
+            await asyncio.sleep(0.1)
+    assert await world.names("persistentvolumeclaims") == ["llm-models"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "cause", "evidence"),
+    [
+        ("crash", "crashed", "ValueError: the last line of its log"),
+        ("oom", "out_of_memory", "ValueError"),
+        ("image", "image_pull", "Back-off pulling image"),
+    ],
+)
+async def test_pods_that_fail_say_why(world, behaviour, cause, evidence):
+    world.kubelet.behave["llm-tinyllama"] = behaviour
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: phase(world) is Phase.FAILED)
+    [workload] = world.cluster.workloads()
+    assert workload.cause == cause and evidence in workload.evidence
+
+
+async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world):
+    quota = ["create", "quota", "gpus", "--hard=requests.nvidia.com/gpu=1", "-n", world.namespace]
+    world.plane.kubectl(*quota)
+    await asyncio.sleep(0.5)  # the quota controller has to see it before it counts
+    await world.cluster.create(spec(tp=2), RECORD)
+    await eventually(lambda: phase(world) is Phase.FAILED)
+    [workload] = world.cluster.workloads()
+    assert workload.cause == "quota_exceeded" and "exceeded quota: gpus" in workload.evidence
+
+
+async def test_a_missing_right_is_named(world):
+    world.plane.kubectl("delete", "rolebinding", "llm-bot", "-n", world.namespace)
+    for forbidden, verb in (
+        (world.cluster.create(spec(), RECORD), "create"),
+        (world.cluster.scale("x", 0), "patch"),
+    ):
+        with pytest.raises(UserError) as refused:
+            await forbidden
+        assert refused.value.text.key == "error.forbidden"
+        assert refused.value.text.params["verb"] == verb
+        assert refused.value.text.params["namespace"] == world.namespace
+
+    doctor = command(world, "doctor")
+    assert doctor.returncode == 1
+    assert "fail  may not create deployments" in doctor.stdout and "apply manifests/bot" in doctor.stdout
+
+
+async def test_doctor_finds_every_right_of_the_manifests_granted(world):
+    doctor = command(world, "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+    assert "fail" not in doctor.stdout and "may not" not in doctor.stdout
+    assert "2 nodes with 8 GPUs" in doctor.stdout
+
+
+async def test_doctor_says_when_there_is_no_cluster(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "doctor"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "KUBECONFIG": str(tmp_path / "none")},
+    )
+    assert done.returncode == 1 and "fail  the cluster cannot be reached" in done.stdout
+
+
+async def test_the_api_server_restarts_and_the_bot_lives_on(world):
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: phase(world) is Phase.READY)
+    world.plane.stop_api_server()
+    try:
+        assert phase(world) is Phase.READY  # reading asks the API nothing
+        with pytest.raises(UserError) as away:
+            await world.cluster.scale("tinyllama", 0)
+        assert away.value.text.key == "error.api_away"
+    finally:
+        await asyncio.to_thread(world.plane.start_api_server)
+    world.plane.kubectl("scale", "deployment", "llm-tinyllama", "--replicas=0", "-n", world.namespace)
+    await eventually(lambda: phase(world) is Phase.ASLEEP, 60)
+    await world.cluster.scale("tinyllama", 1)
+    await eventually(lambda: phase(world) is Phase.READY, 60)
+
+
+async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(world):
+    await world.cluster.create(spec(), RECORD)
+
+    async def key() -> str:
+        path = f"/api/v1/namespaces/{world.namespace}/secrets/llm-tinyllama"
+        secret = await world.admin.request("GET", path)
+        return base64.b64decode(secret["data"]["api-key"]).decode()
+
+    before = await key()
+    await world.admin.request("DELETE", f"/api/v1/namespaces/{world.namespace}/services/llm-tinyllama")
+    await world.cluster.complete(spec())
+    assert "llm-tinyllama" in await world.names("services") and await key() == before
+    await world.admin.request("DELETE", f"/api/v1/namespaces/{world.namespace}/secrets/llm-tinyllama")
+    await world.cluster.complete(spec())
+    assert await key() != before
+
+
+@pytest.mark.parametrize(
+    "words", [("llama-3-8b",), ("qwen2.5-7b", "quant=gptq", "name=q", "replicas=2", "ttl=4h")]
+)
+async def test_what_render_prints_can_be_applied(world, words):
+    rendered = command(world, "render", "deploy", *words)
+    assert rendered.returncode == 0, rendered.stderr
+    said = world.plane.kubectl("apply", "--dry-run=server", "-f", "-", stdin=rendered.stdout)
+    assert said.count("created (server dry run)") + said.count("unchanged (server dry run)") == 4
+
+
+async def test_annotations_that_somebody_broke_hide_one_workload_and_not_the_others(world):
+    await world.cluster.create(spec("one"), RECORD)
+    await world.cluster.create(spec("two"), RECORD)
+    broken = {"metadata": {"annotations": {"llm-bot/spec": "{nonsense"}}}
+    path = f"/apis/apps/v1/namespaces/{world.namespace}/deployments/llm-one"
+    await world.admin.request("PATCH", path, broken, None, "application/merge-patch+json")
+    await eventually(lambda: {w.name: w.phase for w in world.cluster.workloads()}.get("two") is Phase.READY)
+
+
+async def test_a_terminal_on_a_real_cluster_survives_nonsense(world):
+    nonsense = [
+        "",
+        "   ",
+        "deploy",
+        "deploy llama-3-8b tp=1",
+        "depoly lama-3-8b",
+        "99",
+        "stop nothing",
+        "\x1b[2J",
+        "ask",
+    ]
+    done = command(world, "run", "--platform", "console", stdin="\n".join(nonsense) + "\nwhoami\n")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "weights alone are 15.0 of 14.2 usable GiB" in done.stdout
+    assert json.dumps(world.namespace)[1:-1] in done.stdout and "Traceback" not in done.stdout
+
+
+async def test_the_service_answers_health_checks_and_ends_on_sigterm(world, unused_tcp_port):
+    import aiohttp
+
+    service = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "run"),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "KUBECONFIG": str(world.kubeconfig),
+            "NAMESPACE": world.namespace,
+            "HTTP_HOST": "127.0.0.1",
+            "HTTP_PORT": str(unused_tcp_port),
+        },
+    )
+    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
+                    assert answer.status == 200
+                    break
+            except aiohttp.ClientConnectionError:
+                await asyncio.sleep(0.1)
+        async with session.get(f"http://127.0.0.1:{unused_tcp_port}/metrics") as answer:
+            assert "llm_bot_commands" in await answer.text()
+    service.terminate()
+    _, said = await asyncio.wait_for(service.communicate(), 10)
+    assert service.returncode == 0, said.decode()

@@ -1,0 +1,102 @@
+"""The terminal: what a reply looks like, and a whole story as a script."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.core.reply import Button, Reply, Table, Tone
+from bot.core.text import t, verbatim
+from bot.platforms.console.render import render
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden"
+REPLIES = {
+    "card": Reply(
+        t("card.ready", name="llama-3-8b", took=timedelta(seconds=252)),
+        Tone.READY,
+        lines=(t("card.address", url="http://llm-llama-3-8b.w123.svc:8000/v1", name="llama-3-8b"),),
+        buttons=(Button(t("button.logs"), "logs llama-3-8b"), Button(t("button.stop"), "stop llama-3-8b")),
+    ),
+    "refusal": Reply(
+        t("plan.too_big", model="llama-3-8b", count=1, gpu="V100", memory=16, why=t("fit.weights", weights=14.96, usable=14.19)),
+        Tone.FAILED,
+        buttons=(
+            Button(verbatim("tp=2"), "deploy llama-3-8b tp=2", t("plan.detail", format="fp16", count=2, context=8192)),
+            Button(verbatim("quant=gptq tp=1"), "deploy llama-3-8b quant=gptq", t("plan.detail", format="4-bit", count=1, context=8192)),
+        ),
+        private=True,
+    ),
+    "table": Reply(
+        t("gpus.title", free=6, total=8),
+        table=Table((t("gpus.node"), t("gpus.free")), ((verbatim("icc-gpu-1"), verbatim("2")), (verbatim("icc-gpu-2"), verbatim("4")))),
+    ),
+    "fields": Reply(verbatim("x"), Tone.QUEUED, fields=((t("status.phase"), t("phase.queued")), (t("status.owner"), verbatim("ada")))),
+    "answer": Reply(answer="**Paged** attention\n\n```python\nx = 1\n```", footnote=t("ask.footnote", model="m", count=2, rate=41.5)),
+    "log": Reply(t("logs.title", name="m", count=2), log="INFO one\nINFO two"),
+    "hostile": Reply(answer="\x1b[2J\x1b]0;title\x07gone\x9b31m\u202edrawkcab\r\ttab"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_reply_looks_as_agreed(name, language, phrases):
+    drawn = render(REPLIES[name], lambda text: phrases.say(text, language)) + "\n"
+    assert drawn == (GOLDEN / f"{name}.{language}.txt").read_text()
+
+
+def demo(script: str, *flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bot", "demo", *flags],
+        input=script,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=100,
+        env={**os.environ, **env},
+    )
+
+
+def test_a_script_tells_the_whole_story_and_exits_0():
+    story = (
+        "deploy llama-3-8b tp=2\nstatus\nask llama-3-8b hello\nand more\nask and more?\n1\nstop llama-3-8b\n"
+    )
+    done = demo(story, "--speed", "600")
+    assert done.returncode == 0 and done.stderr == ""
+    told = done.stdout
+    for said in (
+        "> deploy llama-3-8b tp=2",
+        "◐ llama-3-8b · fp16 · 2 × V100 (tp 2) · 8k context",
+        "pulling the image · on icc-gpu-1",
+        "● llama-3-8b is ready",
+        "● llama-3-8b   ready   you     2",
+        "You asked: “hello”",
+        "✕ There is no “and”.",
+        "You asked: “and more?”",
+        "○ llama-3-8b stops, 2 GPUs are free again.",
+    ):
+        assert said in told, said
+    assert told.index("is ready") < told.index("> status") < told.index("> stop")
+    assert "\x1b" not in told and "Traceback" not in told
+
+
+def test_a_number_is_the_choice_shown_last():
+    done = demo("deploy llama-3-8b tp=1\n2\ngpus\n", "--speed", "600")
+    assert "> /llm deploy llama-3-8b tp=1 quant=gptq" in done.stdout
+    assert "GPTQ 4-bit · 1 × V100" in done.stdout and "7 of 8 GPUs are free" in done.stdout
+
+
+def test_german_and_another_person():
+    done = demo("deploy llama-3-70b quant=gptq\nwhoami\n", "--user", "eve", LANGUAGE="de")
+    assert "tp=4 ist zu groß: Als Student geht höchstens tp=2." in done.stdout
+    assert done.returncode == 0
+
+
+def test_the_end_of_input_waits_until_what_runs_is_settled_but_not_for_the_queue():
+    lines = "".join(f"deploy llama-3-70b quant=gptq name=m{n}\n" for n in range(3))
+    done = demo(lines, "--speed", "900")
+    assert done.stdout.count("is ready") == 2 and "m2 waits for 4 free GPUs" in done.stdout
+    assert done.returncode == 0
