@@ -181,9 +181,7 @@ def say(phrases) -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
     """A real control plane; needs KUBEBUILDER_ASSETS."""
-    binaries = os.environ.get("KUBEBUILDER_ASSETS")
-    if not binaries:
-        pytest.skip("KUBEBUILDER_ASSETS is not set: no real control plane to test against")
+    binaries = needed("KUBEBUILDER_ASSETS", "no real control plane to test against")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         plane = ControlPlane(Path(binaries), Path(folder))
         try:
@@ -191,3 +189,19 @@ def control_plane() -> Iterator[ControlPlane]:
             yield plane
         finally:
             plane.stop()
+
+
+@pytest.fixture(scope="session")
+def vllm_binary() -> Path:
+    """The vllm command; needs VLLM_BIN."""
+    return Path(needed("VLLM_BIN", "no real vLLM to test against"))
+
+
+def needed(name: str, without: str) -> str:
+    """An environment variable that names a real part; without it tests are skipped, but not in CI."""
+    if value := os.environ.get(name):
+        return value
+    reason = f"{name} is not set: {without}"
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -2,6 +2,7 @@
 
 Raw, because a typed list of 500 Deployments blocks the event loop for 0.15 to 0.3 s."""
 
+import asyncio
 import json
 import os
 import re
@@ -22,6 +23,8 @@ from bot.core.text import t, verbatim
 FIELD_MANAGER = "llm-bot"
 REQUEST_SECONDS = 15.0
 WATCH_SECONDS = 290
+TLS_GOODBYE_SECONDS = 0.25
+"""TLS connections close a moment after their session (aiohttp, "Graceful shutdown")."""
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
@@ -46,6 +49,7 @@ class Api:
     async def close(self) -> None:
         """End all connections."""
         await self._client.close()
+        await asyncio.sleep(TLS_GOODBYE_SECONDS)
 
     async def request(
         self,

@@ -59,7 +59,7 @@ async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
         kinds = ("deployments", "services", "secrets", "pods")
         return [n for kind in kinds for n in await world.names(kind) if n.startswith("llm-tinyllama")]
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):  # a garbage collector that just started takes its time
         while await left():
             await asyncio.sleep(0.1)
     assert await world.names("persistentvolumeclaims") == ["llm-models"]

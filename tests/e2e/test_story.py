@@ -6,8 +6,6 @@ import re
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.real.vllm import VllmContainers, make_model
 from tests.real.world import real_world
 
@@ -25,14 +23,6 @@ ask tinyllama max-tokens=8 are you awake?
 stop tinyllama
 status
 """
-
-
-@pytest.fixture(scope="session")
-def vllm_binary() -> Path:
-    """The vllm command; needs VLLM_BIN."""
-    if not os.environ.get("VLLM_BIN"):
-        pytest.skip("VLLM_BIN is not set: no real vLLM to test against")
-    return Path(os.environ["VLLM_BIN"])
 
 
 async def test_deploy_ask_sleep_wake_stop(control_plane, vllm_binary, tmp_path):

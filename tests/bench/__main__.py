@@ -1,0 +1,29 @@
+"""make bench: each figure as a ratio of two things measured in one run; a table, and bench.json."""
+
+import asyncio
+import json
+import platform
+from pathlib import Path
+
+from tests.bench import commands, deploy, process, tokens
+
+PARTS = (commands, process, deploy, tokens)
+
+
+def main() -> None:
+    """Run every part that has what it needs."""
+    rows = []
+    for part in PARTS:
+        rows += asyncio.run(part.measure())
+    width = max(len(row["what"]) for row in rows)
+    for row in rows:
+        verdict = "ok" if row["ok"] else "MISSED"
+        print(f"{row['what']:<{width}}  {row['value']:>10}  {row['limit']:>10}  {verdict}   {row['detail']}")
+    machine = {"python": platform.python_version(), "machine": platform.machine()}
+    Path("bench.json").write_text(
+        json.dumps({"machine": machine, "rows": rows}, indent=1, ensure_ascii=False)
+    )
+
+
+if __name__ == "__main__":
+    main()

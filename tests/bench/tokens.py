@@ -1,0 +1,116 @@
+"""Tokens through the bot against a bare loop over AsyncOpenAI, on one real vLLM."""
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from openai import AsyncOpenAI
+
+from bot import app
+from bot.config import Settings
+from bot.core.message import Message, Place, User
+from bot.core.ports import Endpoint
+from bot.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from tests.bench import missing, row
+from tests.conftest import Chat, Clock
+from tests.real.vllm import VllmContainers, make_model
+
+NAME, KEY = "tinyllama", "bench-key"
+TOKENS = 200
+ROUNDS = 5
+
+
+class OneModel(SimulatedCluster):
+    """The simulator, but its model answers on a real server."""
+
+    async def endpoint(self, name: str) -> Endpoint:
+        return Endpoint(self.url, NAME, KEY)
+
+
+async def measure() -> list[dict]:
+    """One answer and fifty at once: throughput, CPU per token, time to the first token."""
+    if not os.environ.get("VLLM_BIN"):
+        return [missing("tokens through the bot", "VLLM_BIN")]
+    binary = Path(os.environ["VLLM_BIN"])
+    with tempfile.TemporaryDirectory() as folder:
+        containers = VllmContainers(binary, make_model(binary, Path(folder)))
+        end = await containers.serve(NAME, "2048", KEY)
+        os.sched_setaffinity(0, set(range(1, os.cpu_count() or 2)))
+        try:
+            return await _compare(containers.url)
+        finally:
+            await end()
+
+
+async def _compare(url: str) -> list[dict]:
+    clock = Clock()
+    cluster = OneModel(clock, url=url)
+    inference = VllmInference()
+    settings = Settings(_env_file=None, admins=frozenset({"ada"}))
+    built = app.build(settings, cluster, inference, Chat(), clock)
+    async for _ in built.dispatcher.handle(_message(f"deploy {NAME}")):
+        pass
+    clock.advance(seconds=600)
+    cluster.step()
+    client = AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY)
+
+    async def ours() -> float:
+        begun, first = time.perf_counter(), 0.0
+        line = f"ask {NAME} temp=0 max-tokens={TOKENS} tell me about nodes"
+        async for reply in built.dispatcher.handle(_message(line)):
+            first = first or time.perf_counter() - begun
+            assert reply.answer or reply.footnote
+        return first
+
+    async def bare() -> float:
+        begun, first = time.perf_counter(), 0.0
+        stream = await client.chat.completions.create(
+            model=NAME,
+            messages=[{"role": "user", "content": "tell me about nodes"}],
+            temperature=0,
+            max_tokens=TOKENS,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        async for chunk in stream:
+            if chunk.choices and chunk.choices[0].delta.content:
+                first = first or time.perf_counter() - begun
+        return first
+
+    rows = []
+    for at_once in (1, 50):
+        rows += await _rows(at_once, ours, bare)
+    await inference.close()
+    await client.close()
+    return rows
+
+
+async def _rows(at_once, ours, bare) -> list[dict]:
+    found = {"ours": [], "bare": []}
+    for number in range(ROUNDS + 1):
+        for name, run in (("ours", ours), ("bare", bare)):
+            begun, cpu = time.perf_counter(), time.process_time()
+            firsts = await asyncio.gather(*(run() for _ in range(at_once)))
+            took, used = time.perf_counter() - begun, time.process_time() - cpu
+            if number:
+                found[name].append((took, used, statistics.median(firsts)))
+    our, their = (
+        [statistics.median(column) for column in zip(*found[n], strict=True)] for n in ("ours", "bare")
+    )
+    total = TOKENS * at_once
+    rate = f"{total / our[0]:.0f} against {total / their[0]:.0f} tokens/s"
+    cpu = f"{our[1] / total * 1e6:.0f} against {their[1] / total * 1e6:.0f} µs per token"
+    first = f"{our[2] * 1000:.1f} against {their[2] * 1000:.1f} ms"
+    return [
+        row(f"throughput, {at_once} at once : bare loop", their[0] / our[0], 1.0, rate, most=False),
+        row(f"CPU per token, {at_once} at once : bare loop", our[1] / their[1], 1.0, cpu),
+        row(f"added time to first token, {at_once} at once, ms", (our[2] - their[2]) * 1000, 10, first),
+    ]
+
+
+def _message(line: str) -> Message:
+    return Message(line, User("ada", "ada"), Place("bench", "x"))
