@@ -8,6 +8,7 @@ from bot.commands.offers import refuse, unknown
 from bot.core.access import Role
 from bot.core.cards import headline, memory_line
 from bot.core.errors import UserError
+from bot.core.gpu import Quantization
 from bot.core.reply import Button, Reply, Tone
 from bot.core.request import Option, spec_of
 from bot.core.text import t
@@ -28,11 +29,11 @@ class Deploy(ModelRequest):
         spec = spec_of(option, name, self.replicas, self.shape)
         lease = ctx.services.lifecycle.admit(spec, ctx.user, self.ttl)
         lines = [memory_line(spec)]
-        if caution := option.card.caution and option.setup.quantization != "none":
+        if option.card.caution and option.setup.quantization is not Quantization.NONE:
             lines.append(t(f"caution.{option.card.caution}"))
         if lease:
             lines.append(t("deploy.lease", lease=lease))
-        smallest = self.tensor_parallel_size is None and self.replicas == 1 and not caution
+        smallest = self.tensor_parallel_size is None and self.replicas == 1
         card = yield Reply(
             headline(spec, ctx.services.planner.gpu.label, smallest=smallest),
             tone=Tone.LOADING,

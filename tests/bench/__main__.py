@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import logging
 import platform
 from pathlib import Path
+
+import structlog
 
 from tests.bench import commands, deploy, process, tokens
 
@@ -12,6 +15,7 @@ PARTS = (commands, process, deploy, tokens)
 
 def main() -> None:
     """Run every part that has what it needs."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     rows = []
     for part in PARTS:
         rows += asyncio.run(part.measure())

@@ -90,6 +90,8 @@ async def _status(world: RealWorld) -> dict:
     await inference.close()
     our, their = statistics.median(ours), statistics.median(theirs)
     detail = f"{our * 1000:.1f} ms, drawn, against {their * 1000:.0f} ms"
+    for number in range(MANY):
+        await world.cluster.remove(f"m-{number}")
     return row(f"status of {MANY} : kubectl get", our / their, 0.1, detail)
 
 

@@ -1,7 +1,6 @@
 """Talk to the bot in a terminal, or feed it a script: no chat server needed."""
 
 import asyncio
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -98,7 +97,7 @@ class Console(Platform):
         if reply.live:
             self._live.add(message)
         before = self._printed.get(message, "")
-        now = render(reply, say, shutil.get_terminal_size((110, 24)).columns)
+        now = render(reply, say)
         self._printed[message] = now
         if before and now.startswith(before):
             self._write(now[len(before) :])

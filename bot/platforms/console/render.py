@@ -1,13 +1,9 @@
 """Reply → plain lines; buttons are numbered choices."""
 
-import io
 import re
 from collections.abc import Callable
 
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
-from rich.text import Text as RichText
+from prompt_toolkit.utils import get_cwidth
 
 from bot.core.reply import Button, Reply, Table
 from bot.core.text import Text
@@ -17,7 +13,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 """What could move the cursor, colour the screen or turn text around; foreign text may hold it."""
 
 
-def render(reply: Reply, say: Say, width: int = 100) -> str:
+def render(reply: Reply, say: Say) -> str:
     """The reply as lines without an end of line."""
     parts = []
     if reply.text is not None:
@@ -25,7 +21,7 @@ def render(reply: Reply, say: Say, width: int = 100) -> str:
     parts += [f"  {say(line)}" for line in reply.lines]
     parts += _fields(reply, say)
     if reply.table is not None:
-        parts += _table(reply.table, say, width)
+        parts += _table(reply.table, say)
     if reply.answer:
         parts.append(reply.answer)
     if reply.log:
@@ -47,16 +43,19 @@ def _fields(reply: Reply, say: Say) -> list[str]:
     return [f"  {name:<{wide}}  {value}" for name, value in told]
 
 
-def _table(table: Table, say: Say, width: int) -> list[str]:
-    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in table.header:
-        drawn.add_column(RichText(say(name)))
-    for row in table.rows:
-        drawn.add_row(*(RichText(say(cell)) for cell in row))
-    screen = Console(file=io.StringIO(), width=width - 2, color_system=None, legacy_windows=False)
-    with screen.capture() as captured:
-        screen.print(drawn)
-    return [f"  {line}".rstrip() for line in captured.get().splitlines()]
+def _table(table: Table, say: Say) -> list[str]:
+    """Columns as wide as their widest cell; a terminal that is narrower wraps."""
+    rows = [[say(cell) for cell in row] for row in (table.header, *table.rows)]
+    widths = [max(map(get_cwidth, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  "
+        + "   ".join(
+            cell + " " * (wide - get_cwidth(cell)) for cell, wide in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "  " + "─" * (sum(widths) + 3 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:]]
 
 
 def _buttons(buttons: tuple[Button, ...], say: Say) -> list[str]:
