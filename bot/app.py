@@ -35,7 +35,8 @@ from bot.simulator.server import SimulatedServer
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = ROOT / "manifests"
-TOKEN_PAUSE = 0.02
+TOKEN_PAUSE, READING_SPEED = 0.025, 60.0
+"""Seconds between simulated tokens, up to this speed of the clock: people read no faster."""
 JITTER_SECONDS = 5
 
 
@@ -116,7 +117,7 @@ async def simulated(speed: float) -> AsyncIterator[tuple[SimulatedCluster, Clock
     """The embedded cluster with its server, and the clock they live by."""
     clock = SpeedClock(speed)
     cluster = SimulatedCluster(clock)
-    server = SimulatedServer(cluster, TOKEN_PAUSE / min(speed, 10))
+    server = SimulatedServer(cluster, TOKEN_PAUSE / max(1.0, speed / READING_SPEED))
     cluster.url = await server.start()
     life = asyncio.create_task(cluster.run())
     try:

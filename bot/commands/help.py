@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Known, Replies, Rest, spell
+from bot.commands.base import Command, Context, Group, Replies, Rest, spell
 from bot.core.access import Role
 from bot.core.errors import UserError
 from bot.core.reply import Button, Reply
@@ -62,11 +62,12 @@ def about(command: type[Command]) -> Reply:
 def _short(command: type[Command]) -> str:
     """The verb with its required arguments only."""
     words = [command.verb]
+    free = any(field.annotation is Rest for field in command.model_fields.values())
     for position, (name, field) in enumerate(command.arguments().items()):
         if field.annotation is Rest:
             words.append("TEXT …")
         elif field.is_required():
             words.append(name.upper())
-        elif position == 0 and (Known("workload") in field.metadata or field.annotation is str):
+        elif position == 0 and not free:
             words.append(f"[{name.upper()}]")
     return " ".join(words)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -115,7 +116,8 @@ class SimulatedServer:
         await stream.prepare(request)
         self._running[workload.name] += 1
         try:
-            await self._stream(stream, body, workload)
+            with suppress(ConnectionResetError):  # who asked has left
+                await self._stream(stream, body, workload)
         finally:
             self._running[workload.name] -= 1
         return stream

@@ -121,8 +121,8 @@ class Kubelet:
         while not gone:
             try:
                 await self._api.request("DELETE", _path(pod), query={"gracePeriodSeconds": "0"})
-            except ApiError as error:
-                gone = error.status == 404
+            except UserError as error:
+                gone = isinstance(error, ApiError) and error.status == 404
                 await asyncio.sleep(0.2)
 
     async def _begin(self, pod: Json) -> None:

@@ -13,7 +13,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from bot.core.message import Message, Place, Turn, User
 from bot.core.reply import Button, Reply
-from bot.core.text import Phrasebook
+from bot.core.text import Phrasebook, t
 from bot.platforms.base import Handle, Platform, Say
 from bot.platforms.console.render import render
 
@@ -73,6 +73,8 @@ class Console(Platform):
             except asyncio.CancelledError:
                 if not task.cancelled():
                     raise
+                self._end_line()
+                self._write(f"  {self._say_in(self._language)(t('console.stopped'))}\n")
             finally:
                 loop.remove_signal_handler(signal.SIGINT)
                 self._end_line()
