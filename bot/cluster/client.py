@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -152,14 +151,6 @@ async def connect(kubeconfig: str) -> Api:
     except (ConfigException, OSError) as error:
         raise UserError(t("doctor.cluster_away", why=verbatim(str(error)[:200]))) from None
     return Api(ApiClient(configuration))
-
-
-def own_namespace() -> str:
-    """The namespace that the bot's pod runs in, or nothing outside a cluster."""
-    file = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-    with suppress(OSError):
-        return file.read_text(encoding="utf-8").strip()
-    return ""
 
 
 def explain(status: int, answer: Any) -> UserError:

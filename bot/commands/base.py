@@ -100,12 +100,13 @@ class Command(BaseModel, ABC):
     def usage(cls) -> str:
         """How it is typed: `deploy MODEL [tp=N] …`."""
         words = [cls.verb]
+        free = any(field.annotation is Rest for field in cls.model_fields.values())
         for position, (name, field) in enumerate(cls.arguments().items()):
             if field.annotation is Rest:
                 words.append(f"[{name.upper()} …]" if not field.is_required() else "TEXT …")
             elif field.is_required():
                 words.append(name.upper())
-            elif position == 0:
+            elif position == 0 and not free:
                 words.append(f"[{name.upper()}]")
             else:
                 words.append(f"[--{name}]" if field.annotation is bool else f"[{name}={_hint(field)}]")

@@ -38,7 +38,9 @@ class Models(Command):
         refused = tuple(text for card in cards if (text := card.refusal(planner.gpu)) is not None)
         header = ("model", "parameters", "tp", "context", "quantized", "licence")
         yield Reply(
-            t("models.title", count=len(usable), gpu=planner.gpu.label),
+            t("models.title", count=len(usable), gpu=planner.gpu.label)
+            if usable
+            else t("models.refused_all", gpu=planner.gpu.label),
             table=Table(
                 tuple(t(f"models.{name}") for name in header),
                 tuple(row(card, planner) for card in usable),

@@ -52,7 +52,8 @@ def explain(command: type[Command], error: ValidationError) -> Text:
         key, bound = _BOUNDS[kind]
         return t(key, option=name, bound=problem["ctx"][bound])
     if kind == "enum":
-        return t("slip.choice", option=name, value=value, choices=problem["ctx"]["expected"])
+        choices = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return t("slip.choice", option=name, value=value, choices=choices)
     if kind in _SPELLED:
         return t(_SPELLED[kind], option=name, value=value)
     return t("slip.number", option=name, value=value)

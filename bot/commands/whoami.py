@@ -31,7 +31,9 @@ class Whoami(Command):
 
 
 def _of(held: int, limit: int | None) -> Text:
-    return t("whoami.of", held=held, limit=_limit(limit))
+    if limit is None:
+        return t("whoami.unlimited", held=held)
+    return t("whoami.of", held=held, limit=limit)
 
 
 def _limit(limit: int | None) -> Text:
