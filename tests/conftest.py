@@ -161,7 +161,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def eventually(true: Callable[[], object], seconds: float = 20.0) -> None:
+async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for a condition; fail when it does not come true in time."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -43,6 +43,7 @@ class ControlPlane:
             f"--kubeconfig={admin}",
             "--leader-elect=false",
             f"--service-account-private-key-file={self._folder}/sa.key",
+            "--pvclaimbinder-sync-period=1s",  # a claim that is seen before its volume waits for this
             *FAST,
         )
         self._run("kube-scheduler", f"--kubeconfig={admin}", "--leader-elect=false", *FAST)

@@ -56,7 +56,7 @@ async def real_world(
             world = RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
             yield world
             plane.kubectl("delete", "deployments", "--all", "-n", namespace)
-            await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8, 60)
+            await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
     finally:
         await kubelet.stop()
         await admin.close()
