@@ -45,8 +45,15 @@ class ControlPlane:
             f"--service-account-private-key-file={self._folder}/sa.key",
             "--pvclaimbinder-sync-period=1s",  # a claim that is seen before its volume waits for this
             *FAST,
+            *self._no_ports("kube-controller-manager"),
         )
-        self._run("kube-scheduler", f"--kubeconfig={admin}", "--leader-elect=false", *FAST)
+        ports = self._no_ports("kube-scheduler")
+        self._run("kube-scheduler", f"--kubeconfig={admin}", "--leader-elect=false", *FAST, *ports)
+
+    def _no_ports(self, name: str) -> list[str]:
+        """Two control planes may run at once: nothing listens on ports of its own choice."""
+        known = subprocess.run([self._binaries / name, "--help"], capture_output=True, text=True, check=False)
+        return ["--secure-port=0", *(["--port=0"] if "--port int" in known.stdout else [])]
 
     def start_api_server(self) -> None:
         """Start it, or start it again on the same port and data."""
