@@ -34,6 +34,7 @@ nobody sees 30 ms, and a server that need not wake us for every token has time f
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens", re.IGNORECASE)
 _NO_TEMPLATE = re.compile(r"chat template", re.IGNORECASE)
 _BUSY = {429, 503}
+_FIGURES = ("vllm:num_requests_", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 
 
 class VllmInference:
@@ -183,15 +184,7 @@ def _piece(chunk: dict[str, Any], cut: bool) -> Piece:
 
 
 def _load(exposition: str) -> Load | None:
-    wanted = dict.fromkeys(
-        (
-            "vllm:num_requests_running",
-            "vllm:num_requests_waiting",
-            "vllm:prompt_tokens_total",
-            "vllm:generation_tokens_total",
-        )
-    )
-    lines = [line for line in exposition.splitlines() if line.startswith(tuple(wanted))]
+    lines = [line for line in exposition.splitlines() if line.startswith(_FIGURES)]
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         for sample in family.samples:

@@ -88,7 +88,7 @@ def test_plan_of_a_config_json(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["lama-3-8b"], "I know no model “lama-3-8b”.\n  [1 /llm deploy llama-3-8b"),
+        (["lama-3-8b"], "I know no model “lama-3-8b”.\n  [1 /llm plan llama-3-8b]"),
         (["llama-3-8b", "tp=x"], "tp takes a number, not “x”."),
         (["llama-3-8b", "--bogus", "1"], "plan has no option “bogus”."),
         (["llama-3-8b", "--gpu", "abacus"], "gpu cannot be “abacus”"),
