@@ -1,7 +1,7 @@
 """Wiring: settings → adapters → services → platforms. The only file that knows every other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,9 +165,9 @@ async def serve(
         scheduler.shutdown(wait=False)
 
 
-async def _first_to_end(talk: object, background: list[asyncio.Task[None]]) -> None:
+async def _first_to_end(talk: Awaitable[object], background: list[asyncio.Task[None]]) -> None:
     """Until the talk ends; a background task never does, so if one does, its error is raised."""
-    talking = asyncio.ensure_future(talk)  # type: ignore[call-overload]
+    talking = asyncio.ensure_future(talk)
     try:
         done, _ = await asyncio.wait({talking, *background}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -44,7 +44,9 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
 async def _at_terminal(
     settings: Settings, cluster: Cluster, clock: Clock, user: str, operator: bool, speed: float
 ) -> None:
-    names = lambda: [*COMMANDS, *(w.name for w in cluster.workloads())]  # noqa: E731
+    def names() -> list[str]:
+        return [*COMMANDS, *(workload.name for workload in cluster.workloads())]
+
     console = Console(app.phrasebook(settings), settings.language, user, names)
     inference = app.inference_of(settings)
     try:

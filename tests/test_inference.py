@@ -14,6 +14,7 @@ from bot.core.ports import Endpoint, Load, Sampling
 from bot.inference import VllmInference
 from tests.conftest import eventually
 
+PLAIN = Sampling()
 TURNS = [Turn("system", "be brief"), Turn("user", "hello")]
 V0 = """\
 # TYPE vllm:num_requests_running gauge
@@ -109,7 +110,7 @@ async def vllm() -> AsyncIterator[VllmInference]:
     await inference.close()
 
 
-async def collect(vllm, fake, sampling=Sampling()) -> list:  # noqa: B008
+async def collect(vllm, fake, sampling=PLAIN) -> list:
     endpoint = Endpoint(fake.url, "m", "secret")
     return [piece async for piece in vllm.answer(endpoint, TURNS, sampling)]
 
