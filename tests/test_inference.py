@@ -175,6 +175,12 @@ async def test_a_dead_engine_inside_a_stream_keeps_what_came(vllm, fake):
     assert await refusal(vllm, fake) == ("ask.engine_died", ["par", "tial"])
 
 
+async def test_tokens_that_gather_while_many_answer_are_not_lost_when_it_breaks(vllm, fake):
+    fake.chunks = [word("par"), word("tial"), {"error": {"message": "EngineCore died"}}, "[DONE]"]
+    broken = await asyncio.gather(*(refusal(vllm, fake) for _ in range(30)))
+    assert {"".join(got) for _, got in broken} == {"partial"}
+
+
 async def test_a_dropped_connection_keeps_what_came(vllm, fake):
     fake.chunks = [word("par"), "cut"]
     assert await refusal(vllm, fake) == ("ask.engine_died", ["par"])

@@ -51,6 +51,9 @@ class FakeApi:
         stream = web.StreamResponse()
         await stream.prepare(request)
         for event in self.watches.pop(0) if self.watches else []:
+            if isinstance(event, asyncio.Event):
+                await event.wait()
+                continue
             if event == "hang up":
                 request.transport.abort()
                 return stream
@@ -124,8 +127,11 @@ async def test_all_pages_are_listed_and_changes_followed(fake, seen):
 async def test_a_gone_object_is_noticed_after_an_expired_version(fake, seen):
     fake.put("a")
     fake.put("b")
-    fake.watches = [[EXPIRED]]
+    expire = asyncio.Event()
+    fake.watches = [[expire, EXPIRED]]
+    await eventually(lambda: seen.names == {"a", "b"})
     del fake.things["a"]
+    expire.set()
     await eventually(lambda: seen.names == {"b"})
 
 
