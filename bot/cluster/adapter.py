@@ -86,17 +86,17 @@ class KubernetesCluster:
         )
         try:
             deployment = await self._api.request("POST", self._deployments, objects["Deployment"], MANAGER)
+            self._views.deployments.put(deployment)
+            self._keys.pop(object_name(spec.name), None)
+            await self._apply_rest(objects, deployment, "Secret", "Service")
         except NameTaken:
             raise NameTaken(t("deploy.taken_now", name=spec.name)) from None
         finally:
             await claim
-        self._views.deployments.put(deployment)
-        self._keys.pop(object_name(spec.name), None)
-        await self._apply_rest(objects, deployment, "Secret", "Service")
 
     async def _apply_rest(self, objects: Objects, deployment: Json, *kinds: str) -> None:
         paths = {"Secret": f"{self._core}/secrets", "Service": f"{self._core}/services"}
-        wanted = [self._api.apply(paths[k], owned_by(objects[k], deployment)) for k in kinds]
+        wanted = [self._api.create_or_apply(paths[k], owned_by(objects[k], deployment)) for k in kinds]
         if self._settings.hf_token:
             wanted.append(self._api.apply(paths["Secret"], hf_secret(self._settings)))
         await asyncio.gather(*wanted)

@@ -81,6 +81,14 @@ class Api:
         )
         return answer
 
+    async def create_or_apply(self, path: str, body: Json) -> Json:
+        """Make it so. Most often it is new, and a create costs the server less than an apply."""
+        try:
+            made: Json = await self.request("POST", path, body, {"fieldManager": FIELD_MANAGER})
+            return made
+        except NameTaken:
+            return await self.apply(path, body)
+
     async def create_once(self, path: str, body: Json) -> None:
         """Create what is shared and kept; if it is there, it stays as it is."""
         with suppress(NameTaken):

@@ -1,6 +1,6 @@
 """The phase of a workload, from its Deployment and pods."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -33,11 +33,13 @@ _ORDER = [
 ]
 
 
-def view(deployment: Json, pods: Sequence[Json]) -> Workload:
-    """The workload as the port shows it; ValueError if its annotations are not ours."""
+def view(deployment: Json, pods: Sequence[Json], warnings: Mapping[str, str]) -> Workload:
+    """The workload as the port shows it; `warnings` has the last one of a pod, by its name.
+
+    ValueError if its annotations are not ours."""
     metadata, spec = deployment["metadata"], deployment["spec"]
     alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    state = _state(deployment, alive, ending=len(alive) < len(pods))
+    state = _state(deployment, alive, warnings, ending=len(alive) < len(pods))
     ready = [pod for pod in alive if _condition(pod, "Ready").get("status") == "True"]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(
@@ -55,12 +57,12 @@ def view(deployment: Json, pods: Sequence[Json]) -> Workload:
     )
 
 
-def _state(deployment: Json, alive: list[Json], *, ending: bool) -> State:
+def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, ending: bool) -> State:
     since = _progressed(deployment)
     if deployment["spec"].get("replicas", 1) == 0:
         return State(Phase.DRAINING if alive or ending else Phase.ASLEEP, since)
     if alive:
-        states = [pod_state(pod) for pod in alive]
+        states = [pod_state(pod, warnings.get(pod["metadata"]["name"], "")) for pod in alive]
         return min(states, key=lambda state: _ORDER.index(state.phase))
     for condition in deployment.get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
@@ -70,8 +72,9 @@ def _state(deployment: Json, alive: list[Json], *, ending: bool) -> State:
     return State(Phase.SCHEDULING, since)
 
 
-def pod_state(pod: Json) -> State:
-    """How far a pod is, and what stopped it."""
+def pod_state(pod: Json, warning: str = "") -> State:
+    """How far a pod is, and what stopped it. A container that is not created yet says nothing of
+    why: only a `warning` among the pod's events does (a volume that cannot be mounted, a sandbox)."""
     created = moment(pod["metadata"]["creationTimestamp"])
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
@@ -83,9 +86,10 @@ def pod_state(pod: Json) -> State:
     if not pod["spec"].get("nodeName"):
         return State(Phase.SCHEDULING, created)
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    if not statuses:
-        return State(Phase.PULLING, created)
-    return _container_state(statuses[0], created)
+    state = _container_state(statuses[0], created) if statuses else State(Phase.PULLING, created)
+    if warning and state.phase is Phase.PULLING:
+        return State(Phase.PULLING, created, "start", warning)
+    return state
 
 
 def _container_state(status: Json, created: datetime) -> State:

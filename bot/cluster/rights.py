@@ -25,6 +25,7 @@ RIGHTS = (
     Right("apps", "deployments/scale", ("patch",)),
     Right("", "pods", ("list", "watch")),
     Right("", "pods/log", ("get",)),
+    Right("", "events", ("list", "watch"), needed=False),
     Right("", "services", ("create", "patch", "delete")),
     Right("", "secrets", ("get", "list", "create", "patch")),
     Right("", "persistentvolumeclaims", ("create",)),

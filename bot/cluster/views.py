@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -18,9 +19,19 @@ from bot.core.text import t
 from bot.core.workload import Workload, object_name
 
 OURS = "app.kubernetes.io/managed-by=llm-bot"
+POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"
+HOLDS_UP = {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
+"""Events that tell why a container is not created; its status does not."""
 SYNC_SECONDS = 20.0
 
 log = structlog.get_logger()
+
+
+class PodWarning(NamedTuple):
+    """What we keep of an event: the pod that it is about, and what happened to it."""
+
+    pod: str
+    message: str
 
 
 class Views:
@@ -30,16 +41,20 @@ class Views:
         self._namespace = namespace
         self._changes = Changes()
         self._workloads: dict[str, Workload] = {}
+        self._warnings: dict[str, str] = {}
         apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
         self.deployments = Mirror(api, f"{apps}/deployments", self._deployment_changed, labelSelector=OURS)
         self._pods = Mirror(api, f"{core}/pods", self._pod_changed, labelSelector=OURS)
+        self._events = Mirror(
+            api, f"{core}/events", self._event_changed, _keep_event, fieldSelector=POD_WARNINGS
+        )
         self._nodes = Mirror(api, "/api/v1/nodes", _unheard, gpus.keep_node)
         self._holders = Mirror(api, "/api/v1/pods", _unheard, gpus.keep_pod, fieldSelector=gpus.RUNNING_PODS)
         self._mirroring: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Return when everything is known; UserError when the API does not answer or refuses."""
-        mirrors = (self.deployments, self._pods, self._nodes, self._holders)
+        mirrors = (self.deployments, self._pods, self._events, self._nodes, self._holders)
         self._mirroring = [asyncio.create_task(mirror.run()) for mirror in mirrors]
         try:
             async with asyncio.timeout(SYNC_SECONDS):
@@ -102,6 +117,18 @@ class Views:
     def _pod_changed(self, old: Json | None, new: Json | None) -> None:
         self._refresh(_workload_of(new or old or {}))
 
+    def _event_changed(self, old: PodWarning | None, new: PodWarning | None) -> None:
+        """The API server forgets events after an hour; those of a pod that waits come again."""
+        seen = new or old
+        if seen is None:
+            return
+        if new:
+            self._warnings[new.pod] = new.message
+        else:
+            self._warnings.pop(seen.pod, None)
+        if pod := self._pods.items.get((self._namespace, seen.pod)):
+            self._refresh(_workload_of(pod))
+
     def _refresh(self, name: str) -> None:
         """Build the view of one Deployment again."""
         known = next((n for n in self._workloads if object_name(n) == name), None)
@@ -113,12 +140,18 @@ class Views:
                 self._changes.tell(known)
         else:
             try:
-                workload = view(deployment, self.pods_of(name))
+                workload = view(deployment, self.pods_of(name), self._warnings)
             except ValueError as error:  # somebody broke our annotations
                 log.warning("unreadable", deployment=name, why=str(error)[:200])
                 return
             self._workloads[workload.name] = workload
             self._changes.tell(workload.name)
+
+
+def _keep_event(event: Json) -> PodWarning | None:
+    if event.get("reason") not in HOLDS_UP:
+        return None
+    return PodWarning(event["involvedObject"]["name"], event.get("message", "").strip())
 
 
 def _workload_of(thing: Json) -> str:

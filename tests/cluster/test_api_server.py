@@ -81,6 +81,15 @@ async def test_pods_that_fail_say_why(world, behaviour, cause, evidence):
     assert workload.cause == cause and evidence in workload.evidence
 
 
+async def test_a_container_that_is_not_created_shows_the_warning_among_its_events(world):
+    world.kubelet.behave["llm-tinyllama"] = "mount"
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: world.cluster.workloads() and world.cluster.workloads()[0].cause)
+    [workload] = world.cluster.workloads()
+    assert (workload.phase, workload.cause) == (Phase.PULLING, "start")
+    assert "MountVolume.SetUp failed" in workload.evidence
+
+
 async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world):
     quota = ["create", "quota", "gpus", "--hard=requests.nvidia.com/gpu=1", "-n", world.namespace]
     world.plane.kubectl(*quota)

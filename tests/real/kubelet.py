@@ -30,7 +30,7 @@ def stamp() -> str:
 
 
 class Kubelet:
-    """`behave` maps a workload's object name to `crash`, `oom`, `image`, `slow` or `hold`; else it gets
+    """`behave` maps a workload's object name to `crash`, `oom`, `image`, `mount` or `hold`; else it gets
     ready. With `launch` the container is a real process on this machine."""
 
     def __init__(self, api: Api, folder: Path, launch: Launch | None = None) -> None:
@@ -134,6 +134,9 @@ class Kubelet:
             await self._status(pod, "Pending", {"waiting": waiting})
             return
         await self._status(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}})
+        if behaviour == "mount":
+            await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
+            return
         running = {"running": {"startedAt": stamp()}}
         log += LOG
         await self._status(pod, "Running", running)
@@ -154,6 +157,19 @@ class Kubelet:
         if self.launch is not None:
             self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
         await self._status(pod, "Running", running, ready=True)
+
+    async def _warn(self, pod: Json, reason: str, message: str) -> None:
+        about = {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{about['name']}.", "namespace": about["namespace"]},
+            "involvedObject": about | {"uid": pod["metadata"]["uid"]},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+        }
+        await self._api.request("POST", f"/api/v1/namespaces/{about['namespace']}/events", event)
 
     async def _status(
         self,
