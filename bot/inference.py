@@ -27,9 +27,9 @@ from bot.core.text import t
 CONNECT_SECONDS = 5.0
 SCRAPE_SECONDS = 2.0
 CONNECTIONS = 200
-GATHER_EACH, GATHER_SECONDS, DRAIN_SECONDS = 0.001, 0.025, 0.005
+GATHER_EACH, GATHER_SECONDS, DRAIN_SECONDS = 0.001, 0.012, 0.003
 """The more answers flow at once, the longer each lets tokens gather before it takes what is there:
-nobody sees 30 ms, and a server that need not wake us for every token has time for the next ones."""
+nobody sees 15 ms, and a server that need not wake us for every token has time for the next ones."""
 
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens", re.IGNORECASE)
 _NO_TEMPLATE = re.compile(r"chat template", re.IGNORECASE)

@@ -21,7 +21,7 @@ from tests.real.vllm import VllmContainers, make_model
 
 NAME, KEY = "tinyllama", "bench-key"
 TOKENS = 200
-ROUNDS = 12
+ROUNDS = 24
 
 
 class OneModel(SimulatedCluster):
