@@ -25,6 +25,7 @@ from bot.inference import VllmInference
 from bot.platforms.base import Platform
 from bot.platforms.messengers import Messengers
 from bot.services.activity import Activity
+from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
 from bot.services.reaper import Reaper
@@ -93,12 +94,12 @@ def build(
     activity = Activity(cluster, inference, clock)
     lifecycle = Lifecycle(cluster, access, clock)
     watcher = Watcher(cluster, messenger, clock)
-    conversation = Conversation(
-        cluster, inference, messenger, plans.catalog, lifecycle, activity, watcher, clock
-    )
+    addressee = Addressee(cluster, plans.catalog, messenger)
+    conversation = Conversation(cluster, inference, messenger, addressee, lifecycle, activity, watcher, clock)
     services = Services(
         access,
         activity,
+        addressee,
         clock,
         cluster,
         conversation,

@@ -9,7 +9,9 @@ import structlog
 from prometheus_client import Counter
 
 from bot.commands.base import Command, Context, Replies, Services
-from bot.commands.parsing import parse
+from bot.commands.forms import form_of
+from bot.commands.free_text import understand
+from bot.commands.parsing import Missing, parse
 from bot.core.errors import UserError
 from bot.core.message import Message
 from bot.core.reply import Reply, Tone
@@ -30,9 +32,9 @@ class Dispatcher:
         """Every reply to a message; send back the id of the message that the reply became."""
         verb, outcome, begun = "?", "cancelled", perf_counter()
         try:
-            command = parse(message.text, self._commands, self._services.names)
+            command = self._read(message)
             verb = command.verb
-            self._services.access.require(message.user, command.needs)
+            self._authorise(message, command)
             context = Context(message.user, message.place, self._services, self._commands)
             async with aclosing(command.run(context)) as replies:
                 sent: str | None = None
@@ -41,7 +43,7 @@ class Dispatcher:
             outcome = "done"
         except UserError as error:
             outcome = "refused"
-            yield Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, private=True)
+            yield self._refusal(error)
         except Exception:
             outcome, number = "bug", secrets.token_hex(4)
             log.exception("bug", verb=verb, user=message.user.id, id=number)
@@ -50,6 +52,26 @@ class Dispatcher:
             COMMANDS_RUN.labels(verb, outcome).inc()
             took = round(perf_counter() - begun, 3)
             log.info("command", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
+
+    def _read(self, message: Message) -> Command:
+        names = self._services.names
+        line = understand(message.text, self._commands, names) if message.free else message.text
+        return parse(line, self._commands, names)
+
+    def _authorise(self, message: Message, command: Command) -> None:
+        """By role; and a button is about the deployment that it was shown for, not another of its name."""
+        self._services.access.require(message.user, command.needs)
+        about = message.about
+        if about and about not in [workload.identity for workload in self._services.cluster.workloads()]:
+            raise UserError(t("error.stale", name=about.partition("@")[0]))
+
+    def _refusal(self, error: UserError) -> Reply:
+        form = error.form
+        if isinstance(error, Missing) and error.command.form:
+            form = form_of(error.command, error.given, self._services)
+        return Reply(
+            error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, form=form, private=True
+        )
 
 
 async def _next(replies: Replies, sent: str | None) -> Reply | None:

@@ -54,12 +54,12 @@ class Chat:
         self.messages: dict[str, list[Reply]] = {}
         self.turns: list[Turn] = []
 
-    async def post(self, place: Place, reply: Reply) -> str:
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         message = f"m{len(self.messages) + 1}"
         self.messages[message] = [reply]
         return message
 
-    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
         self.messages[message].append(reply)
 
     async def history(self, place: Place) -> list[Turn]:

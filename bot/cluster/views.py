@@ -20,7 +20,13 @@ from bot.core.workload import Workload, object_name
 
 OURS = "app.kubernetes.io/managed-by=llm-bot"
 POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"
-HOLDS_UP = {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
+HOLDS_UP = {
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedMapVolume",
+    "FailedCreatePodSandBox",
+    "NetworkNotReady",
+}
 """Events that tell why a container is not created; its status does not."""
 SYNC_SECONDS = 20.0
 

@@ -25,7 +25,7 @@ class Ask(Command):
 
     async def run(self, ctx: Context) -> Replies:
         conversation = ctx.services.conversation
-        workload, text = conversation.choose(self.text, ctx.user, ctx.place)
+        workload, text = await ctx.services.addressee.choose(self.text, ctx.user, ctx.place)
         sampling = Sampling(self.temperature, self.top_p, self.max_tokens)
         question = Question(text, ctx.user, ctx.place, sampling, self.system or "")
         async with aclosing(conversation.ask(workload, question)) as replies:

@@ -17,6 +17,7 @@ from bot.core.planning import Planner
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.reply import Reply
 from bot.services.activity import Activity
+from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
 from bot.services.watcher import Watcher
@@ -51,6 +52,7 @@ class Services:
 
     access: Access
     activity: Activity
+    addressee: Addressee
     clock: Clock
     cluster: Cluster
     conversation: Conversation
@@ -86,6 +88,10 @@ class Command(BaseModel, ABC):
     needs: ClassVar[Role] = Role.STUDENT
     group: ClassVar[Group]
     examples: ClassVar[tuple[str, ...]] = ()
+    form: ClassVar[tuple[str, ...]] = ()
+    """Fields that a form asks for when something is left out; none has no form."""
+    check: ClassVar[str] = ""
+    """A verb that takes the same arguments and only tells what would happen."""
 
     @abstractmethod
     def run(self, ctx: Context) -> Replies:

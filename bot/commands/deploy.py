@@ -18,6 +18,8 @@ class Deploy(ModelRequest):
     verb = "deploy"
     group = Group.RUN
     examples = ("deploy llama-3-8b", "deploy qwen2.5-7b quant=gptq max-len=16k ttl=4h")
+    form = ("model", "tensor_parallel_size", "quantization", "max_model_len", "ttl", "name")
+    check = "plan"
 
     name: str | None = Field(None, max_length=60, examples=["my-llama"])
     replicas: int = Field(1, ge=1, le=8)

@@ -7,7 +7,7 @@ from bot.core.catalog import ModelCard
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.planning import Planner
 from bot.core.reply import Button, Reply, Table
-from bot.core.request import Option, Request
+from bot.core.request import Option
 from bot.core.text import Text, t, verbatim
 from bot.core.units import Tokens
 
@@ -54,8 +54,7 @@ class Models(Command):
 
 def row(card: ModelCard, planner: Planner) -> tuple[Text, ...]:
     """One line of the table: the smallest tp that fits, in fp16 or else in a quantised format."""
-    verdict = planner.judge(Request(card.key))
-    option = verdict.option if verdict.fits else next(iter(verdict.alternatives), None)
+    option = planner.least(card)
     formats = [q for q in card.quantized if FORMATS[q].capability <= planner.gpu.capability]
     return (
         verbatim(card.key),

@@ -18,7 +18,7 @@ LONGEST = 20_000
 MOST_WORDS = 100
 """Of a command without free text; what follows can only be a mistake as well."""
 _QUOTES = str.maketrans("“”„‟«»‘’‚", '""""""\'\'\'')
-_PREFIX = re.compile(r"\s*/llm(?=\s|$)", re.IGNORECASE)
+PREFIX = re.compile(r"\s*/llm(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(
     r"""(?P<dash>--|[—–]{1,2})?(?P<key>[A-Za-z][\w-]{0,40}=)?"""
     r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)')(?=\s|$)|(?P<bare>\S+)"""
@@ -27,11 +27,24 @@ _OPTION = re.compile(r"(?:--|[—–]{1,2})?([A-Za-z][\w-]{0,40})=(.*)", re.DOTA
 _FLAG = re.compile(r"(?:--|[—–]{1,2})([A-Za-z][\w-]{0,40})")
 
 
+class Missing(UserError):
+    """Nothing is wrong with a line, but something is left out; a form can ask for it."""
+
+    def __init__(self, command: type[Command], given: Mapping[str, Any]) -> None:
+        required = (name for name, field in command.arguments().items() if field.is_required())
+        given_names = {field.alias or name for name, field in command.model_fields.items() if name in given}
+        name = next(name for name in required if name not in given_names)
+        usage = t("slip.usage", usage=f"/llm {command.usage()}")
+        super().__init__(t("slip.missing", option=name), lines=(usage,))
+        self.command = command
+        self.given = given
+
+
 def parse(text: str, commands: Mapping[str, type[Command]], names: Names) -> Command:
     """The command that `text` is; UserError says what is wrong, and what was probably meant.
 
     `names` gives the names that a `Known` field may have."""
-    text = _PREFIX.sub("", text[:LONGEST], count=1).strip()
+    text = PREFIX.sub("", text[:LONGEST], count=1).strip()
     verb, _, line = text.partition(" ") if "\n" not in text.split(" ")[0] else text.partition("\n")
     command = commands.get(verb.lower() or "help")
     if command is None:
@@ -42,6 +55,8 @@ def parse(text: str, commands: Mapping[str, type[Command]], names: Names) -> Com
     try:
         return command.model_validate(given)
     except ValidationError as error:
+        if all(problem["type"] == "missing" for problem in error.errors()):
+            raise Missing(command, given) from None
         raise UserError(
             explain(command, error),
             lines=(t("slip.usage", usage=f"/llm {command.usage()}"),),

@@ -2,7 +2,7 @@
 
 from bot.commands.base import Command, Context, Group, Replies
 from bot.commands.fields import WorkloadName
-from bot.core.cards import button
+from bot.core.cards import buttons
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 
@@ -20,5 +20,5 @@ class Sleep(Command):
         yield Reply(
             t("sleep.done", name=workload.name, count=workload.gpus_held),
             tone=Tone.ASLEEP,
-            buttons=(button("wake", workload),),
+            buttons=buttons("wake", workload=workload),
         )

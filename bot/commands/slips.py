@@ -29,14 +29,14 @@ _SPELLED = {
 }
 
 
-def similar(word: str, known: Iterable[str]) -> str | None:
+def similar(word: str, known: Iterable[str], close: float = CLOSE) -> str | None:
     """The known word that `word` is nearest to, if it is near."""
     found = process.extractOne(
         word[:60].lower(),
         list(known),
         scorer=fuzz.ratio,
         processor=utils.default_process,
-        score_cutoff=CLOSE,
+        score_cutoff=close,
     )
     return found[0] if found else None
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from bot.commands.base import Command, Context, Group, Replies
 from bot.commands.fields import WorkloadName
-from bot.core.cards import button
+from bot.core.cards import buttons, ready_verbs
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.reply import Reply, Table, Tone
 from bot.core.text import Text, t, verbatim
@@ -16,10 +16,6 @@ TONES = {
     Phase.ASLEEP: Tone.ASLEEP,
     Phase.FAILED: Tone.FAILED,
     Phase.QUEUED: Tone.QUEUED,
-}
-ACTIONS = {
-    Phase.READY: ("logs", "sleep", "stop"),
-    Phase.ASLEEP: ("wake", "stop"),
 }
 
 
@@ -89,13 +85,21 @@ def one(workload: Workload, ctx: Context) -> Reply:
         told.append(("ends", t("status.ends_at", at=ends, left=ends - now)))
     if workload.evidence:
         told.append(("evidence", verbatim(workload.evidence)))
-    actions = ACTIONS.get(workload.phase, ("logs", "stop"))
     return Reply(
         verbatim(workload.name),
         tone=tone(workload),
         fields=tuple((t(f"status.{name}"), value) for name, value in told),
-        buttons=tuple(button(verb, workload) for verb in actions),
+        buttons=buttons(*_verbs(workload), workload=workload),
     )
+
+
+def _verbs(workload: Workload) -> tuple[str, ...]:
+    match workload.phase:
+        case Phase.READY:
+            return ready_verbs(workload)
+        case Phase.ASLEEP:
+            return "wake", "stop"
+    return "logs", "stop"
 
 
 def _phase(workload: Workload, ctx: Context) -> Text:

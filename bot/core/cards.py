@@ -53,7 +53,7 @@ def card(
             return Reply(
                 t("card.asleep", name=workload.name, count=workload.spec.gpus),
                 tone=Tone.ASLEEP,
-                buttons=(button("wake", workload), button("stop", workload)),
+                buttons=buttons("wake", "stop", workload=workload),
             )
         case Phase.QUEUED:
             return _queued(workload, nodes)
@@ -62,7 +62,7 @@ def card(
 
 
 def _starting(workload: Workload, progress: Progress | None) -> Reply:
-    cancel = (Button(t("button.cancel"), f"stop {workload.name}"),)
+    cancel = (Button(t("button.cancel"), f"stop {workload.name}", about=workload.identity),)
     if workload.cause:
         text = t(f"card.waits_{workload.cause}", name=workload.name)
         lines = (t("card.evidence", line=workload.evidence),)
@@ -83,7 +83,7 @@ def _ready(workload: Workload, now: datetime, address: str) -> Reply:
         t("card.ready", name=workload.name, took=took),
         tone=Tone.READY,
         lines=tuple(lines),
-        buttons=tuple(button(verb, workload) for verb in ("logs", "sleep", "stop")),
+        buttons=buttons(*ready_verbs(workload), workload=workload),
     )
 
 
@@ -94,7 +94,7 @@ def _failed(workload: Workload) -> Reply:
         t("card.failed", name=workload.name, cause=cause),
         tone=Tone.FAILED,
         lines=lines,
-        buttons=(button("logs", workload), button("stop", workload)),
+        buttons=buttons("logs", "stop", workload=workload),
     )
 
 
@@ -103,7 +103,7 @@ def _queued(workload: Workload, nodes: Sequence[GpuNode]) -> Reply:
         t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size),
         tone=Tone.QUEUED,
         lines=tuple(node_line(node) for node in nodes),
-        buttons=(Button(t("button.leave_queue"), f"stop {workload.name}"),),
+        buttons=(Button(t("button.leave_queue"), f"stop {workload.name}", about=workload.identity),),
     )
 
 
@@ -114,6 +114,17 @@ def node_line(node: GpuNode) -> Text:
     return t(key, node=node.name, free=node.free, total=node.total, holders=holders)
 
 
-def button(verb: str, workload: Workload) -> Button:
-    """A button that does `verb` to the workload."""
-    return Button(t(f"button.{verb}"), f"{verb} {workload.name}")
+def ready_verbs(workload: Workload) -> tuple[str, ...]:
+    """What one can do with it while it answers; only what would end by itself is kept."""
+    return ("ask", "webui", "logs", *(["keep"] if workload.record.ends else []), "sleep", "stop")
+
+
+def buttons(*verbs: str, workload: Workload) -> tuple[Button, ...]:
+    """Buttons that do something to the workload, and to no other that gets its name later."""
+    return tuple(_button(verb, workload) for verb in verbs)
+
+
+def _button(verb: str, workload: Workload) -> Button:
+    line = verb if verb == "webui" else f"{verb} {workload.name}"
+    confirm = t("button.stop_confirm", name=workload.name) if verb == "stop" else None
+    return Button(t(f"button.{verb}"), line, confirm=confirm, about=workload.identity)

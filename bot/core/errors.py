@@ -1,17 +1,26 @@
 """The one error that means: tell the person. Anything else is a bug."""
 
+from bot.core.form import Form
 from bot.core.reply import Button
 from bot.core.text import Text
 
 
 class UserError(Exception):
-    """What is wrong, what would be right, and buttons that do it."""
+    """What is wrong, what would be right, and buttons or a form to do it."""
 
-    def __init__(self, text: Text, *, lines: tuple[Text, ...] = (), buttons: tuple[Button, ...] = ()) -> None:
+    def __init__(
+        self,
+        text: Text,
+        *,
+        lines: tuple[Text, ...] = (),
+        buttons: tuple[Button, ...] = (),
+        form: Form | None = None,
+    ) -> None:
         super().__init__(text.key, text.params)
         self.text = text
         self.lines = lines
         self.buttons = buttons
+        self.form = form
 
 
 class NameTaken(UserError):

@@ -24,16 +24,22 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing a person said."""
+    """One thing a person said.
+
+    `free` text is a question unless it is a command; a click is `about` the deployment that its
+    button was shown for."""
 
     text: str
     user: User
     place: Place
+    free: bool = False
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One side of a conversation with a model; `role` is `system`, `user` or `assistant`."""
+    """One side of a conversation; `role` is `system`, `user` or `assistant`, `workload` who answered."""
 
     role: str
     content: str
+    workload: str = ""

@@ -37,6 +37,7 @@ class Planner:
     def __init__(self, catalog: Catalog, gpu: Gpu) -> None:
         self.catalog = catalog
         self.gpu = gpu
+        self._least: dict[str, Option | None] = {}
 
     def judge(self, request: Request) -> Verdict:
         """The verdict; UserError when the model is unknown or its shape is."""
@@ -52,6 +53,14 @@ class Planner:
         reasons = (*self._source_reasons(card, option.setup.quantization), *option.fit.reasons)
         nearest = () if not reasons else tuple(self._alternatives(card, card.shape, request))
         return Verdict(option, reasons, nearest)
+
+    def least(self, card: ModelCard) -> Option | None:
+        """The way to start it on the fewest GPUs, in fp16 or else quantised; None if there is none."""
+        if card.key not in self._least:
+            verdict = self.judge(Request(card.key)) if card.refusal(self.gpu) is None else None
+            options = () if verdict is None else verdict.alternatives
+            self._least[card.key] = verdict.option if verdict and verdict.fits else next(iter(options), None)
+        return self._least[card.key]
 
     def card(self, request: Request) -> tuple[ModelCard, Quantization]:
         """The model's card, made up from `shape` for a repository that the catalog does not know."""

@@ -144,10 +144,10 @@ class Inference(Protocol):
 class Messenger(Protocol):
     """Where people are told things, and where they were told before."""
 
-    async def post(self, place: Place, reply: Reply) -> str:
-        """Post, and return the message's id."""
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
+        """Post in a language, and return the message's id."""
 
-    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
         """Put `reply` in the place of a message posted before."""
 
     async def history(self, place: Place) -> Sequence[Turn]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bot.core.form import Form
 from bot.core.text import Text
 
 
@@ -21,11 +22,14 @@ class Tone(StrEnum):
 class Button:
     """A click is a typed command: it takes the same road, with the same checks.
 
-    With a `detail` the buttons are a list of choices, one a line."""
+    With a `detail` the buttons are a list of choices, one a line. `confirm` is asked before, where
+    that can be. `about` names the deployment that the button was shown for (`Workload.identity`)."""
 
     label: Text
     command: str
     detail: Text | None = None
+    confirm: Text | None = None
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Table:
 class Reply:
     """A message. `answer` (a model's Markdown) and `log` (monospaced) are foreign text: renderers
     make them harmless. `question` is what `answer` answers. `live` means that news will follow by
-    itself in the same message."""
+    itself in the same message. `form` is a way to say what was left out, where forms can be shown."""
 
     text: Text | None = None
     tone: Tone = Tone.PLAIN
@@ -52,5 +56,6 @@ class Reply:
     log: str = ""
     footnote: Text | None = None
     buttons: tuple[Button, ...] = ()
+    form: Form | None = None
     private: bool = False
     live: bool = False

@@ -75,6 +75,7 @@ class Record(Frozen):
 
     owner: str
     owner_name: str
+    locale: str = ""
     place: Place | None = None
     card: str = ""
     started: datetime
@@ -113,6 +114,11 @@ class Workload(Frozen):
         return self.spec.name
 
     @property
+    def identity(self) -> str:
+        """This one, not another that had or gets its name."""
+        return f"{self.name}@{self.created.isoformat()}"
+
+    @property
     def gpus_held(self) -> int:
         """GPUs that it holds or waits for now; none while it sleeps."""
         return self.spec.tensor_parallel_size * self.replicas
@@ -125,7 +131,8 @@ class Workload(Frozen):
     @property
     def news(self) -> str:
         """What there is to tell, as one word that changes with it."""
-        return f"{self.phase.value}:{self.record.started.isoformat()}"
+        ends = self.record.ends.isoformat() if self.record.ends else ""
+        return f"{self.phase.value}:{self.record.started.isoformat()}:{ends}"
 
     @property
     def last_used(self) -> datetime:

@@ -38,13 +38,13 @@ class Platform(ABC):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The conversation with models in this place, oldest first."""
 
-    async def post(self, place: Place, reply: Reply) -> str:
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         """Tell a place something it did not just ask for."""
-        return await self.send(place, reply, self._say_in(self._language))
+        return await self.send(place, reply, self._say_in(locale))
 
-    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
         """Bring news into a message posted before."""
-        await self.update(place, message, reply, self._say_in(self._language))
+        await self.update(place, message, reply, self._say_in(locale))
 
     async def converse(self, message: Message, handle: Handle) -> Reply | None:
         """Post the first reply, let each later one take its place; return the last."""
@@ -63,7 +63,7 @@ class Platform(ABC):
         return last
 
     def _say_in(self, locale: str) -> Say:
-        return lambda text: self._phrases.say(text, locale)
+        return lambda text: self._phrases.say(text, locale or self._language)
 
 
 async def _next(replies: AsyncGenerator[Reply, str | None], sent: str) -> Reply | None:

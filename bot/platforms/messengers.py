@@ -15,13 +15,13 @@ class Messengers:
     def __init__(self, platforms: Iterable[Platform]) -> None:
         self._platforms = {platform.name: platform for platform in platforms}
 
-    async def post(self, place: Place, reply: Reply) -> str:
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         """Post where the place is."""
-        return await self._of(place).post(place, reply)
+        return await self._of(place).post(place, reply, locale)
 
-    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
         """Edit where the place is."""
-        await self._of(place).edit(place, message, reply)
+        await self._of(place).edit(place, message, reply, locale)
 
     async def history(self, place: Place) -> Sequence[Turn]:
         """The conversation of the place."""

@@ -1,6 +1,5 @@
-"""Questions to models: which one is meant, waiting until it is ready, its answer as it comes."""
+"""Questions to models: waiting until one is ready, then its answer as it comes."""
 
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,18 +7,17 @@ from datetime import timedelta
 from time import perf_counter
 
 from bot.core.cards import card
-from bot.core.catalog import Catalog
 from bot.core.errors import UserError
 from bot.core.message import Place, Turn, User
 from bot.core.ports import Clock, Cluster, Endpoint, Inference, Messenger, Piece, Sampling
 from bot.core.reply import Button, Reply, Tone
-from bot.core.text import Text, t, verbatim
-from bot.core.workload import Phase, Workload, object_name
+from bot.core.text import Text, t
+from bot.core.workload import Phase, Workload
 from bot.services.activity import Activity
+from bot.services.addressee import Addressee
 from bot.services.lifecycle import Lifecycle
 from bot.services.watcher import Watcher
 
-PLACES_KEPT = 1000
 LOOK_EVERY = 1.0
 WAIT_IN_QUEUE = timedelta(minutes=10)
 WAIT_AT_MOST = timedelta(hours=1)
@@ -41,14 +39,14 @@ class Question:
 
 
 class Conversation:
-    """Keeps nothing but which model a place talked to last; the place keeps the rest."""
+    """Keeps nothing: the place of a conversation remembers it."""
 
     def __init__(
         self,
         cluster: Cluster,
         inference: Inference,
         messenger: Messenger,
-        catalog: Catalog,
+        addressee: Addressee,
         lifecycle: Lifecycle,
         activity: Activity,
         watcher: Watcher,
@@ -57,53 +55,15 @@ class Conversation:
         self._cluster = cluster
         self._inference = inference
         self._messenger = messenger
-        self._catalog = catalog
+        self._addressee = addressee
         self._lifecycle = lifecycle
         self._activity = activity
         self._watcher = watcher
         self._clock = clock
-        self._last: OrderedDict[Place, str] = OrderedDict()
-
-    def choose(self, text: str, user: User, place: Place) -> tuple[Workload, str]:
-        """The workload that is meant, and the question without its name."""
-        workloads = {object_name(w.name): w for w in self._cluster.workloads()}
-        first, _, rest = text.partition(" ") if "\n" not in text.split(" ")[0] else (text, "", "")
-        if named := workloads.get(object_name(first)) or self._by_model(first, workloads):
-            if not rest.strip():
-                raise UserError(t("ask.what", name=named.name))
-            return named, rest.strip()
-        if last := workloads.get(self._last.get(place, "")):
-            return last, text
-        mine = [w for w in workloads.values() if w.record.owner == user.id]
-        ready = [w for w in workloads.values() if w.phase is Phase.READY]
-        for group in (mine, ready):
-            if len(group) == 1:
-                return group[0], text
-        raise self._unclear(mine or ready or list(workloads.values()), text)
-
-    def _by_model(self, word: str, workloads: dict[str, Workload]) -> Workload | None:
-        known = self._catalog.find(word)
-        if known is None:
-            return None
-        running = [w for w in workloads.values() if w.spec.model == known[0].key]
-        if running:
-            return running[0]
-        button = Button(verbatim(f"/llm deploy {known[0].key}"), f"deploy {known[0].key}")
-        raise UserError(t("ask.not_running", name=word), buttons=(button,))
-
-    def _unclear(self, choices: Sequence[Workload], text: str) -> UserError:
-        if not choices:
-            hint = (Button(verbatim("/llm models"), "models"),)
-            return UserError(t("ask.nothing_runs"), buttons=hint)
-        buttons = tuple(Button(verbatim(w.name), f"ask {w.name} {text}") for w in choices[:5])
-        return UserError(t("ask.which"), buttons=buttons)
 
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         """Wake and wait if need be; then the answer, each reply longer than the one before."""
-        self._last[question.place] = object_name(workload.name)
-        self._last.move_to_end(question.place)
-        while len(self._last) > PLACES_KEPT:
-            self._last.popitem(last=False)
+        self._addressee.spoke(question.place, workload)
         async with aclosing(self._until_ready(workload.name, question)) as news:
             async for reply in news:
                 yield reply
@@ -124,11 +84,12 @@ class Conversation:
                 async for piece in pieces:
                     if piece.text:
                         answer += piece.text
-                        yield Reply(answer=answer)
+                        yield Reply(answer=answer, question=question.text)
         except UserError as error:
             if not answer:
                 raise
-            yield Reply(answer=answer, footnote=t("ask.broken", why=error.text), tone=Tone.FAILED)
+            note = t("ask.broken", why=error.text)
+            yield Reply(answer=answer, question=question.text, footnote=note, tone=Tone.FAILED)
             return
         note = _footnote(endpoint.model, piece, perf_counter() - begun)
         yield Reply(answer=answer, question=question.text, footnote=note)

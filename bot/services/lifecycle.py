@@ -1,7 +1,7 @@
 """Start, change, sleep, wake and stop models: the rules, whoever asks."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from rapidfuzz import process
 
@@ -71,6 +71,7 @@ class Lifecycle:
             record = Record(
                 owner=user.id,
                 owner_name=user.name,
+                locale=user.locale,
                 place=place,
                 card=card or "",
                 started=now,
@@ -105,6 +106,17 @@ class Lifecycle:
         if workload.record.owner == user.id:
             self.admit_change(workload, workload.spec, user)
         await self.change(workload, workload.spec, place, card, awake=True)
+
+    async def keep(self, workload: Workload, user: User, span: timedelta) -> datetime:
+        """Let its lease end `span` from now, not sooner than it would; the new end."""
+        ends, longest = workload.record.ends, self._access.quota(user).ttl
+        if ends is None:
+            raise UserError(t("keep.no_end", name=workload.name))
+        if longest and span > longest:
+            raise self._over("quota.ttl", user, asked=span, limit=longest)
+        later = max(ends, self._clock.now() + span)
+        await self._cluster.remember(workload.name, ends=later)
+        return later
 
     async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
         """Remove it; asks first when others used it lately. The model cache stays."""

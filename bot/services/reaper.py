@@ -2,6 +2,7 @@
 
 import structlog
 
+from bot.core.cards import buttons
 from bot.core.errors import UserError
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.reply import Reply, Tone
@@ -38,4 +39,5 @@ class Reaper:
         await self._cluster.remember(workload.name, ends=None)
         if workload.record.place is not None:
             text = t("lease.over", name=workload.name, count=workload.gpus_held)
-            await self._messenger.post(workload.record.place, Reply(text, tone=Tone.ASLEEP))
+            reply = Reply(text, tone=Tone.ASLEEP, buttons=buttons("wake", workload=workload))
+            await self._messenger.post(workload.record.place, reply, workload.record.locale)

@@ -113,7 +113,7 @@ class Watcher:
         if record.place is None:
             return False
         try:
-            await self._messenger.edit(record.place, record.card, reply)
+            await self._messenger.edit(record.place, record.card, reply, record.locale)
         except UserError as error:
             log.warning("card not edited", card=record.card, why=error.text.key)
             return False

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from bot.core.message import Place, Turn
+from bot.core.reply import Tone
 from tests.conftest import settle
 
 OTHER = Place("test", "C2")
@@ -81,7 +82,7 @@ async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, 
     await ready("ada: deploy tinyllama")
     server.misbehave["tinyllama"] = "dies"
     last = (await ask("ask tinyllama hello"))[-1]
-    assert last.answer == "I am tinyllama, or rather" and last.question == ""
+    assert last.answer == "I am tinyllama, or rather" and last.tone is Tone.FAILED
     assert say(last.footnote).startswith("The answer ends here: the model's server broke down")
 
     server.misbehave["tinyllama"] = "silent"

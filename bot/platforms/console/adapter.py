@@ -12,7 +12,7 @@ from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bot.core.message import Message, Place, Turn, User
-from bot.core.reply import Button, Reply
+from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Phrasebook, t
 from bot.platforms.base import Handle, Platform, Say
 from bot.platforms.console.render import render
@@ -67,7 +67,7 @@ class Console(Platform):
             loop.add_signal_handler(signal.SIGINT, task.cancel)
             try:
                 last = await task
-                if last is not None and last.question:
+                if last is not None and last.question and last.tone is not Tone.FAILED:
                     turns = [Turn("user", last.question), Turn("assistant", last.answer)]
                     self._turns = [*self._turns, *turns][-TURNS_KEPT:]
             except asyncio.CancelledError:
@@ -116,7 +116,7 @@ class Console(Platform):
             self._live.discard(message)
             self._settled.set()
 
-    async def edit(self, place: Place, message: str, reply: Reply) -> None:
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
         """News wait until the command in the foreground has said what it has to say; only the latest
         of each message is then still news."""
         self._news[message] = (place, reply)
@@ -129,10 +129,10 @@ class Console(Platform):
             place, reply = self._news.pop(message)
             await super().edit(place, message, reply)
 
-    async def post(self, place: Place, reply: Reply) -> str:
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         """News wait until the command in the foreground has said what it has to say."""
         async with self._foreground:
-            return await super().post(place, reply)
+            return await super().post(place, reply, locale)
 
     async def history(self, place: Place) -> Sequence[Turn]:
         """What was asked and answered here since the terminal was opened."""

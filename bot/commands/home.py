@@ -1,0 +1,46 @@
+"""/llm home — your deployments, what is free, and what could start now."""
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.core.reply import Button, Reply
+from bot.core.text import Text, t, verbatim
+from bot.core.workload import Workload
+
+OFFERED = 8
+
+
+class Home(Command):
+    verb = "home"
+    group = Group.SEE
+    examples = ("home",)
+
+    async def run(self, ctx: Context) -> Replies:
+        nodes, planner = ctx.services.cluster.nodes(), ctx.services.planner
+        largest = max((node.free for node in nodes), default=0)
+        fitting = [
+            card.key
+            for card in planner.catalog.cards.values()
+            if (option := planner.least(card)) and option.setup.tensor_parallel_size <= largest
+        ]
+        mine = [w for w in ctx.services.cluster.workloads() if w.record.owner == ctx.user.id]
+        yield Reply(
+            t("home.title", free=sum(node.free for node in nodes), total=sum(node.total for node in nodes)),
+            lines=(
+                t("home.mine", count=len(mine)) if mine else t("home.none"),
+                t("home.fits", models=fitting[:OFFERED]) if fitting else t("home.full"),
+            ),
+            fields=tuple((verbatim(workload.name), _state(workload)) for workload in mine),
+            buttons=(
+                Button(t("button.deploy_new"), "deploy"),
+                *(Button(t(f"button.{verb}"), verb) for verb in ("status", "gpus", "models")),
+            ),
+            private=True,
+        )
+
+
+def _state(workload: Workload) -> Text:
+    return t(
+        "home.state",
+        phase=workload.phase.said,
+        gpus=workload.gpus_held,
+        model=workload.spec.model,
+    )
