@@ -24,6 +24,7 @@ from bot.dispatch import Dispatcher
 from bot.inference import VllmInference
 from bot.platforms.base import Platform
 from bot.platforms.messengers import Messengers
+from bot.platforms.slack.adapter import Slack
 from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
@@ -175,6 +176,23 @@ async def _first_to_end(talk: Awaitable[object], background: list[asyncio.Task[N
             task.result()
     finally:
         talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
+
+
+def slack(settings: Settings, cluster: Cluster) -> Slack | None:
+    """Slack, if its tokens are there; without an app token by HTTP."""
+    if not settings.slack_bot_token:
+        return None
+    return Slack(
+        phrasebook(settings),
+        settings.language,
+        settings.slack_bot_token.get_secret_value(),
+        app_token=settings.slack_app_token.get_secret_value(),
+        signing_secret=settings.slack_signing_secret.get_secret_value(),
+        url=settings.slack_api_url,
+        named=settings.admins | settings.researchers,
+        changes=cluster.changes,
+    )
 
 
 def inference_of(settings: Settings) -> VllmInference:

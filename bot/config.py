@@ -4,7 +4,8 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot.core.access import Quota
@@ -72,6 +73,11 @@ class Settings(BaseSettings):
     student_quota: QuotaSetting = Quota(2, 2, 2, timedelta(hours=12))
     researcher_quota: QuotaSetting = Quota(8, 6, 4, timedelta(days=7))
 
+    slack_bot_token: SecretStr = SecretStr("")
+    slack_app_token: SecretStr = SecretStr("")
+    slack_signing_secret: SecretStr = SecretStr("")
+    slack_api_url: str = Field("https://slack.com/api/", pattern=r"https?://.+/")
+
     kubeconfig: str = ""
     namespace: str = "default"
     gpu: GpuName = "v100-16gb"
@@ -93,10 +99,23 @@ class Settings(BaseSettings):
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=1, le=65535)
 
+    @model_validator(mode="after")
+    def _slack_can_be_reached(self) -> "Settings":
+        """HTTP mode without a signature check would obey anybody."""
+        token, ways = self.slack_bot_token, (self.slack_app_token, self.slack_signing_secret)
+        if token and not any(ways):
+            needs = "also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"
+            raise PydanticCustomError("slack", f"SLACK_BOT_TOKEN: {needs}")
+        if any(ways) and not token:
+            raise PydanticCustomError("slack", "SLACK_BOT_TOKEN is missing beside the others of Slack")
+        return self
+
 
 def mistakes(error: ValidationError) -> list[str]:
-    """One readable line per wrong setting."""
+    """One readable line per wrong setting, or per combination of them; never a secret."""
     return [
         f"{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+        if problem["loc"]
+        else problem["msg"]
         for problem in error.errors()
     ]

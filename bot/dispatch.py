@@ -68,7 +68,7 @@ class Dispatcher:
     def _refusal(self, error: UserError) -> Reply:
         form = error.form
         if isinstance(error, Missing) and error.command.form:
-            form = form_of(error.command, error.given, self._services)
+            form = form_of(error.command, error.given, self._services, self._commands)
         return Reply(
             error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, form=form, private=True
         )

@@ -1,21 +1,28 @@
 """The HTTP port: alive, ready, and our own metrics."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 
 class Health:
-    """`/healthz` while the loop runs, `/readyz` once `ready()`, `/metrics` for Prometheus."""
+    """`/healthz` while the loop runs, `/readyz` once `ready()`, `/metrics` for Prometheus; and what
+    chat servers call, by path."""
 
-    def __init__(self, host: str, port: int, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, host: str, port: int, ready: Callable[[], bool], endpoints: Mapping[str, Endpoint]
+    ) -> None:
         self._host, self._port = host, port
         self._ready = ready
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        for path, endpoint in endpoints.items():
+            app.router.add_post(path, endpoint)
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self) -> None:

@@ -26,9 +26,16 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
             await _at_terminal(settings, cluster, clock, user, operator, 1.0)
             return
         inference = app.inference_of(settings)
-        built = app.build(settings, cluster, inference, Messengers([]), clock)
-        health = Health(settings.http_host, settings.http_port, lambda: cluster.synced)
-        stop = asyncio.ensure_future(app.serve(settings, built, []))
+        slack = app.slack(settings, cluster)
+        platforms = [slack] if slack else []
+        built = app.build(settings, cluster, inference, Messengers(platforms), clock)
+        health = Health(
+            settings.http_host,
+            settings.http_port,
+            lambda: cluster.synced and all(platform.ready for platform in platforms),
+            {"/slack/events": slack.endpoint} if slack and not settings.slack_app_token else {},
+        )
+        stop = asyncio.ensure_future(app.serve(settings, built, platforms))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
         await health.start()
         try:

@@ -12,15 +12,30 @@ from bot.core.text import t, verbatim
 from bot.core.units import Tokens
 
 
-def form_of(command: type[Command], given: Mapping[str, Any], services: Services) -> Form:
+def form_of(
+    command: type[Command],
+    given: Mapping[str, Any],
+    services: Services,
+    commands: Mapping[str, type[Command]],
+) -> Form:
     """The form, with what was given filled in."""
     blanks = []
+    checked = commands[command.check].model_fields if command.check else ()
     for name in command.form:
         field = command.model_fields[name]
         typed = field.alias or name.replace("_", "-")
         choices = _choices(name, field.metadata, services.planner)
         value = spell(given.get(name, ""))
-        blanks.append(Blank(typed, t(f"field.{name}"), choices, value, field.is_required()))
+        blanks.append(
+            Blank(
+                typed,
+                t(f"field.{name}"),
+                choices,
+                value,
+                required=field.is_required(),
+                checked=name in checked,
+            )
+        )
     title, submit = t(f"form.{command.verb}"), t(f"button.{command.verb}")
     return Form(title, command.verb, tuple(blanks), submit, command.check)
 

@@ -1,6 +1,6 @@
 """A command with blanks: what a person fills in becomes the line that could have been typed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bot.core.text import Text
@@ -16,7 +16,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Blank:
-    """One field: `name` as it is typed. Without choices it is written in; `long` on several lines."""
+    """One field: `name` as it is typed. Without choices it is written in; `long` on several lines;
+    `checked` fields decide whether it would work."""
 
     name: str
     label: Text
@@ -24,12 +25,13 @@ class Blank:
     given: str = ""
     required: bool = False
     long: bool = False
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`line` is the beginning of the command. `check` is a verb that takes the same arguments and
-    only tells what would happen."""
+    """`line` is the beginning of the command; `check` a verb that takes the checked fields and only
+    tells what would happen."""
 
     title: Text
     line: str
@@ -37,10 +39,11 @@ class Form:
     submit: Text
     check: str = ""
 
-    def typed(self, values: Mapping[str, str], verb: str = "") -> str:
-        """The line with the blanks filled in; `verb` in the place of its own."""
-        words = [verb or self.line]
-        for blank in self.blanks:
-            if value := values.get(blank.name, "").strip():
-                words.append(value if blank.required else f'{blank.name}="{value}"')
-        return " ".join(words)
+
+def typed(line: str, required: Collection[str], values: Mapping[str, str]) -> str:
+    """The line with the blanks filled in; the quotes of an option would end it early."""
+    words = [line, *(values[name].strip() for name in required if values.get(name))]
+    for name, value in values.items():
+        if value.strip() and name not in required:
+            words.append('{}="{}"'.format(name, value.strip().replace('"', "")))
+    return " ".join(words)

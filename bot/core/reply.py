@@ -43,8 +43,9 @@ class Table:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A message. `answer` (a model's Markdown) and `log` (monospaced) are foreign text: renderers
-    make them harmless. `question` is what `answer` answers. `live` means that news will follow by
-    itself in the same message. `form` is a way to say what was left out, where forms can be shown."""
+    make them harmless. `question` is what `answer` answers, or will, and `workload` who answers.
+    `live` means that news will follow by itself in the same message. `form` is a way to say what was
+    left out, where forms can be shown."""
 
     text: Text | None = None
     tone: Tone = Tone.PLAIN
@@ -53,6 +54,7 @@ class Reply:
     table: Table | None = None
     answer: str = ""
     question: str = ""
+    workload: str = ""
     log: str = ""
     footnote: Text | None = None
     buttons: tuple[Button, ...] = ()

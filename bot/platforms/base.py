@@ -22,6 +22,11 @@ class Platform(ABC):
         self._phrases = phrases
         self._language = language
 
+    @property
+    def ready(self) -> bool:
+        """People can reach it now."""
+        return True
+
     @abstractmethod
     async def listen(self, handle: Handle) -> None:
         """Hear messages until the platform or the person ends it; `converse` about each."""
@@ -52,21 +57,30 @@ class Platform(ABC):
         sent: str | None = None
         last: Reply | None = None
         async with aclosing(handle(message)) as replies:
-            reply = await anext(replies, None)
+            reply = await next_reply(replies, None)
             while reply is not None:
                 if sent is None:
                     sent = await self.send(message.place, reply, say)
                 else:
                     await self.update(message.place, sent, reply, say)
                 last = reply
-                reply = await _next(replies, sent)
+                reply = await next_reply(replies, sent)
         return last
 
     def _say_in(self, locale: str) -> Say:
         return lambda text: self._phrases.say(text, locale or self._language)
 
 
-async def _next(replies: AsyncGenerator[Reply, str | None], sent: str) -> Reply | None:
+async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None:
+    """What there is to say in the end."""
+    last = None
+    async for reply in replies:
+        last = reply
+    return last
+
+
+async def next_reply(replies: AsyncGenerator[Reply, str | None], sent: str | None) -> Reply | None:
+    """The next reply, told which message the last one became; None at the end."""
     try:
         return await replies.asend(sent)
     except StopAsyncIteration:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import perf_counter
 
@@ -78,21 +78,22 @@ class Conversation:
     async def _answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], question: Question
     ) -> AsyncGenerator[Reply, None]:
+        told = Reply(question=question.text, workload=endpoint.model)
         answer, begun, piece = "", perf_counter(), Piece()
         try:
             async with aclosing(self._inference.answer(endpoint, turns, question.sampling)) as pieces:
                 async for piece in pieces:
                     if piece.text:
                         answer += piece.text
-                        yield Reply(answer=answer, question=question.text)
+                        yield replace(told, answer=answer)
         except UserError as error:
             if not answer:
                 raise
             note = t("ask.broken", why=error.text)
-            yield Reply(answer=answer, question=question.text, footnote=note, tone=Tone.FAILED)
+            yield replace(told, answer=answer, footnote=note, tone=Tone.FAILED)
             return
         note = _footnote(endpoint.model, piece, perf_counter() - begun)
-        yield Reply(answer=answer, question=question.text, footnote=note)
+        yield replace(told, answer=answer, footnote=note)
 
     async def _until_ready(self, name: str, question: Question) -> AsyncGenerator[Reply, None]:
         begun, shown = self._clock.now(), None
@@ -111,7 +112,13 @@ class Conversation:
             now = card(workload, self._clock.now(), progress=self._watcher.progress(workload))
             if workload.phase is not Phase.ASLEEP and now.text != shown:
                 shown = now.text
-                yield Reply(now.text, tone=now.tone, lines=(t("ask.then_answer"),))
+                yield Reply(
+                    now.text,
+                    tone=now.tone,
+                    lines=(t("ask.then_answer"),),
+                    question=question.text,
+                    workload=name,
+                )
             await self._clock.sleep(LOOK_EVERY)
 
     async def _turns(self, endpoint: Endpoint, workload: Workload, question: Question) -> list[Turn]:

@@ -74,7 +74,7 @@ class Console(Platform):
                 if not task.cancelled():
                     raise
                 self._end_line()
-                self._write(f"  {self._say_in(self._language)(t('console.stopped'))}\n")
+                self._write(f"  {self._say_in(self._language)(t('ask.stopped'))}\n")
             finally:
                 loop.remove_signal_handler(signal.SIGINT)
                 self._end_line()

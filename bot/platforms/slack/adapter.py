@@ -1,0 +1,126 @@
+"""Slack as a platform: hears through Bolt, by Socket Mode or HTTP, and speaks through the Web API."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+import structlog
+from aiohttp import web
+from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
+from slack_bolt.app.async_app import AsyncApp
+
+from bot.core.errors import UserError
+from bot.core.message import Place, Turn
+from bot.core.reply import Reply
+from bot.core.text import Phrasebook, t
+from bot.platforms.base import Handle, Platform, Say
+from bot.platforms.slack.answer import Flow
+from bot.platforms.slack.ears import Ears
+from bot.platforms.slack.edits import Edits
+from bot.platforms.slack.forms import Forms
+from bot.platforms.slack.home import Home
+from bot.platforms.slack.listeners import listen
+from bot.platforms.slack.people import People
+from bot.platforms.slack.sockets import PING_SECONDS, Sockets
+from bot.platforms.slack.talk import Desk, payload
+from bot.platforms.slack.threads import Threads
+from bot.platforms.slack.web import SlackRefused, Web
+
+TRY_AGAIN_SECONDS = 5.0
+WRONG_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "not_allowed_token_type")
+
+log = structlog.get_logger()
+
+
+class Slack(Platform):
+    """With an `app_token` it dials out (Socket Mode); without, Slack calls `endpoint`, and signs."""
+
+    name = "slack"
+
+    def __init__(
+        self,
+        phrases: Phrasebook,
+        language: str,
+        token: str,
+        *,
+        app_token: str = "",
+        signing_secret: str = "",
+        url: str = "https://slack.com/api/",
+        named: Iterable[str] = (),
+        changes: Callable[[], AsyncIterator[str]],
+        ping: float = PING_SECONDS,
+    ) -> None:
+        super().__init__(phrases, language)
+        self._web = Web(token, url)
+        self._threads = Threads(self._web)
+        self._people = People(self._web, named)
+        self._desk = Desk(self._web, self._threads, Edits(self._web), Flow())
+        self._app_token, self._changes = app_token, changes
+        self._bolt = AsyncApp(
+            client=self._web.client,
+            signing_secret=signing_secret or None,
+            request_verification_enabled=not app_token,
+        )
+        self._sockets = Sockets(self._bolt, app_token, ping)
+        self._listening = False
+
+    @property
+    def ready(self) -> bool:
+        """Slack can reach us."""
+        return self._sockets.ready if self._app_token else self._listening
+
+    async def listen(self, handle: Handle) -> None:
+        """For ever; UserError when Slack does not accept the tokens."""
+        await self._introduce()
+        ears = Ears(self._desk, self._people, handle, self._say_in)
+        home = Home(self._web, self._people, handle, self._say_in)
+        forms = Forms(self._web, self._people, ears, handle, self._say_in)
+        listen(self._bolt, ears, forms, home)
+        self._listening = True
+        following = asyncio.create_task(home.follow(self._changes()))
+        try:
+            await (self._sockets.run() if self._app_token else asyncio.Event().wait())
+        finally:
+            self._listening = False
+            following.cancel()
+            await self._sockets.close()
+            await ears.close()
+            self._desk.edits.close()
+            await self._web.close()
+
+    async def endpoint(self, request: web.Request) -> web.StreamResponse:
+        """What Slack sends in HTTP mode; a wrong or old signature gets 401."""
+        if not self._listening:
+            return web.Response(status=503)
+        answer = await self._bolt.async_dispatch(await to_bolt_request(request))
+        return await to_aiohttp_response(answer)
+
+    async def send(self, place: Place, reply: Reply, say: Say) -> str:
+        """Post a message."""
+        return await self._web.post(place.channel, place.thread, payload(reply, say), {})
+
+    async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
+        """Change a message: news that go on soon, the last of them at once; anew if it was deleted."""
+        shown = payload(reply, say)
+        if reply.live:
+            self._desk.edits.soon(place.channel, message, shown)
+        elif not await self._desk.edits.now(place.channel, message, shown):
+            await self.send(place, reply, say)
+
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """The thread's questions and answers."""
+        return await self._threads.turns(place)
+
+    async def _introduce(self) -> None:
+        """Who we are; while Slack is away, ask again."""
+        while True:
+            try:
+                me = await self._web.call("auth.test")
+                if self._app_token:
+                    await self._web.check_app_token(self._app_token)
+                break
+            except SlackRefused as error:
+                if error.code in WRONG_TOKEN:
+                    raise UserError(t("slack.wrong_token", why=error.code)) from None
+                log.warning("slack is away", why=error.code)
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+        self._threads.bot, self._people.team = str(me["user_id"]), str(me["team_id"])

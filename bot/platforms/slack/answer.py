@@ -1,0 +1,195 @@
+"""One answer of a model, streamed into a thread: nothing of it is lost, whatever Slack does."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from bot.core.message import Place, User
+from bot.core.reply import Reply
+from bot.core.text import Text
+from bot.platforms.foreign import HarmlessStream
+from bot.platforms.pages import Pages
+from bot.platforms.slack.edits import GONE
+from bot.platforms.slack.render import ANSWER, Block, blocks, text
+from bot.platforms.slack.threads import answer_event
+from bot.platforms.slack.web import SlackRefused, Web
+
+STREAM_SECONDS = 240.0
+"""Slack ends a stream five minutes after its start, even while it flows."""
+APPENDS, UPDATES = 90, 40
+"""A minute, shared by all answers that flow: a little below what Slack takes of a workspace."""
+FINAL_PAUSES = (0.0, 5.0, 20.0)
+FLOWING = {"kind": "flowing"}
+
+log = structlog.get_logger()
+Say = Callable[[Text], str]
+
+
+class Flow:
+    """How many answers flow now; each waits the longer between its steps."""
+
+    def __init__(self) -> None:
+        self.active = 0
+
+    def pause(self, per_minute: int) -> float:
+        """Seconds between two steps of one answer."""
+        return max(1.0, self.active * 60 / per_minute)
+
+
+class Answer:
+    """`message` is one that was posted before and becomes the answer; else a stream is started."""
+
+    def __init__(
+        self, web: Web, flow: Flow, place: Place, user: User, team: str, say: Say, stop: Block, message: str
+    ) -> None:
+        self._web, self._flow, self._place, self._say = web, flow, place, say
+        self._user, self._team = user, team
+        self._stop = stop
+        self._safe = HarmlessStream()
+        self._pages = Pages(ANSWER)
+        self._taken = 0
+        self._page = 0
+        self._message, self._streaming = message, False
+        self._sent = 0
+        self._begun = monotonic()
+        self._fresh = asyncio.Event()
+        self._reply = Reply()
+        self._flowing: asyncio.Task[None] | None = None
+
+    def show(self, reply: Reply) -> None:
+        """The answer so far; it is shown as fast as Slack allows."""
+        self._reply = reply
+        self._pages.add(self._safe.add(reply.answer[self._taken :]))
+        self._taken = len(reply.answer)
+        self._fresh.set()
+        if self._flowing is None:
+            self._flow.active += 1
+            self._flowing = asyncio.create_task(self._run())
+
+    async def finish(self, footnote: Text | None) -> None:
+        """Everything that came, for certain, and what there is to say about it."""
+        if self._flowing is not None:
+            self._flow.active -= 1
+            self._flowing.cancel()
+            await asyncio.gather(self._flowing, return_exceptions=True)
+        self._pages.add(self._safe.add("", last=True))
+        while self._page < len(self._pages.pages) - 1:
+            await self._settle(None)
+        await self._settle(footnote)
+
+    async def _run(self) -> None:
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            try:
+                await self._step()
+            except SlackRefused as error:
+                log.warning("answer not shown yet", why=error.code)
+            await asyncio.sleep(self._flow.pause(APPENDS if self._streaming else UPDATES))
+
+    async def _step(self) -> None:
+        if self._streaming and monotonic() - self._begun > STREAM_SECONDS:
+            self._pages.turn()
+        while self._page < len(self._pages.pages) - 1:
+            await self._settle(None)
+        page = self._pages.pages[self._page]
+        if not self._message:
+            await self._begin(page)
+        elif self._streaming:
+            await self._append(page)
+        elif self._web.rates.updates.spare():
+            await self._put(self._flowing_page(page), FLOWING)
+
+    async def _begin(self, page: str) -> None:
+        channel, thread = self._place.channel, self._place.thread
+        chunks = [_chunk(page), {"type": "blocks", "blocks": [self._stop]}]
+        self._begun, self._sent = monotonic(), len(page)
+        if self._web.rates.starts.spare():
+            try:
+                begun = await self._web.call(
+                    "chat.startStream",
+                    channel=channel,
+                    thread_ts=thread,
+                    chunks=chunks,
+                    recipient_user_id=self._user.id,
+                    recipient_team_id=self._team,
+                )
+            except SlackRefused as error:
+                log.warning("no stream", why=error.code)
+            else:
+                self._message, self._streaming = str(begun["ts"]), True
+                return
+        self._message = await self._web.post(channel, thread, self._flowing_page(page), FLOWING)
+
+    def _flowing_page(self, page: str) -> dict[str, Any]:
+        return {"text": text(Reply(answer=page), self._say), "blocks": [_markdown(page), self._stop]}
+
+    async def _append(self, page: str) -> None:
+        if len(page) == self._sent or not self._web.rates.appends.spare():
+            if len(page) > self._sent:
+                self._fresh.set()
+            return
+        try:
+            await self._web.call(
+                "chat.appendStream",
+                channel=self._place.channel,
+                ts=self._message,
+                chunks=[_chunk(page[self._sent :])],
+            )
+        except SlackRefused as error:
+            log.warning("stream ended early", why=error.code)
+            await self._stop_stream()  # from here on the whole page is put in its place: that repeats nothing
+            self._fresh.set()
+        else:
+            self._sent = len(page)
+
+    async def _stop_stream(self) -> None:
+        self._streaming = False
+        try:
+            await self._web.call("chat.stopStream", channel=self._place.channel, ts=self._message)
+        except SlackRefused as error:
+            log.info("stream was over", why=error.code)
+
+    async def _settle(self, footnote: Text | None) -> None:
+        """The page as it stays, with its memory; then on to the next one."""
+        page, reply = self._pages.pages[self._page], self._reply
+        event = answer_event(reply.question, reply.workload, self._page)
+        if self._streaming:
+            await self._stop_stream()
+        whole = blocks(Reply(answer=page, footnote=footnote), self._say)
+        payload = {"text": text(Reply(answer=page), self._say), "blocks": whole}
+        for pause in FINAL_PAUSES:
+            await asyncio.sleep(pause)
+            await self._web.rates.updates.take()
+            try:
+                await self._put(payload, event)
+                break
+            except SlackRefused as error:
+                log.warning("answer not complete", why=error.code)
+        self._page, self._message, self._sent = self._page + 1, "", 0
+
+    async def _put(self, payload: dict[str, Any], event: dict[str, Any]) -> None:
+        """Into its message; into a new one if there is none, or somebody deleted it."""
+        channel, thread = self._place.channel, self._place.thread
+        if self._message:
+            metadata = {"event_type": "llm_bot", "event_payload": event}
+            try:
+                await self._web.call(
+                    "chat.update", channel=channel, ts=self._message, metadata=metadata, **payload
+                )
+                return
+            except SlackRefused as error:
+                if error.code not in GONE:
+                    raise
+        self._message = await self._web.post(channel, thread, payload, event)
+
+
+def _chunk(markdown: str) -> Block:
+    return {"type": "markdown_text", "text": markdown}
+
+
+def _markdown(page: str) -> Block:
+    return {"type": "markdown", "text": page}

@@ -1,0 +1,47 @@
+"""App Home: everybody's own, kept up to date while somebody may look at it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from time import monotonic
+
+from bot.core.errors import UserError
+from bot.core.message import Message, Place
+from bot.platforms.base import Handle, Say, last_reply
+from bot.platforms.slack.people import People
+from bot.platforms.slack.render import blocks
+from bot.platforms.slack.web import SlackRefused, Web
+
+LOOKED_AT_SECONDS = 3600.0
+EVERY = 10.0
+NOWHERE = Place("slack", "")
+
+
+class Home:
+    """The reply to `home` as a tab."""
+
+    def __init__(self, web: Web, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
+        self._web, self._people, self._handle, self._say_in = web, people, handle, say_in
+        self._opened: dict[str, tuple[str, float]] = {}
+
+    async def opened(self, user: str, team: str) -> None:
+        """Somebody looks at it."""
+        self._opened[user] = (team, monotonic())
+        await self._show(user, team)
+
+    async def follow(self, changes: AsyncIterator[str]) -> None:
+        """Show everybody's again when something changed, for ever; what changes fast, now and then."""
+        async for _ in changes:
+            now = monotonic()
+            self._opened = {u: seen for u, seen in self._opened.items() if now - seen[1] < LOOKED_AT_SECONDS}
+            for user, (team, _) in list(self._opened.items()):
+                await self._show(user, team)
+            await asyncio.sleep(EVERY)
+
+    async def _show(self, user: str, team: str) -> None:
+        with suppress(SlackRefused, UserError):
+            person = await self._people.user(user, team)
+            reply = await last_reply(self._handle(Message("home", person, NOWHERE)))
+            if reply is not None:
+                view = {"type": "home", "blocks": blocks(reply, self._say_in(person.locale))}
+                await self._web.call("views.publish", user_id=user, view=view)

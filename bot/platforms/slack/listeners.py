@@ -1,0 +1,109 @@
+"""What Slack sends, as messages: slash commands, mentions, direct messages, clicks and forms."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from slack_bolt.app.async_app import AsyncApp
+
+from bot.core.message import Place
+from bot.platforms.slack import modal
+from bot.platforms.slack.ears import Ears, plain_text
+from bot.platforms.slack.forms import Forms
+from bot.platforms.slack.home import Home
+from bot.platforms.slack.talk import STOP, Origin
+
+Body = dict[str, Any]
+Ack = Callable[..., Awaitable[Any]]
+TEXT_SUBTYPES = {"", "file_share", "thread_broadcast", "me_message"}
+
+
+def listen(app: AsyncApp, ears: Ears, forms: Forms, home: Home) -> None:
+    """Register everything; each is acknowledged before any work."""
+    _listen_to_commands(app, ears)
+    _listen_to_events(app, ears, home)
+    _listen_to_clicks(app, ears)
+    _listen_to_forms(app, ears, forms)
+
+
+def _listen_to_commands(app: AsyncApp, ears: Ears) -> None:
+    @app.command(re.compile(r"^/"))
+    async def command(ack: Ack, body: Body) -> None:
+        await ack()
+        if ears.first(f"trigger:{body['trigger_id']}"):
+            text = plain_text(body.get("text", "")) or "deploy"  # alone, it opens the form
+            origin = Origin(
+                body["trigger_id"], body["team_id"], body["trigger_id"], answer_to=body["response_url"]
+            )
+            ears.start(ears.hear(text, body["user_id"], Place("slack", body["channel_id"]), origin))
+
+
+def _listen_to_events(app: AsyncApp, ears: Ears, home: Home) -> None:
+    @app.event("app_mention")
+    @app.event("message")
+    async def said(body: Body) -> None:
+        event = body["event"]
+        keys = (f"event:{body['event_id']}", f"message:{event.get('channel')}:{event.get('ts')}")
+        if event.get("subtype", "") not in TEXT_SUBTYPES or event.get("bot_id"):
+            return
+        if ears.first(*keys):
+            ears.start(ears.overhear(event, _team(body)))
+
+    @app.event("app_home_opened")
+    async def looked(body: Body) -> None:
+        event = body["event"]
+        if event.get("tab") == "home" and ears.first(f"event:{body['event_id']}"):
+            ears.start(home.opened(event["user"], _team(body)))
+
+
+def _listen_to_clicks(app: AsyncApp, ears: Ears) -> None:
+    @app.action(re.compile(r"^line\d+$"))
+    async def click(ack: Ack, body: Body) -> None:
+        await ack()
+        action = body["actions"][0]
+        if not ears.first(f"click:{body['trigger_id']}"):
+            return
+        about, _, line = action["value"].partition("\n")
+        place, card = _where(body), body.get("container", {}).get("message_ts", "")
+        origin = Origin(body["trigger_id"], _team(body), body["trigger_id"], card if about else "")
+        ears.start(ears.hear(line, body["user"]["id"], place, origin, about=about))
+
+    @app.action(STOP)
+    async def stop(ack: Ack, body: Body) -> None:
+        await ack()
+        place, key = _where(body), body["actions"][0]["value"]
+        ears.start(ears.stop_answer(key, body["user"]["id"], place, Origin(team=_team(body))))
+
+
+def _listen_to_forms(app: AsyncApp, ears: Ears, forms: Forms) -> None:
+    @app.action(modal.FIELD)
+    async def change(ack: Ack, body: Body) -> None:
+        await ack()
+        if body.get("view", {}).get("callback_id") == modal.CALLBACK:
+            ears.start(forms.recheck(body["view"], body["user"]["id"], _team(body)))
+
+    @app.view(modal.CALLBACK)
+    async def submit(ack: Ack, body: Body) -> None:
+        view = body["view"]
+        origin = Origin(view["id"], _team(body))
+        if ears.first(f"view:{view['id']}:{view['hash']}"):
+            await forms.submit(view, body["user"]["id"], origin, ack)
+        else:
+            await ack()
+
+
+def _team(body: Body) -> str:
+    """The workspace of the person."""
+    event = body.get("event", {})
+    user, team = body.get("user"), body.get("team")
+    of_user = user.get("team_id") if isinstance(user, dict) else ""
+    of_body = team.get("id") if isinstance(team, dict) else ""
+    return str(event.get("user_team") or event.get("team") or of_user or of_body or body.get("team_id") or "")
+
+
+def _where(body: Body) -> Place:
+    """Where a message with a button is; the home tab is nowhere."""
+    channel = body.get("channel", {}).get("id", "")
+    message = body.get("message", {})
+    thread = message.get("thread_ts") or ""
+    return Place("slack", channel, thread)

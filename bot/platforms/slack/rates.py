@@ -1,0 +1,55 @@
+"""Slack's rates: what may be sent now, and what waits."""
+
+import asyncio
+from collections import OrderedDict
+from time import monotonic
+
+CHANNELS_KEPT = 1000
+
+
+class Bucket:
+    """`room` calls at once, then `per_minute`; the last `kept` are for what must not be lost."""
+
+    def __init__(self, per_minute: float, room: float, kept: float = 0.0) -> None:
+        self._rate = per_minute / 60
+        self._room, self._kept = room, kept
+        self._left, self._at = room, monotonic()
+
+    def spare(self) -> bool:
+        """Take one if there is one to spare."""
+        self._refill()
+        if self._left < self._kept + 1:
+            return False
+        self._left -= 1
+        return True
+
+    async def take(self) -> None:
+        """Take one, as soon as there is one; whoever comes later waits longer."""
+        self._refill()
+        self._left -= 1
+        if self._left < 0:
+            await asyncio.sleep(-self._left / self._rate)
+
+    def _refill(self) -> None:
+        now = monotonic()
+        self._left = min(self._room, self._left + (now - self._at) * self._rate)
+        self._at = now
+
+
+class Rates:
+    """The published floors (Slack's tiers 2, 3 and 4 are 20, 50 and 100 a minute for each method and
+    workspace; a channel takes about a message a second), with room for final messages."""
+
+    def __init__(self) -> None:
+        self.starts = Bucket(20, room=10)
+        self.appends = Bucket(100, room=20, kept=5)
+        self.updates = Bucket(50, room=20, kept=8)
+        self._channels: OrderedDict[str, Bucket] = OrderedDict()
+
+    def channel(self, channel: str) -> Bucket:
+        """The budget of one channel."""
+        bucket = self._channels.setdefault(channel, Bucket(60, room=6, kept=2))
+        self._channels.move_to_end(channel)
+        while len(self._channels) > CHANNELS_KEPT:
+            self._channels.popitem(last=False)
+        return bucket

@@ -1,0 +1,136 @@
+"""Reply → Block Kit blocks and a text for those who see none (limits: Slack's block reference)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from bot.core.reply import Button, Reply, Table
+from bot.core.text import Text, t
+from bot.platforms.foreign import harmless
+
+Say = Callable[[Text], str]
+Block = dict[str, Any]
+
+SECTION, FIELDS, BUTTONS, LABEL, VALUE, CONFIRM = 3000, 10, 25, 75, 2000, 300
+ROWS, TABLE, CELL = 99, 8500, 400
+"""Rows under a header, characters of a table and of a cell: a whole message takes about 13,000."""
+ANSWER = 11_000
+LOG = 2800
+TEXT = 3900
+
+
+def escape(text: str) -> str:
+    """Text as mrkdwn that calls nobody and links to nothing."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def blocks(reply: Reply, say: Say) -> list[Block]:
+    """The reply as blocks; whatever is too long for one message is cut, and says so."""
+    found: list[Block] = []
+    found += _sections(_opening(reply, say))
+    told = [f"*{escape(say(name))}*\n{escape(say(value))}"[:VALUE] for name, value in reply.fields]
+    for start in range(0, len(told), FIELDS):
+        fields = [{"type": "mrkdwn", "text": text} for text in told[start : start + FIELDS]]
+        found.append({"type": "section", "fields": fields})
+    if reply.table is not None:
+        found += _table(reply.table, say)
+    if reply.answer:
+        found.append({"type": "markdown", "text": harmless(reply.answer)[:ANSWER]})
+    if reply.log:
+        found.append(_section(f"```{escape(reply.log)[-LOG:]}```"))
+    if reply.footnote is not None:
+        found.append(context(escape(say(reply.footnote))))
+    form = (Button(t("button.form"), reply.form.line),) if reply.form else ()
+    return found + _buttons((*reply.buttons, *form), say)
+
+
+def text(reply: Reply, say: Say) -> str:
+    """The same in plain words, for notifications and screen readers."""
+    lines = _opening(reply, say)
+    lines += [f"{escape(say(name))}: {escape(say(value))}" for name, value in reply.fields]
+    if reply.table is not None:
+        lines += [escape(" · ".join(map(say, row))) for row in reply.table.rows]
+    if reply.answer:
+        lines.append(escape(reply.answer))
+    if reply.log:
+        lines.append(escape(reply.log))
+    return "\n".join(lines)[:TEXT] or "…"
+
+
+def _opening(reply: Reply, say: Say) -> list[str]:
+    first = [f"{reply.tone} {escape(say(reply.text))}".lstrip()] if reply.text is not None else []
+    return [*first, *(escape(say(line)) for line in reply.lines)]
+
+
+def _section(mrkdwn: str) -> Block:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn[:SECTION]}}
+
+
+def _sections(lines: list[str]) -> list[Block]:
+    """As few sections as hold the lines."""
+    held: list[str] = []
+    for line in lines:
+        if held and len(held[-1]) + len(line) < SECTION:
+            held[-1] += f"\n{line}"
+        else:
+            held.append(line)
+    return [_section(part) for part in held if part.strip()]
+
+
+def context(mrkdwn: str) -> Block:
+    """Small print."""
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": mrkdwn[:SECTION]}]}
+
+
+def _table(table: Table, say: Say) -> list[Block]:
+    rows: list[list[Block]] = []
+    size = 0
+    for row in (table.header, *table.rows):
+        cells = [say(cell)[:CELL] or " " for cell in row]
+        size += sum(map(len, cells))
+        if len(rows) > ROWS or size > TABLE:
+            break
+        rows.append([{"type": "raw_text", "text": cell} for cell in cells])
+    left = len(table.rows) + 1 - len(rows)
+    return [{"type": "table", "rows": rows}, *([context(f"+ {left} …")] if left else [])]
+
+
+def _buttons(buttons: Iterable[Button], say: Say) -> list[Block]:
+    """A row; or, where each choice is explained, one under the other."""
+    usable = [button for button in buttons if len(value(button)) <= VALUE][:BUTTONS]
+    drawn = [_button(number, button, say) for number, button in enumerate(usable)]
+    if not any(button.detail for button in usable):
+        return [{"type": "actions", "elements": drawn}] if drawn else []
+    explained = []
+    for button, element in zip(usable, drawn, strict=True):
+        detail = escape(say(button.detail)) if button.detail else ""
+        line = f"{detail}\n`/llm {escape(button.command)}`".lstrip()
+        explained.append({**_section(line), "accessory": element})
+    return explained
+
+
+def value(button: Button) -> str:
+    """What a click sends back: the deployment that the button is about, and the line."""
+    return f"{button.about}\n{button.command}"
+
+
+def _button(number: int, button: Button, say: Say) -> Block:
+    drawn: Block = {
+        "type": "button",
+        "action_id": f"line{number}",
+        "text": plain(say(button.label), LABEL),
+        "value": value(button),
+    }
+    if button.confirm is not None:
+        drawn["style"] = "danger"
+        drawn["confirm"] = {
+            "title": plain(say(button.label), 100),
+            "text": plain(say(button.confirm), CONFIRM),
+            "confirm": plain(say(button.label), 30),
+            "deny": plain("✕", 30),
+        }
+    return drawn
+
+
+def plain(words: str, limit: int) -> Block:
+    """A plain_text object, cut where Slack would refuse it."""
+    return {"type": "plain_text", "text": words if len(words) <= limit else f"{words[: limit - 1]}…"}

@@ -1,0 +1,118 @@
+"""Socket Mode: two sockets, each replaced as soon as it is no longer alive."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import time
+from typing import Any
+
+import structlog
+from slack_bolt.adapter.socket_mode.async_internals import run_async_bolt_app, send_async_response
+from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+
+SOCKETS = 2
+PING_SECONDS = 5.0
+CHANCES = 4
+DRAIN_SECONDS = 3.0
+"""Slack waits for an acknowledgement no longer."""
+
+log = structlog.get_logger()
+
+
+class Client(SocketModeClient):
+    """The SDK's, which lets go of a connection only when all that came over it is acknowledged."""
+
+    def __init__(self, app_token: str, app: AsyncApp, ping: float) -> None:
+        super().__init__(app_token, app.logger, app.client, ping_interval=ping)
+        self._unanswered = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Something was heard, and is acknowledged when this ends."""
+        self._unanswered += 1
+        self._all_answered.clear()
+        try:
+            yield
+        finally:
+            self._unanswered -= 1
+            if not self._unanswered:
+                self._all_answered.set()
+
+    async def connect_to_new_endpoint(self, force: bool = False) -> None:
+        """Slack asks for a new connection while the old one still takes acknowledgements."""
+        if await self.is_connected():
+            await self.drained()
+        await super().connect_to_new_endpoint(force)
+
+    async def drained(self) -> None:
+        """Everything heard is acknowledged, or can no longer be."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._all_answered.wait(), DRAIN_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        """Connected, as far as we know."""
+        return self.current_session is not None and not self.current_session.closed and not self.stale
+
+
+class Socket:
+    """One connection that hands to Bolt what it hears."""
+
+    def __init__(self, app: AsyncApp, token: str, ping: float) -> None:
+        self._bolt = app
+        self.client = Client(token, app, ping)
+        self.client.socket_mode_request_listeners.append(self.handle)
+        self.connecting = asyncio.create_task(self.client.connect())
+
+    async def handle(self, client: Any, request: SocketModeRequest) -> None:
+        """Acknowledged when this returns; the work goes on."""
+        begun = time()
+        with self.client.answering():
+            await send_async_response(client, request, await run_async_bolt_app(self._bolt, request), begun)
+
+    async def end(self) -> None:
+        """Whatever state it is in."""
+        self.connecting.cancel()
+        await asyncio.gather(self.connecting, return_exceptions=True)
+        await asyncio.gather(self.client.close(), return_exceptions=True)
+
+
+class Sockets:
+    """`ready` while Slack can reach us."""
+
+    def __init__(self, app: AsyncApp, token: str, ping: float = PING_SECONDS) -> None:
+        self._app, self._token, self._ping = app, token, ping
+        self._sockets: list[Socket] = []
+
+    @property
+    def ready(self) -> bool:
+        """One socket is enough to be reached."""
+        return any(socket.client.alive for socket in self._sockets)
+
+    async def run(self) -> None:
+        """Connect, and watch over the connections for ever; the SDK has its chance to mend each."""
+        self._sockets = [self._new() for _ in range(SOCKETS)]
+        failing = [0] * SOCKETS
+        while True:
+            await asyncio.sleep(self._ping)
+            for number, socket in enumerate(self._sockets):
+                well = not socket.connecting.done() or await socket.client.is_connected()
+                failing[number] = 0 if well else failing[number] + 1
+                if failing[number] > CHANCES:
+                    log.warning("socket replaced", number=number)
+                    await socket.end()
+                    self._sockets[number], failing[number] = self._new(), 0
+
+    async def close(self) -> None:
+        """What was heard is acknowledged, then the connections end."""
+        await asyncio.gather(*(socket.client.drained() for socket in self._sockets))
+        for socket in self._sockets:
+            await socket.end()
+        self._sockets = []
+
+    def _new(self) -> Socket:
+        return Socket(self._app, self._token, self._ping)

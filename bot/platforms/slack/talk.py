@@ -1,0 +1,188 @@
+"""What becomes of the replies to one request: a message that changes, a private word, a form, an answer."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bot.core.message import Message
+from bot.core.reply import Reply
+from bot.core.text import Text, t, verbatim
+from bot.platforms.slack import modal
+from bot.platforms.slack.answer import Answer, Flow
+from bot.platforms.slack.edits import Edits
+from bot.platforms.slack.render import LOG, Block, blocks, plain, text
+from bot.platforms.slack.threads import Threads
+from bot.platforms.slack.web import SlackRefused, Web
+
+Say = Callable[[Text], str]
+STOP = "stop_answer"
+AWAY = ("not_in_channel", "channel_not_found", "user_not_in_channel", "is_archived")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a request came with: a `trigger` opens one form within three seconds, `card` is the
+    message whose button was pressed, `answer_to` takes a word to the person wherever that is,
+    `direct` is a conversation with nobody else in it."""
+
+    key: str = ""
+    team: str = ""
+    trigger: str = ""
+    card: str = ""
+    answer_to: str = ""
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all talks share."""
+
+    web: Web
+    threads: Threads
+    edits: Edits
+    flow: Flow
+
+
+class Talk:
+    """`show` each reply, then `end`."""
+
+    def __init__(self, desk: Desk, message: Message, origin: Origin, say: Say) -> None:
+        self._desk, self._web = desk, desk.web
+        self._user, self._place = message.user, message.place
+        self._origin, self._say = origin, say
+        self._sent = ""
+        self._answer: Answer | None = None
+        self._last = Reply()
+
+    async def show(self, reply: Reply) -> str:
+        """Show it; the id of the message it became, nothing if it is no message of the channel."""
+        self._last = reply
+        if reply.form and self._origin.trigger and await self._opened(reply):
+            return ""
+        if reply.question and not self._place.thread:
+            await self._open_thread(reply.question)
+        if reply.answer:
+            return self._show_answer(reply)
+        if self._sent and self._answer is None:
+            return await self._change(self._sent, reply)
+        if reply.private and not self._origin.direct:
+            await self._whisper(reply)
+            return ""
+        if self._origin.card and not reply.private:
+            self._sent = await self._change(self._origin.card, reply)
+        else:
+            self._sent = await self._post(reply)
+        return self._sent
+
+    async def end(self, *, stopped: bool = False) -> None:
+        """Whatever was shown becomes final."""
+        reply = self._last
+        if self._answer is not None:
+            await self._answer.finish(t("ask.stopped") if stopped else reply.footnote)
+            self._desk.threads.add(self._place, reply.question, reply.answer, reply.workload)
+        elif stopped and self._sent:
+            await self._change(self._sent, replace(reply, live=False, lines=(t("ask.stopped"),)))
+
+    async def wait(self) -> None:
+        """Say that it takes a moment."""
+        with suppress(SlackRefused):
+            if self._place.thread:
+                await self._web.call(
+                    "assistant.threads.setStatus",
+                    channel_id=self._place.channel,
+                    thread_ts=self._place.thread,
+                    status=self._say(t("slack.thinking")),
+                )
+            else:
+                await self._whisper(Reply(t("slack.thinking")))
+
+    async def _opened(self, reply: Reply) -> bool:
+        """A trigger that came too late leaves the reply, which has a button for the form."""
+        assert reply.form is not None
+        view = modal.view(reply.form, self._place, self._say)
+        try:
+            await self._web.call("views.open", quick=True, trigger_id=self._origin.trigger, view=view)
+        except SlackRefused:
+            return False
+        return True
+
+    async def _open_thread(self, question: str) -> None:
+        """An answer belongs into a thread; a slash command leaves nothing that could begin one."""
+        opener = Reply(t("slack.asks", name=self._user.name, question=question[:2000]))
+        begun = await self._post(opener)
+        self._place = replace(self._place, thread=begun)
+        self._desk.threads.join(self._place.channel, begun, new=True)
+
+    def _show_answer(self, reply: Reply) -> str:
+        if self._answer is None:
+            stop = {
+                "type": "button",
+                "action_id": STOP,
+                "text": plain(self._say(t("button.stop_answer")), 75),
+                "value": self._origin.key,
+            }
+            self._answer = Answer(
+                *(self._web, self._desk.flow, self._place, self._user, self._origin.team, self._say),
+                stop={"type": "actions", "elements": [stop]},
+                message=self._sent,
+            )
+        self._answer.show(reply)
+        return self._sent
+
+    async def _change(self, message: str, reply: Reply) -> str:
+        payload = self._payload(reply)
+        if reply.live or reply.question:
+            self._desk.edits.soon(self._place.channel, message, payload)
+            return message
+        if await self._desk.edits.now(self._place.channel, message, payload):
+            return message
+        return await self._post(reply)
+
+    async def _post(self, reply: Reply) -> str:
+        if len(reply.log) > LOG:
+            await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
+            reply = replace(reply, log="")
+        return await self._web.post(self._place.channel, self._place.thread, self._payload(reply), {})
+
+    def _payload(self, reply: Reply) -> dict[str, Any]:
+        return payload(reply, self._say)
+
+    async def _whisper(self, reply: Reply) -> None:
+        """Seen by the person alone; a long log goes to the direct messages, where files can be private."""
+        channel, thread = self._place.channel, self._place.thread or None
+        if len(reply.log) > LOG:
+            await upload(self._web, await self._direct(), "", reply, self._say)
+            reply = replace(reply, log="", lines=(*reply.lines, t("slack.log_sent")))
+        try:
+            await self._web.call(
+                "chat.postEphemeral",
+                channel=channel,
+                user=self._user.id,
+                thread_ts=thread,
+                **self._payload(reply),
+            )
+        except SlackRefused as error:
+            if error.code not in AWAY:
+                raise
+            await self._web.post(await self._direct(), "", self._payload(reply), {})
+
+    async def _direct(self) -> str:
+        return await direct_channel(self._web, self._user.id)
+
+
+def payload(reply: Reply, say: Say) -> dict[str, Any]:
+    """A message's arguments."""
+    shown: list[Block] = blocks(reply, say) or blocks(Reply(verbatim("…")), say)
+    return {"text": text(reply, say), "blocks": shown}
+
+
+async def direct_channel(web: Web, user: str) -> str:
+    """The conversation with one person."""
+    return str((await web.call("conversations.open", users=user))["channel"]["id"])
+
+
+async def upload(web: Web, channel: str, thread: str, reply: Reply, say: Say) -> None:
+    """A log as a file."""
+    title = say(reply.text) if reply.text else "log"
+    await web.file(channel, thread, "vllm.log", reply.log, title)

@@ -1,0 +1,139 @@
+"""Slack's Web API through the official client: one session, retries that repeat nothing, sentences."""
+
+from collections.abc import Awaitable
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackRequestError
+from slack_sdk.http_retry.async_handler import AsyncRetryHandler
+from slack_sdk.http_retry.builtin_async_handlers import (
+    AsyncConnectionErrorRetryHandler,
+    AsyncRateLimitErrorRetryHandler,
+    AsyncServerErrorRetryHandler,
+)
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
+
+from bot.core.errors import UserError
+from bot.core.text import t
+from bot.platforms.slack.rates import Rates
+
+REQUEST_SECONDS = 30.0
+CONNECTIONS = 100
+ONCE = ("chat.postMessage", "chat.postEphemeral", "chat.startStream", "chat.appendStream")
+"""Methods that must not be sent twice: a connection that broke may have delivered the first one."""
+NONCE_EVENT = "llm_bot"
+LOOK_BACK = 30
+
+
+class SlackRefused(UserError):
+    """An answer that is not ok; `code` is Slack's word for it, or `unreachable`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(t("slack.refused", why=code))
+        self.code = code
+
+
+class _RetryConnection(AsyncConnectionErrorRetryHandler):
+    """Only where twice is the same as once."""
+
+    async def _can_retry_async(self, *, request: Any, **more: Any) -> bool:
+        if request.url.rsplit("/", 1)[-1] in ONCE:
+            return False
+        return bool(await super()._can_retry_async(request=request, **more))
+
+
+class Web:
+    """`client` for Bolt; `call` for everything the bot itself asks for."""
+
+    def __init__(self, token: str, url: str) -> None:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=5)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
+        patient = [
+            _RetryConnection(max_retry_count=2),
+            AsyncRateLimitErrorRetryHandler(max_retry_count=3),
+            AsyncServerErrorRetryHandler(max_retry_count=2),
+        ]
+        self.rates = Rates()
+        self.client = self._client(token, url, patient)
+        self._quick = self._client(token, url, [])
+
+    def _client(self, token: str, url: str, handlers: list[AsyncRetryHandler]) -> AsyncWebClient:
+        return AsyncWebClient(token=token, base_url=url, session=self._session, retry_handlers=handlers)
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._session.close()
+
+    async def call(self, method: str, *, quick: bool = False, **arguments: Any) -> dict[str, Any]:
+        """One method with JSON arguments; `quick` never waits: a trigger lives for three seconds."""
+        client = self._quick if quick else self.client
+        return await _told(client.api_call(method, json=_given(arguments)))
+
+    async def ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        """One of the methods that read: they take their arguments as a query."""
+        return await _told(self.client.api_call(method, http_verb="GET", params=_given(arguments)))
+
+    async def check_app_token(self, token: str) -> None:
+        """SlackRefused if it opens no socket."""
+        await _told(self.client.apps_connections_open(app_token=token))
+
+    async def respond(self, url: str, text: str) -> None:
+        """A word to the person alone, by the address that came with a command (5 times in 30 minutes)."""
+        try:
+            async with self._session.post(url, json={"text": text, "response_type": "ephemeral"}) as answer:
+                if answer.status != 200:
+                    raise SlackRefused(str(answer.status))
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise SlackRefused("unreachable") from None
+
+    async def file(self, channel: str, thread: str, name: str, content: str, title: str) -> None:
+        """Upload a text file."""
+        await _told(
+            self.client.files_upload_v2(
+                channel=channel, thread_ts=thread or None, filename=name, content=content, title=title
+            )
+        )
+
+    async def post(self, channel: str, thread: str, payload: dict[str, Any], event: dict[str, Any]) -> str:
+        """A new message, once: if the connection broke, look whether it arrived before sending it again."""
+        nonce = uuid4().hex
+        metadata = {"event_type": NONCE_EVENT, "event_payload": {**event, "nonce": nonce}}
+        quiet = {"unfurl_links": False, "unfurl_media": False}
+        message = {"channel": channel, "thread_ts": thread or None, "metadata": metadata, **quiet, **payload}
+        await self.rates.channel(channel).take()
+        try:
+            return str((await self.call("chat.postMessage", **message))["ts"])
+        except SlackRefused as error:
+            if error.code != "unreachable":
+                raise
+        if arrived := await self._find(channel, thread, nonce):
+            return arrived
+        return str((await self.call("chat.postMessage", **message))["ts"])
+
+    async def _find(self, channel: str, thread: str, nonce: str) -> str:
+        method = "conversations.replies" if thread else "conversations.history"
+        found = await self.ask(
+            method, channel=channel, ts=thread or None, limit=LOOK_BACK, include_all_metadata=True
+        )
+        for message in found.get("messages", []):
+            if message.get("metadata", {}).get("event_payload", {}).get("nonce") == nonce:
+                return str(message["ts"])
+        return ""
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+async def _told(asked: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
+    """What Slack answers; SlackRefused with its own word for what is wrong."""
+    try:
+        answer = await asked
+    except SlackApiError as error:
+        raise SlackRefused(str(error.response.get("error") or error.response.status_code)) from None
+    except (aiohttp.ClientError, SlackRequestError, TimeoutError, OSError):
+        raise SlackRefused("unreachable") from None
+    return dict(answer.data) if isinstance(answer.data, dict) else {}

@@ -1,0 +1,1 @@
+"""Chat servers that speak the wire protocol and misbehave on demand."""
