@@ -21,4 +21,4 @@ class Keep(Command):
     async def run(self, ctx: Context) -> Replies:
         workload = ctx.services.lifecycle.own(self.name, ctx.user)
         ends = await ctx.services.lifecycle.keep(workload, ctx.user, self.span)
-        yield Reply(t("keep.done", name=workload.name, at=ends), tone=Tone.READY)
+        yield Reply(t("keep.done", name=workload.name, at=ends), tone=Tone.READY, private=True)

@@ -30,7 +30,7 @@ class SimulatedServer:
     def __init__(self, cluster: SimulatedCluster, pause: float = 0.02, *, v1: bool = False) -> None:
         self.misbehave: dict[str, str] = {}
         self._cluster = cluster
-        self._pause = pause
+        self.pause = pause
         self._v1 = v1
         self._running: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
@@ -145,7 +145,7 @@ class SimulatedServer:
         words = list(_pieces(ANSWER.format(model=workload.name, question=question[:200])))
         limit = body.get("max_tokens") or len(words)
         for number, word in enumerate(words[:limit]):
-            await asyncio.sleep(3600 if misbehaviour == "silent" and number == 5 else self._pause)
+            await asyncio.sleep(3600 if misbehaviour == "silent" and number == 5 else self.pause)
             if misbehaviour == "dies" and number == 5:
                 await _send(stream, {"error": {"message": "EngineCore encountered an issue"}})
                 break

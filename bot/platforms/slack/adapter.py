@@ -84,8 +84,12 @@ class Slack(Platform):
             following.cancel()
             await self._sockets.close()
             await ears.close()
-            self._desk.edits.close()
-            await self._web.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Send nothing more."""
+        self._desk.edits.close()
+        await self._web.close()
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
         """What Slack sends in HTTP mode; a wrong or old signature gets 401."""

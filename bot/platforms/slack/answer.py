@@ -52,7 +52,7 @@ class Answer:
         self._pages = Pages(ANSWER)
         self._taken = 0
         self._page = 0
-        self._message, self._streaming = message, False
+        self._message, self._streaming, self._broken = message, False, False
         self._sent = 0
         self._begun = monotonic()
         self._fresh = asyncio.Event()
@@ -62,6 +62,9 @@ class Answer:
     def show(self, reply: Reply) -> None:
         """The answer so far; it is shown as fast as Slack allows."""
         self._reply = reply
+        if self._streaming and monotonic() - self._begun > STREAM_SECONDS:
+            self._pages.turn()
+            self._begun = monotonic()
         self._pages.add(self._safe.add(reply.answer[self._taken :]))
         self._taken = len(reply.answer)
         self._fresh.set()
@@ -91,15 +94,15 @@ class Answer:
             await asyncio.sleep(self._flow.pause(APPENDS if self._streaming else UPDATES))
 
     async def _step(self) -> None:
-        if self._streaming and monotonic() - self._begun > STREAM_SECONDS:
-            self._pages.turn()
         while self._page < len(self._pages.pages) - 1:
             await self._settle(None)
         page = self._pages.pages[self._page]
         if not self._message:
             await self._begin(page)
-        elif self._streaming:
+        elif self._streaming and not self._broken:
             await self._append(page)
+        elif self._streaming and not await self._stopped():
+            self._fresh.set()
         elif self._web.rates.updates.spare():
             await self._put(self._flowing_page(page), FLOWING)
 
@@ -141,28 +144,31 @@ class Answer:
             )
         except SlackRefused as error:
             log.warning("stream ended early", why=error.code)
-            await self._stop_stream()  # from here on the whole page is put in its place: that repeats nothing
+            self._broken = True  # from here on the whole page is put in its place: that repeats nothing
             self._fresh.set()
         else:
             self._sent = len(page)
 
-    async def _stop_stream(self) -> None:
-        self._streaming = False
+    async def _stopped(self) -> bool:
+        """End the stream: only then can the message be changed."""
         try:
             await self._web.call("chat.stopStream", channel=self._place.channel, ts=self._message)
         except SlackRefused as error:
-            log.info("stream was over", why=error.code)
+            if error.code not in (*GONE, "message_not_in_streaming_state"):
+                return False
+        self._streaming = self._broken = False
+        return True
 
     async def _settle(self, footnote: Text | None) -> None:
         """The page as it stays, with its memory; then on to the next one."""
         page, reply = self._pages.pages[self._page], self._reply
         event = answer_event(reply.question, reply.workload, self._page)
-        if self._streaming:
-            await self._stop_stream()
         whole = blocks(Reply(answer=page, footnote=footnote), self._say)
         payload = {"text": text(Reply(answer=page), self._say), "blocks": whole}
         for pause in FINAL_PAUSES:
             await asyncio.sleep(pause)
+            if self._streaming and not await self._stopped():
+                continue
             await self._web.rates.updates.take()
             try:
                 await self._put(payload, event)
@@ -170,6 +176,7 @@ class Answer:
             except SlackRefused as error:
                 log.warning("answer not complete", why=error.code)
         self._page, self._message, self._sent = self._page + 1, "", 0
+        self._streaming = self._broken = False
 
     async def _put(self, payload: dict[str, Any], event: dict[str, Any]) -> None:
         """Into its message; into a new one if there is none, or somebody deleted it."""

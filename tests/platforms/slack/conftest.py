@@ -9,7 +9,7 @@ from bot import app
 from bot.platforms.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
 from tests.conftest import eventually
-from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, words
 
 
 @pytest_asyncio.fixture
@@ -36,24 +36,24 @@ class Bot:
     """A running bot; `restart` is a new process with the same cluster."""
 
     def __init__(self, settings, fake, cluster, inference, clock) -> None:
-        self._settings, self._fake, self._cluster = settings, fake, cluster
-        self._inference, self._clock = inference, clock
-        self.named = {"UGRACE"}
+        self.settings, self._fake, self.cluster = settings, fake, cluster
+        self.inference, self._clock = inference, clock
+        self.phrases = app.phrasebook(settings)
 
     async def start(self) -> None:
         self.slack = Slack(
-            app.phrasebook(self._settings),
+            self.phrases,
             "en",
             BOT_TOKEN,
             app_token=APP_TOKEN,
             url=self._fake.url,
-            named=self._settings.admins | self._settings.researchers,
-            changes=self._cluster.changes,
+            named=self.settings.admins | self.settings.researchers,
+            changes=self.cluster.changes,
             ping=0.3,
         )
         messengers = Messengers([self.slack])
-        self.app = app.build(self._settings, self._cluster, self._inference, messengers, self._clock)
-        self._running = asyncio.create_task(app.serve(self._settings, self.app, [self.slack]))
+        self.app = app.build(self.settings, self.cluster, self.inference, messengers, self._clock)
+        self._running = asyncio.create_task(app.serve(self.settings, self.app, [self.slack]))
         await self._fake.connected(2)
 
     async def stop(self) -> None:
@@ -72,3 +72,25 @@ async def bot(settings, workspace, cluster, inference, clock) -> AsyncIterator[B
     await running.start()
     yield running
     await running.stop()
+
+
+async def deployed(
+    workspace, pass_time, line: str = "deploy tinyllama", user: str = "UADA", ready: str = "is ready"
+) -> dict:
+    """A model that is ready, and its card."""
+    before = len(workspace.posted("C1"))
+    await workspace.command(user, line)
+    await soon(lambda: len(workspace.posted("C1")) > before)
+    card = workspace.posted("C1")[-1]
+    await soon(lambda: card["history"])
+    await pass_time(200)
+    await soon(lambda: ready in words(card))
+    return card
+
+
+async def answered(workspace, thread: str, messages: int = 1) -> dict:
+    """The last message of a thread, once it is a whole answer."""
+    await soon(lambda: len(workspace.posted("C1", thread)) == messages)
+    answer = workspace.posted("C1", thread)[-1]
+    await soon(lambda: "tokens/s" in words(answer))
+    return answer

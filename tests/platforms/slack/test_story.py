@@ -1,22 +1,12 @@
 """What people do in Slack, over the real SDK and its sockets."""
 
+from bot.core.message import Place
 from tests.fakes.slack import BOT, labels, words
-from tests.platforms.slack.conftest import soon
-
-
-async def deployed(workspace, pass_time, line: str = "deploy tinyllama", user: str = "UADA") -> dict:
-    """A model that is ready, and its card."""
-    before = len(workspace.posted("C1"))
-    await workspace.command(user, line)
-    await soon(lambda: len(workspace.posted("C1")) > before)
-    await pass_time(200)
-    card = workspace.posted("C1")[-1]
-    await soon(lambda: "is ready" in words(card))
-    return card
+from tests.platforms.slack.conftest import answered, deployed, soon
 
 
 async def test_a_form_deploys_and_its_card_is_kept(bot, workspace, pass_time):
-    await workspace.command("UADA", "deploy")
+    await workspace.command("UADA", "")
     await soon(lambda: workspace.views)
     [view] = workspace.views.values()
     assert view["title"]["text"] == "Deploy a model"
@@ -38,17 +28,172 @@ async def test_a_form_deploys_and_its_card_is_kept(bot, workspace, pass_time):
     assert len(workspace.posted("C1")) == 1
 
 
+async def test_a_wrong_value_in_a_form_is_explained_in_it(bot, workspace):
+    await workspace.command("UADA", "deploy")
+    await soon(lambda: workspace.views)
+    [view] = workspace.views.values()
+    await workspace.fill("UADA", view, model="tinyllama", ttl="soon")
+    refused = await workspace.submit("UADA", workspace.views[view["id"]])
+    assert "ttl takes a duration" in words(refused)
+    assert view["state"]["values"]["ttl"]["value"]["value"] == "soon"
+    await workspace.fill("UADA", refused, ttl="2h")
+    await workspace.submit("UADA", workspace.views[view["id"]])
+    await soon(lambda: workspace.posted("C1"))
+
+
 async def test_a_question_in_a_channel_is_answered_in_its_thread_and_the_thread_goes_on(
     bot, workspace, pass_time
 ):
     await deployed(workspace, pass_time)
     asked = await workspace.say("UEVE", f"<@{BOT}> what is PagedAttention?")
-    await soon(lambda: workspace.posted("C1", asked))
-    [answer] = workspace.posted("C1", asked)
-    await soon(lambda: "tokens/s" in words(answer))
+    answer = await answered(workspace, asked)
     assert "You asked: “what is PagedAttention?”" in words(answer)
     assert not answer["streaming"] and labels(answer) == []
     await workspace.say("UEVE", "and why?", thread=asked)
-    await soon(lambda: len(workspace.posted("C1", asked)) == 3)
-    await soon(lambda: "tokens/s" in words(workspace.posted("C1", asked)[-1]))
-    assert "and why?" in words(workspace.posted("C1", asked)[-1])
+    assert "and why?" in words(await answered(workspace, asked, 3))
+
+
+async def test_the_thread_remembers_after_a_restart_which_model_and_what_was_said(bot, workspace, pass_time):
+    await deployed(workspace, pass_time, "deploy tinyllama")
+    await deployed(workspace, pass_time, "deploy qwen3-0.6b", user="UBOB")
+    asked = await workspace.say("UEVE", f"<@{BOT}> ask qwen3-0.6b my name is Eve")
+    await answered(workspace, asked)
+    await bot.restart()
+    turns = await bot.slack.history(place(asked))
+    assert [turn.role for turn in turns] == ["user", "assistant"] and turns[1].workload == "qwen3-0.6b"
+    assert turns[0].content == "my name is Eve" and turns[1].content.startswith("I am qwen3-0.6b")
+    await workspace.say("UEVE", "what is my name?", thread=asked)
+    assert "qwen3-0.6b · " in words(await answered(workspace, asked, 3))
+    assert len(await bot.slack.history(place(asked))) == 4
+
+
+def place(thread: str) -> Place:
+    return Place("slack", "C1", thread)
+
+
+async def test_a_slash_question_opens_a_thread_of_its_own(bot, workspace, pass_time):
+    await deployed(workspace, pass_time)
+    await workspace.command("UEVE", "ask tinyllama what is a lease?")
+    await soon(lambda: len(workspace.posted("C1")) == 2)
+    opener = workspace.posted("C1")[-1]
+    assert words(opener) == "eve asks: what is a lease?"
+    await answered(workspace, opener["ts"])
+
+
+async def test_a_direct_message_asks_the_persons_model_or_is_a_command(bot, workspace, pass_time):
+    await deployed(workspace, pass_time)
+    asked = await workspace.say("UADA", "help me understand KV caches", channel="DADA")
+    await soon(lambda: workspace.posted("DADA", asked))
+    await soon(lambda: "tokens/s" in words(workspace.posted("DADA", asked)[0]))
+    asked = await workspace.say("UADA", "statsu", channel="DADA")
+    await soon(lambda: workspace.posted("DADA", asked))
+    assert labels(workspace.posted("DADA", asked)[0]) == ["/llm status"]
+    asked = await workspace.say("UADA", "gpus", channel="DADA")
+    await soon(lambda: workspace.posted("DADA", asked))
+    assert "icc-gpu-1 · 4 · 3 · 1 × tinyllama (ada)" in words(workspace.posted("DADA", asked)[0])
+
+
+async def test_stop_ends_generation_and_keeps_what_came(bot, workspace, server, pass_time):
+    await deployed(workspace, pass_time)
+    server.misbehave["tinyllama"] = "silent"
+    asked = await workspace.say("UEVE", f"<@{BOT}> tell me everything")
+    bot.app.services.conversation._inference._between_tokens = 60.0
+    await soon(lambda: workspace.posted("C1", asked) and labels(workspace.posted("C1", asked)[0]))
+    [answer] = workspace.posted("C1", asked)
+    assert labels(answer) == ["Stop"]
+    await workspace.click("UBOB", {**answer, "thread_ts": asked}, "Stop")
+    await soon(lambda: workspace.whispers)
+    assert "Only who asked can stop this answer." in words(workspace.whispers[-1])
+    assert bot.app.services.activity.in_flight["tinyllama"] == 1
+    await workspace.click("UEVE", {**answer, "thread_ts": asked}, "Stop")
+    await soon(lambda: "stopped here" in words(answer))
+    assert bot.app.services.activity.in_flight["tinyllama"] == 0
+    assert words(answer).startswith("I am") and labels(answer) == []
+
+
+async def test_buttons_work_for_who_may_after_a_restart_and_a_stale_one_says_so(bot, workspace, pass_time):
+    card = await deployed(workspace, pass_time)
+    await bot.restart()
+    await workspace.click("UEVE", card, "Stop")
+    await soon(lambda: workspace.whispers)
+    assert "tinyllama belongs to ada" in words(workspace.whispers[-1]) and "is ready" in words(card)
+    await workspace.click("UADA", card, "Sleep")
+    await soon(lambda: "goes to sleep" in words(card) or "sleeps" in words(card))
+    old = {**card, "blocks": list(card["blocks"])}
+    await workspace.command("UADA", "stop tinyllama")
+    await soon(lambda: bot.app.services.cluster.workloads() == [])
+    await pass_time(2)
+    await deployed(workspace, pass_time)
+    await workspace.click("UADA", old, "Stop" if "Stop" in labels(old) else "Wake")
+    await soon(lambda: "deployed anew since" in words(workspace.whispers[-1]))
+    assert len(bot.app.services.cluster.workloads()) == 1
+
+
+async def test_keep_moves_the_end_and_the_card_says_so(bot, workspace, pass_time, clock):
+    card = await deployed(workspace, pass_time, "deploy tinyllama ttl=1h")
+    before = words(card)
+    await workspace.click("UADA", card, "Keep 4 h")
+    await soon(lambda: workspace.whispers and "is kept until" in words(workspace.whispers[-1]))
+    await soon(lambda: words(card) != before)
+    assert "in 4 h" in words(card)
+
+
+async def test_ask_button_opens_a_form_and_the_answer_comes(bot, workspace, pass_time):
+    card = await deployed(workspace, pass_time)
+    await workspace.click("UEVE", card, "Ask")
+    await soon(lambda: workspace.views)
+    [view] = workspace.views.values()
+    await workspace.fill("UEVE", view, text='say "hi"\nand more')
+    await workspace.submit("UEVE", view)
+    await soon(lambda: len(workspace.posted("C1")) == 2)
+    answer = await answered(workspace, workspace.posted("C1")[-1]["ts"])
+    assert 'You asked: “say "hi"' in words(answer)
+
+
+async def test_logs_are_private_and_long_ones_a_file(bot, workspace, pass_time, cluster, monkeypatch):
+    await deployed(workspace, pass_time)
+    await workspace.command("UADA", "logs tinyllama 3")
+    await soon(lambda: workspace.whispers)
+    assert workspace.whispers[-1]["user"] == "UADA" and "INFO" in words(workspace.whispers[-1])
+
+    async def long(name: str, lines: int) -> str:
+        return "INFO something happened\n" * 500
+
+    monkeypatch.setattr(cluster, "logs", long)
+    await workspace.command("UADA", "logs tinyllama 500")
+    await soon(lambda: len(workspace.whispers) == 2)
+    assert "in your direct messages" in words(workspace.whispers[-1])
+    [file] = workspace.files
+    assert file["channel"] == "DADA" and file["content"].count("\n") == 500
+    assert all("INFO" not in words(message) for message in workspace.posted("C1"))
+
+
+async def test_home_shows_what_is_mine_and_follows(bot, workspace, pass_time):
+    await workspace.event({"type": "app_home_opened", "user": "UADA", "tab": "home", "channel": "DADA"})
+    await soon(lambda: "UADA" in workspace.homes)
+    assert "You have no deployment." in words(workspace.homes["UADA"])
+    assert "8 of 8 GPUs are free" in words(workspace.homes["UADA"])
+    await workspace.command("UADA", "deploy llama-3-8b")
+    await soon(lambda: "*llama-3-8b*" in words(workspace.homes["UADA"]))
+    assert labels(workspace.homes["UADA"])[0] == "Deploy a model"
+    await workspace.click("UADA", workspace.homes["UADA"], "Deploy a model")
+    await soon(lambda: workspace.views)
+
+
+async def test_everybody_is_answered_in_their_own_language(bot, workspace, pass_time):
+    workspace.users["UBOB"]["locale"] = "de-DE"
+    card = await deployed(workspace, pass_time, "deploy qwen3-0.6b", user="UBOB", ready="ist bereit")
+    assert "Stop" not in labels(card)
+    await workspace.command("UADA", "deploy qwen3-0.6b")
+    await workspace.command("UBOB", "deploy qwen3-0.6b")
+    await soon(lambda: len(workspace.whispers) == 2)
+    told = {whisper["user"]: words(whisper) for whisper in workspace.whispers}
+    assert "exists already" in told["UADA"] and "gibt es schon" in told["UBOB"]
+
+
+async def test_what_was_answered_late_is_announced(bot, workspace, server, pass_time):
+    await deployed(workspace, pass_time)
+    server.pause = 60.0
+    asked = await workspace.say("UEVE", f"<@{BOT}> think hard")
+    await soon(lambda: workspace.statuses)
+    assert workspace.statuses[0]["thread_ts"] == asked
