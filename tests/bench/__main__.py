@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import commands, deploy, process, tokens
+from tests.bench import commands, deploy, process, slack, tokens
 
-PARTS = (commands, process, deploy, tokens)
+PARTS = (commands, process, deploy, tokens, slack)
 
 
 def main() -> None:

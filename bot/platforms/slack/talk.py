@@ -1,5 +1,7 @@
 """What becomes of the replies to one request: a message that changes, a private word, a form, an answer."""
 
+import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +19,9 @@ from bot.platforms.slack.web import SlackRefused, Web
 
 Say = Callable[[Text], str]
 STOP = "stop_answer"
+GATHER = 0.05, 0.15
+"""Seconds in which tokens gather: Slack is shown an answer once a second, and fifty answers that are
+looked at in turn, not all at once, leave time to acknowledge what people do meanwhile."""
 AWAY = ("not_in_channel", "channel_not_found", "user_not_in_channel", "is_archived")
 
 
@@ -63,7 +68,10 @@ class Talk:
         if reply.question and not self._place.thread:
             await self._open_thread(reply.question)
         if reply.answer:
-            return self._show_answer(reply)
+            self._show_answer(reply)
+            if reply.footnote is None:
+                await asyncio.sleep(random.uniform(*GATHER))
+            return self._sent
         if self._sent and self._answer is None:
             return await self._change(self._sent, reply)
         if reply.private and not self._origin.direct:
@@ -114,7 +122,7 @@ class Talk:
         self._place = replace(self._place, thread=begun)
         self._desk.threads.join(self._place.channel, begun, new=True)
 
-    def _show_answer(self, reply: Reply) -> str:
+    def _show_answer(self, reply: Reply) -> None:
         if self._answer is None:
             stop = {
                 "type": "button",
@@ -128,7 +136,6 @@ class Talk:
                 message=self._sent,
             )
         self._answer.show(reply)
-        return self._sent
 
     async def _change(self, message: str, reply: Reply) -> str:
         payload = self._payload(reply)

@@ -1,0 +1,57 @@
+"""A process for the bench: the bot on the simulator, or a bare Bolt app, in a workspace at SLACK_API_URL."""
+
+import asyncio
+import logging
+import os
+import sys
+
+import structlog
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot import app
+from bot.config import Settings
+from bot.core.ports import Endpoint
+from bot.platforms.messengers import Messengers
+from bot.simulator.cluster import SimulatedCluster
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
+
+SPEED = 600.0
+
+
+class OneModel(SimulatedCluster):
+    """The simulator, but its models answer on another server."""
+
+    async def endpoint(self, name: str) -> Endpoint:
+        return Endpoint(os.environ["MODEL_URL"], name, "key")
+
+
+async def ours() -> None:
+    """Everything, as in service."""
+    clock = app.SpeedClock(SPEED)
+    cluster = OneModel(clock)
+    living = asyncio.create_task(cluster.run())
+    settings = Settings(_env_file=None, admins=frozenset({"UADA"}))
+    slack = app.slack(settings, cluster)
+    built = app.build(settings, cluster, app.inference_of(settings), Messengers([slack]), clock)
+    await app.serve(settings, built, [slack])
+    await living
+
+
+async def bare() -> None:
+    """The least that answers a command."""
+    client = AsyncWebClient(BOT_TOKEN, os.environ["SLACK_API_URL"])
+    bolt = AsyncApp(client=client, request_verification_enabled=False)
+
+    @bolt.command("/llm")
+    async def echo(ack, body, respond) -> None:
+        await ack()
+        await respond(body["text"])
+
+    await AsyncSocketModeHandler(bolt, APP_TOKEN).start_async()
+
+
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    asyncio.run(ours() if sys.argv[1] == "ours" else bare())
