@@ -173,7 +173,7 @@ def phrases() -> Phrasebook:
     return Phrasebook(Path(app.__file__).parent / "locales")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def say(phrases) -> Callable[..., str]:
     return lambda text, language="en": phrases.say(text, language)
 

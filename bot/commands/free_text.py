@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from bot.commands.base import Command
 from bot.commands.parsing import LONGEST, PREFIX, pair
 from bot.commands.slips import Names, similar
@@ -20,16 +22,17 @@ def understand(text: str, commands: Mapping[str, type[Command]], names: Names) -
 
 
 def _meant(line: str, commands: Mapping[str, type[Command]], names: Names) -> bool:
-    """`stop llama` is a command and `stop words are what?` is not: commands have no words too many."""
-    verb, *rest = line.split(maxsplit=1)
+    """`stop my-llama` is a command, and so is `stop mi-lama`; `stop words are what?` is a question."""
+    verb, _, rest = line.partition(" ")
+    first = rest.split()[0] if rest.split() else ""
+    about_something = not first or similar(first, (*names("model"), *names("workload"))) is not None
     command = commands.get(verb.lower())
     if command is None:
         guess = similar(verb, commands, SLIP_OF_A_VERB)
-        command = commands[guess] if guess else None
-        word = rest[0].split()[0] if rest else ""
-        if command is None or (word and not similar(word, (*names("model"), *names("workload")))):
-            return False
+        return guess is not None and about_something
     try:
-        return not pair(command, rest[0] if rest else "")[2]
-    except UserError:
-        return True
+        given, _, surplus = pair(command, rest)
+        command.model_validate(given)
+    except (UserError, ValidationError):
+        return "=" in rest or about_something
+    return not surplus

@@ -28,6 +28,8 @@ class Watcher:
         self._clock = clock
         self._progress: dict[str, Progress] = {}
         self._shown: dict[str, tuple[Record, Reply]] = {}
+        self._due: set[str] = set()
+        self._refreshing: set[str] = set()
 
     def progress(self, workload: Workload) -> Progress | None:
         """How far a starting workload is, if its log says."""
@@ -37,16 +39,29 @@ class Watcher:
     async def run(self) -> None:
         """Watch for ever, beginning with what happened while nobody watched."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow_changes())
-            tasks.create_task(self._follow_logs())
+            tasks.create_task(self._follow_changes(tasks))
+            tasks.create_task(self._follow_logs(tasks))
 
-    async def _follow_changes(self) -> None:
+    async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
         changes = self._cluster.changes()
         for workload in self._cluster.workloads():
             await self._finish_creation(workload)
-            await self.refresh(workload.name)
+            self._changed(workload.name, tasks)
         async for name in changes:
-            await self.refresh(name)
+            self._changed(name, tasks)
+
+    def _changed(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        """Each card by itself: a chat server that is slow about one holds up no other."""
+        self._due.add(name)
+        if name not in self._refreshing:
+            self._refreshing.add(name)
+            tasks.create_task(self._until_shown(name))
+
+    async def _until_shown(self, name: str) -> None:
+        while name in self._due:
+            self._due.discard(name)
+            await self._refresh(name)
+        self._refreshing.discard(name)
 
     async def _finish_creation(self, workload: Workload) -> None:
         if not workload.phase.settled:
@@ -55,22 +70,22 @@ class Watcher:
             except UserError as error:
                 log.warning("incomplete", workload=workload.name, why=error.text.key)
 
-    async def _follow_logs(self) -> None:
+    async def _follow_logs(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             starting = [w for w in self._cluster.workloads() if w.phase is Phase.LOADING]
-            await asyncio.gather(*(self._read_log(w.name) for w in starting))
+            await asyncio.gather(*(self._read_log(w.name, tasks) for w in starting))
             await self._clock.sleep(LOOK_EVERY)
 
-    async def _read_log(self, name: str) -> None:
+    async def _read_log(self, name: str, tasks: asyncio.TaskGroup) -> None:
         try:
             found = progress(await self._cluster.logs(name, TAIL))
         except UserError:
             return  # no log yet, or the API is away: the next look will tell
         if found and found != self._progress.get(name):
             self._progress[name] = found
-            await self.refresh(name)
+            self._changed(name, tasks)
 
-    async def refresh(self, name: str) -> None:
+    async def _refresh(self, name: str) -> None:
         """Make the card of `name` say how it is now."""
         workload = next((w for w in self._cluster.workloads() if w.name == name), None)
         if workload is None:

@@ -11,9 +11,11 @@ Say = Callable[[Text], str]
 Block = dict[str, Any]
 
 SECTION, FIELDS, BUTTONS, LABEL, VALUE, CONFIRM = 3000, 10, 25, 75, 2000, 300
+CHOICES, DETAIL = 8, 300
 ROWS, TABLE, CELL = 99, 8500, 400
-"""Rows under a header, characters of a table and of a cell: a whole message takes about 13,000."""
-ANSWER = 11_000
+"""Rows under a header, characters of a table and of a cell."""
+ANSWER, WHOLE = 11_000, 11_800
+"""Of an answer, and of everything but buttons: Slack takes about 13,000 characters in a message."""
 LOG = 2800
 TEXT = 3900
 
@@ -40,7 +42,24 @@ def blocks(reply: Reply, say: Say) -> list[Block]:
     if reply.footnote is not None:
         found.append(context(escape(say(reply.footnote))))
     form = (Button(t("button.form"), reply.form.line),) if reply.form else ()
-    return found + _buttons((*reply.buttons, *form), say)
+    drawn = _buttons((*reply.buttons, *form), say)
+    return [*_fitting(found, WHOLE - _size(drawn)), *drawn]
+
+
+def _fitting(found: list[Block], left: int) -> list[Block]:
+    """As many blocks as there is room for."""
+    for number, block in enumerate(found):
+        left -= _size(block)
+        if left < 0:
+            return [*found[:number], context("…")]
+    return found
+
+
+def _size(thing: object) -> int:
+    """Characters of all texts in it."""
+    if isinstance(thing, dict):
+        return sum(len(v) if k == "text" and isinstance(v, str) else _size(v) for k, v in thing.items())
+    return sum(map(_size, thing)) if isinstance(thing, list) else 0
 
 
 def text(reply: Reply, say: Say) -> str:
@@ -101,9 +120,9 @@ def _buttons(buttons: Iterable[Button], say: Say) -> list[Block]:
     if not any(button.detail for button in usable):
         return [{"type": "actions", "elements": drawn}] if drawn else []
     explained = []
-    for button, element in zip(usable, drawn, strict=True):
-        detail = escape(say(button.detail)) if button.detail else ""
-        line = f"{detail}\n`/llm {escape(button.command)}`".lstrip()
+    for button, element in list(zip(usable, drawn, strict=True))[:CHOICES]:
+        detail = escape(say(button.detail))[:DETAIL] if button.detail else ""
+        line = f"{detail}\n`/llm {escape(button.command)[:DETAIL]}`".lstrip()
         explained.append({**_section(line), "accessory": element})
     return explained
 

@@ -1,0 +1,94 @@
+"""HTTP mode: Slack calls, and signs what it says."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import time
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from bot import app
+from bot.health import Health
+from bot.platforms.messengers import Messengers
+from bot.platforms.slack.adapter import Slack
+from tests.fakes.slack import BOT_TOKEN, TEAM, words
+from tests.platforms.slack.conftest import soon
+
+SECRET = "a-signing-secret"
+
+
+@pytest_asyncio.fixture
+async def address(settings, workspace, cluster, inference, clock, unused_tcp_port):
+    slack = Slack(
+        app.phrasebook(settings),
+        "en",
+        BOT_TOKEN,
+        signing_secret=SECRET,
+        url=workspace.url,
+        changes=cluster.changes,
+    )
+    built = app.build(settings, cluster, inference, Messengers([slack]), clock)
+    serving = asyncio.create_task(app.serve(settings, built, [slack]))
+    endpoints = {"/slack/events": slack.endpoint}
+    health = Health("127.0.0.1", unused_tcp_port, lambda: slack.ready, endpoints)
+    await health.start()
+    await soon(lambda: slack.ready)
+    yield f"http://127.0.0.1:{unused_tcp_port}"
+    await health.stop()
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def call(
+    address: str, body: str, *, secret: str = SECRET, age: float = 0, kind: str = "x-www-form-urlencoded"
+):
+    stamp = str(int(time.time() - age))
+    signature = hmac.new(secret.encode(), f"v0:{stamp}:{body}".encode(), hashlib.sha256).hexdigest()
+    headers = {
+        "X-Slack-Request-Timestamp": stamp,
+        "X-Slack-Signature": f"v0={signature}",
+        "Content-Type": f"application/{kind}",
+    }
+    url = f"{address}/slack/events"
+    async with aiohttp.request("POST", url, data=body, headers=headers) as answer:
+        return answer.status, await answer.text()
+
+
+def command(workspace, text: str) -> str:
+    return urlencode(
+        {
+            "command": "/llm",
+            "text": text,
+            "user_id": "UADA",
+            "team_id": TEAM,
+            "channel_id": "C1",
+            "trigger_id": workspace.trigger(),
+            "response_url": "http://127.0.0.1:9/",
+        }
+    )
+
+
+async def test_a_signed_command_is_acknowledged_and_answered(address, workspace):
+    status, body = await call(address, command(workspace, "gpus"))
+    assert (status, body) == (200, "")
+    await soon(lambda: workspace.posted("C1"))
+    assert "8 of 8 GPUs are free" in words(workspace.posted("C1")[0])
+
+
+@pytest.mark.parametrize("wrong", [{"secret": "guessed"}, {"age": 400}])
+async def test_a_wrong_or_old_signature_is_refused(address, workspace, wrong):
+    status, _ = await call(address, command(workspace, "gpus"), **wrong)
+    assert status == 401
+    status, _ = await call(address, command(workspace, "models qwen"))
+    await soon(lambda: workspace.posted("C1"))
+    assert len(workspace.posted("C1")) == 1 and "qwen" in words(workspace.posted("C1")[0])
+
+
+async def test_slack_can_check_the_address(address):
+    challenge = json.dumps({"type": "url_verification", "challenge": "c-1"})
+    status, body = await call(address, challenge, kind="json")
+    assert status == 200 and "c-1" in body
