@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> int:
-    from bot import offline, processes  # imported late: --help and bad settings answer at once
+    from bot import doctor, offline, processes  # imported late: --help and bad settings answer at once
 
     match options.command:
         case "plan":
@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> i
         case "render":
             return offline.render(words, settings)
         case "doctor":
-            return asyncio.run(offline.doctor(settings))
+            return asyncio.run(doctor.doctor(settings))
         case "demo":
             user = options.user or "you"
             asyncio.run(processes.demo(settings, options.speed, user, options.user is None))

@@ -1,7 +1,7 @@
 """Wiring: settings → adapters → services → platforms. The only file that knows every other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +179,7 @@ async def _first_to_end(talk: Awaitable[object], background: list[asyncio.Task[N
         await asyncio.gather(talking, return_exceptions=True)
 
 
-def slack(settings: Settings, cluster: Cluster) -> Slack | None:
+def slack(settings: Settings, changes: Callable[[], AsyncIterator[str]]) -> Slack | None:
     """Slack, if its tokens are there; without an app token by HTTP."""
     if not settings.slack_bot_token:
         return None
@@ -191,7 +191,7 @@ def slack(settings: Settings, cluster: Cluster) -> Slack | None:
         signing_secret=settings.slack_signing_secret.get_secret_value(),
         url=settings.slack_api_url,
         named=settings.admins | settings.researchers,
-        changes=cluster.changes,
+        changes=changes,
     )
 
 

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
 
     sweep_interval: Interval = timedelta(seconds=60)
     http_host: str = "0.0.0.0"
-    http_port: int = Field(8080, ge=1, le=65535)
+    http_port: int = Field(8080, ge=0, le=65535)
 
     @model_validator(mode="after")
     def _slack_can_be_reached(self) -> "Settings":

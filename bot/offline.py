@@ -1,4 +1,4 @@
-"""Commands without a chat: plan and render touch no cluster, doctor only looks at it."""
+"""Commands without a chat and without a cluster: plan and render."""
 
 import getpass
 import json
@@ -13,7 +13,6 @@ from pydantic import Field
 
 from bot import app
 from bot.cluster.manifests import workload_objects
-from bot.cluster.rights import examine
 from bot.commands.base import Command, Context, Group, Replies
 from bot.commands.deploy import Deploy
 from bot.commands.fields import ModelRequest
@@ -72,7 +71,7 @@ class OfflinePlan(ModelRequest):
 
 def plan(words: list[str], settings: Settings) -> int:
     """`plan MODEL [key=value…] [--gpu NAME] [--gpu-mem GIB] [--config FILE] [--json]`."""
-    say = _speaker(settings)
+    say = speaker(settings)
     try:
         asked = _parse(["plan", *words], OfflinePlan, settings)
         planner = Planner(app.planner(settings).catalog, asked.chosen_gpu(settings.gpu))
@@ -93,7 +92,7 @@ def plan(words: list[str], settings: Settings) -> int:
 
 def render(words: list[str], settings: Settings) -> int:
     """`render deploy MODEL [key=value…]`: the manifests on standard output."""
-    say = _speaker(settings)
+    say = speaker(settings)
     try:
         asked = _parse(words, Deploy, settings)
         planner = app.planner(settings)
@@ -111,18 +110,6 @@ def render(words: list[str], settings: Settings) -> int:
     objects = workload_objects(spec, record, app.workload_settings(settings))
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")
     return FITS
-
-
-async def doctor(settings: Settings) -> int:
-    """One line per check: ok, warn or fail, and what to do."""
-    say = _speaker(settings)
-    print(f"ok    {say(t('doctor.settings'))}")
-    worst = "ok"
-    async for level, text, todo in examine(settings.kubeconfig, app.workload_settings(settings)):
-        print(f"{level:<5} {say(text)}" + (f" → {say(todo)}" if todo else ""))
-        worst = "fail" if "fail" in (level, worst) else worst
-    print(f"warn  {say(t('doctor.chat_none'))} → {say(t('doctor.chat_todo'))}")
-    return 1 if worst == "fail" else 0
 
 
 def _parse(words: list[str], command: type[Asked], settings: Settings) -> Asked:
@@ -179,6 +166,7 @@ def _complain(error: UserError, say: Say) -> None:
     print(draw(reply, say), file=sys.stderr)
 
 
-def _speaker(settings: Settings) -> Say:
+def speaker(settings: Settings) -> Say:
+    """Speaks the language that settings name."""
     phrases = app.phrasebook(settings)
     return lambda text: phrases.say(text, settings.language)

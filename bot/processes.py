@@ -26,7 +26,7 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
             await _at_terminal(settings, cluster, clock, user, operator, 1.0)
             return
         inference = app.inference_of(settings)
-        slack = app.slack(settings, cluster)
+        slack = app.slack(settings, cluster.changes)
         platforms = [slack] if slack else []
         built = app.build(settings, cluster, inference, Messengers(platforms), clock)
         health = Health(

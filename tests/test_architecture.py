@@ -23,6 +23,17 @@ BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
 PHRASES = Phrasebook(BOT / "locales").sentences
 SIMULATOR_LINES = 600
+SLACK_SCOPES = {  # what each method of Slack's needs
+    "chat.postMessage": "chat:write",
+    "conversations.info": "channels:read groups:read im:read",
+    "conversations.open": "im:write",
+    "conversations.replies": "channels:history groups:history im:history",
+    "files_upload_v2": "files:write",
+    "users.info": "users:read",
+    "usergroups.users.list": "usergroups:read",
+    "assistant.threads.setStatus": "assistant:write",
+}
+NO_METHOD = {"commands", "app_mentions:read"}
 
 
 def calls() -> list[ast.Call]:
@@ -162,3 +173,14 @@ def test_the_catalog_is_as_large_as_promised_and_every_caution_has_a_sentence():
 
 def test_plan_in_the_shell_takes_what_plan_in_chat_takes():
     assert set(ModelRequest.model_fields) <= set(OfflinePlan.model_fields)
+
+
+def test_the_slack_app_asks_for_what_the_bot_uses_and_hears_what_it_listens_to():
+    manifest = yaml.safe_load((ROOT / "manifests" / "slack" / "app-manifest.yaml").read_text())
+    scopes = set(manifest["oauth_config"]["scopes"]["bot"])
+    source = "".join(path.read_text() for path in (BOT / "platforms" / "slack").glob("*.py"))
+    used = {scope for method, scope in SLACK_SCOPES.items() if method in source}
+    assert set(SLACK_SCOPES.values()) == used
+    assert {scope for scopes in used for scope in scopes.split()} | NO_METHOD == scopes
+    events = {name.split(".")[0] for name in manifest["settings"]["event_subscriptions"]["bot_events"]}
+    assert events == set(re.findall(r'@app\.event\("(\w+)"\)', source))

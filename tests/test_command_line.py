@@ -133,3 +133,13 @@ def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path):
     done = bot("run", "--platform", "console", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
     assert "cannot be reached" in done.stderr
+
+
+def test_slack_without_a_way_to_reach_it_is_one_readable_line():
+    done = bot("run", SLACK_BOT_TOKEN="xoxb-secret")
+    assert done.returncode == 2 and "xoxb-secret" not in done.stderr
+    assert done.stderr.strip() == (
+        "SLACK_BOT_TOKEN: also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"
+    )
+    done = bot("run", SLACK_APP_TOKEN="xapp-secret")
+    assert done.returncode == 2 and "SLACK_BOT_TOKEN is missing" in done.stderr

@@ -33,7 +33,7 @@ async def ours() -> None:
     cluster = OneModel(clock)
     living = asyncio.create_task(cluster.run())
     settings = Settings(_env_file=None, admins=frozenset({"UADA"}))
-    slack = app.slack(settings, cluster)
+    slack = app.slack(settings, cluster.changes)
     built = app.build(settings, cluster, app.inference_of(settings), Messengers([slack]), clock)
     await app.serve(settings, built, [slack])
     await living

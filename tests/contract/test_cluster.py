@@ -128,12 +128,12 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
     assert world.find("llama-3-8b").replicas == 1
 
     for _ in range(10):  # controllers write, too: then decide again on what is so now
+        version = world.find("llama-3-8b").version
         try:
-            await world.cluster.scale("llama-3-8b", 0, version=world.find("llama-3-8b").version)
+            await world.cluster.scale("llama-3-8b", 0, version=version)
             break
         except Changed:
-            old = world.find("llama-3-8b").version
-            await world.until(lambda old=old: world.find("llama-3-8b").version != old)
+            await world.until(lambda old=version: world.find("llama-3-8b").version != old)
     await world.phase("llama-3-8b", Phase.ASLEEP)
 
 

@@ -11,15 +11,15 @@ from slack_bolt.app.async_app import AsyncApp
 from bot.core.errors import UserError
 from bot.core.message import Place, Turn
 from bot.core.reply import Reply
-from bot.core.text import Phrasebook, t
+from bot.core.text import Phrasebook, Text, t
 from bot.platforms.base import Handle, Platform, Say
-from bot.platforms.slack.answer import Flow
 from bot.platforms.slack.ears import Ears
 from bot.platforms.slack.edits import Edits
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.listeners import listen
 from bot.platforms.slack.people import People
+from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.sockets import PING_SECONDS, Sockets
 from bot.platforms.slack.talk import Desk, payload
 from bot.platforms.slack.threads import Threads
@@ -84,6 +84,19 @@ class Slack(Platform):
             following.cancel()
             await self._sockets.close()
             await ears.close()
+            await self.close()
+
+    async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
+        """What a look at the tokens finds: (ok | fail, what, what to do)."""
+        try:
+            me = await self._web.call("auth.test")
+            yield "ok", t("doctor.slack", name=me["user"], team=me.get("team", me["team_id"])), None
+            if self._app_token:
+                await self._web.check_app_token(self._app_token)
+                yield "ok", t("doctor.slack_socket"), None
+        except SlackRefused as error:
+            yield "fail", t("slack.wrong_token", why=error.code), t("doctor.slack_todo")
+        finally:
             await self.close()
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from bot.core.text import Text
 from bot.platforms.foreign import HarmlessStream
 from bot.platforms.pages import Pages
 from bot.platforms.slack.edits import GONE
+from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import ANSWER, Block, blocks, text
 from bot.platforms.slack.threads import answer_event
 from bot.platforms.slack.web import SlackRefused, Web
@@ -26,17 +27,6 @@ FLOWING = {"kind": "flowing"}
 
 log = structlog.get_logger()
 Say = Callable[[Text], str]
-
-
-class Flow:
-    """How many answers flow now; each waits the longer between its steps."""
-
-    def __init__(self) -> None:
-        self.active = 0
-
-    def pause(self, per_minute: int) -> float:
-        """Seconds between two steps of one answer."""
-        return max(1.0, self.active * 60 / per_minute)
 
 
 class Answer:

@@ -53,3 +53,14 @@ class Rates:
         while len(self._channels) > CHANNELS_KEPT:
             self._channels.popitem(last=False)
         return bucket
+
+
+class Flow:
+    """How many answers flow now; each waits the longer between its steps."""
+
+    def __init__(self) -> None:
+        self.active = 0
+
+    def pause(self, per_minute: int) -> float:
+        """Seconds between two steps of one answer."""
+        return max(1.0, self.active * 60 / per_minute)

@@ -11,8 +11,9 @@ from bot.core.message import Message
 from bot.core.reply import Reply
 from bot.core.text import Text, t, verbatim
 from bot.platforms.slack import modal
-from bot.platforms.slack.answer import Answer, Flow
+from bot.platforms.slack.answer import Answer
 from bot.platforms.slack.edits import Edits
+from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import LOG, Block, blocks, plain, text
 from bot.platforms.slack.threads import Threads
 from bot.platforms.slack.web import SlackRefused, Web

@@ -10,12 +10,14 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from bot import app
+from bot.doctor import doctor
 from bot.health import Health
 from bot.platforms.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
-from tests.fakes.slack import BOT_TOKEN, TEAM, words
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, TEAM, words
 from tests.platforms.slack.conftest import soon
 
 SECRET = "a-signing-secret"
@@ -92,3 +94,16 @@ async def test_slack_can_check_the_address(address):
     challenge = json.dumps({"type": "url_verification", "challenge": "c-1"})
     status, body = await call(address, challenge, kind="json")
     assert status == 200 and "c-1" in body
+
+
+async def test_doctor_looks_at_the_tokens(workspace, settings, capsys, tmp_path):
+    tokens = {"slack_bot_token": SecretStr(BOT_TOKEN), "slack_app_token": SecretStr(APP_TOKEN)}
+    found = settings.model_copy(
+        update={"kubeconfig": str(tmp_path / "none"), "slack_api_url": workspace.url, **tokens}
+    )
+    assert await doctor(found) == 1  # no cluster
+    told = capsys.readouterr().out
+    assert "ok    Slack knows me as llm in THOME" in told and "ok    Slack lets me listen" in told
+    await doctor(found.model_copy(update={"slack_app_token": SecretStr("xapp-wrong")}))
+    told = capsys.readouterr().out
+    assert "fail  Slack does not accept" in told and "xapp-wrong" not in told

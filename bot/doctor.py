@@ -1,0 +1,32 @@
+"""`python -m bot doctor`: one line per check, ok, warn or fail, and what to do."""
+
+from collections.abc import AsyncIterator
+
+from bot import app
+from bot.cluster.rights import Finding, examine
+from bot.config import Settings
+from bot.core.changes import Changes
+from bot.core.text import t
+from bot.offline import speaker
+
+
+async def doctor(settings: Settings) -> int:
+    """Look at everything, change nothing; 1 if something fails."""
+    say = speaker(settings)
+    worst = "ok"
+    async for level, text, todo in _findings(settings):
+        print(f"{level:<5} {say(text)}" + (f" → {say(todo)}" if todo else ""))
+        worst = "fail" if "fail" in (level, worst) else worst
+    return 1 if worst == "fail" else 0
+
+
+async def _findings(settings: Settings) -> AsyncIterator[Finding]:
+    yield "ok", t("doctor.settings"), None
+    async for finding in examine(settings.kubeconfig, app.workload_settings(settings)):
+        yield finding
+    slack = app.slack(settings, Changes().listen)
+    if slack is None:
+        yield "warn", t("doctor.chat_none"), t("doctor.chat_todo")
+        return
+    async for finding in slack.examine():
+        yield finding
