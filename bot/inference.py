@@ -101,11 +101,12 @@ class VllmInference:
                 time = asyncio.get_running_loop().time
                 async for line in response.iter_lines():
                     flowing = True
-                    limit.reschedule(time() + self._between_tokens)
                     if line.startswith("data: {"):
                         piece = _piece(json.loads(line[6:]), cut)
                         cut = piece.cut
+                        limit.reschedule(None)  # a reader who takes its time is not the server's fault
                         yield piece
+                    limit.reschedule(time() + self._between_tokens)
         except TimeoutError:
             raise UserError(t("ask.stalled" if flowing else "ask.no_first_token")) from None
         except APITimeoutError:

@@ -204,6 +204,15 @@ async def test_the_first_token_and_the_next_have_limits_of_their_own(vllm, fake)
     assert await refusal(vllm, fake) == ("ask.stalled", ["a"])
 
 
+async def test_a_reader_who_takes_its_time_gets_everything(vllm, fake):
+    fake.chunks = [word("a"), word("b"), USAGE, "[DONE]"]
+    got = []
+    async for piece in vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()):
+        got.append(piece.text)
+        await asyncio.sleep(0.6)  # longer than the server may be silent
+    assert "".join(got) == "ab"
+
+
 async def test_a_closed_answer_ends_generation(vllm, fake):
     fake.chunks, fake.pause = [word("x")] * 1000, 0.01
     answer = vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling())

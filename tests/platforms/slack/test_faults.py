@@ -159,8 +159,9 @@ async def test_a_restart_in_the_middle_of_an_answer_leaves_what_was_said(bot, wo
     bot.inference._between_tokens = 60.0
     asked = await workspace.say("UEVE", f"<@{BOT}> hello there")
     await soon(lambda: workspace.posted("C1", asked))
-    await bot.restart()
     [answer] = workspace.posted("C1", asked)
+    await soon(lambda: "I am tinyllama" in answer["text"])
+    await bot.restart()
     assert words(answer).startswith("I am") and "stopped here" in words(answer)
 
 

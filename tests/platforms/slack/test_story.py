@@ -101,7 +101,7 @@ async def test_stop_ends_generation_and_keeps_what_came(bot, workspace, server, 
     await soon(lambda: workspace.posted("C1", asked) and labels(workspace.posted("C1", asked)[0]))
     [answer] = workspace.posted("C1", asked)
     assert labels(answer) == ["Stop"]
-    await soon(lambda: "I am tinyllama" in words(answer))
+    await soon(lambda: "I am tinyllama" in answer["text"])
     await workspace.click("UBOB", {**answer, "thread_ts": asked}, "Stop")
     await soon(lambda: workspace.whispers)
     assert "Only who asked can stop this answer." in words(workspace.whispers[-1])
