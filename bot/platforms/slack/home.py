@@ -22,6 +22,7 @@ class Home:
 
     def __init__(self, web: Web, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
         self._web, self._people, self._handle, self._say_in = web, people, handle, say_in
+        self._changed = asyncio.Event()
         self._opened: dict[str, tuple[str, float]] = {}
 
     async def opened(self, user: str, team: str) -> None:
@@ -31,7 +32,15 @@ class Home:
 
     async def follow(self, changes: AsyncIterator[str]) -> None:
         """Show everybody's again when something changed, for ever; what changes fast, now and then."""
-        async for _ in changes:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._refresh())
+            async for _ in changes:
+                self._changed.set()
+
+    async def _refresh(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
             now = monotonic()
             self._opened = {u: seen for u, seen in self._opened.items() if now - seen[1] < LOOKED_AT_SECONDS}
             for user, (team, _) in list(self._opened.items()):

@@ -56,8 +56,8 @@ class People:
 
     async def check_channel(self, channel: str) -> bool:
         """Whether the bot may post there; UserError when people from elsewhere read it."""
-        known = self._channels.get(channel)
-        if known is None or not known.fresh(GROUP_SECONDS):
+        known = self._channels.get(channel)  # where it is no member it may be invited any moment
+        if known is None or not known.fresh(GROUP_SECONDS) or not _may_post(known.found):
             try:
                 info = (await self._web.ask("conversations.info", channel=channel))["channel"]
             except SlackRefused as error:
@@ -68,7 +68,7 @@ class People:
         info = known.found
         if info.get("is_ext_shared") or info.get("is_pending_ext_shared"):
             raise UserError(t("slack.shared_channel"))
-        return bool(info.get("is_member") or info.get("is_im"))
+        return _may_post(info)
 
     async def _info(self, user: str) -> dict[str, Any]:
         known = self._people.get(user)
@@ -113,3 +113,7 @@ class People:
         while len(cache) > PEOPLE_KEPT:
             del cache[next(iter(cache))]
         return cache[key]
+
+
+def _may_post(channel: dict[str, Any]) -> bool:
+    return bool(channel.get("is_member") or channel.get("is_im"))

@@ -63,6 +63,9 @@ class Talk:
 
     async def show(self, reply: Reply) -> str:
         """Show it; the id of the message it became, nothing if it is no message of the channel."""
+        if self._answer is not None and not reply.answer:  # what was said of it stays
+            await self._whisper(reply)
+            return self._sent
         self._last = reply
         if reply.form and self._origin.trigger and await self._opened(reply):
             return ""
@@ -72,17 +75,19 @@ class Talk:
             self._show_answer(reply)
             if reply.footnote is None:
                 await asyncio.sleep(random.uniform(*GATHER))
-            return self._sent
-        if self._sent and self._answer is None:
-            return await self._change(self._sent, reply)
+        elif self._sent:
+            self._sent = await self._change(self._sent, reply)
+        else:
+            self._sent = await self._say_first(reply)
+        return self._sent
+
+    async def _say_first(self, reply: Reply) -> str:
         if reply.private and not self._origin.direct:
             await self._whisper(reply)
             return ""
         if self._origin.card and not reply.private:
-            self._sent = await self._change(self._origin.card, reply)
-        else:
-            self._sent = await self._post(reply)
-        return self._sent
+            return await self._change(self._origin.card, reply)
+        return await self._post(reply)
 
     async def end(self, *, stopped: bool = False) -> None:
         """Whatever was shown becomes final."""

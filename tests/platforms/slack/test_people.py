@@ -30,6 +30,9 @@ async def test_where_the_bot_is_no_member_it_answers_directly(bot, workspace):
     await workspace.command("UADA", "gpus", channel="CPRIV")
     await soon(lambda: workspace.posted("DADA"))
     assert "no member of this conversation" in workspace.responses[0]["text"]
+    workspace.channels["CPRIV"]["is_member"] = True
+    await workspace.command("UADA", "gpus", channel="CPRIV")
+    await soon(lambda: workspace.posted("CPRIV"))
 
 
 @pytest.mark.parametrize("group", ["S0ADMIN", "C0ADMIN"])
