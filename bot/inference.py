@@ -67,7 +67,8 @@ class VllmInference:
     async def answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """Stream an answer: the first piece at once, then what came within a blink of the eye."""
+        """Stream an answer: the first piece at once, then what came within a blink of the eye, or
+        while the reader was busy."""
         text, time = "", asyncio.get_running_loop().time
         due = 0.0
         self._flowing += 1
@@ -77,11 +78,13 @@ class VllmInference:
                     text += piece.text
                     last = piece.tokens is not None
                     if last or (text and time() >= due):
+                        handed_over = time()
                         yield replace(piece, text=text)
                         text = ""
                         pause = min(GATHER_SECONDS, GATHER_EACH * (self._flowing - 1))
                         await asyncio.sleep(0 if last else pause)
-                        due = time() + DRAIN_SECONDS if pause else 0.0
+                        waited = time() - handed_over > DRAIN_SECONDS
+                        due = time() + DRAIN_SECONDS if waited else 0.0
         except UserError:
             if text:
                 yield Piece(text)

@@ -213,6 +213,15 @@ async def test_a_reader_who_takes_its_time_gets_everything(vllm, fake):
     assert "".join(got) == "ab"
 
 
+async def test_a_reader_who_takes_its_time_gets_at_once_what_came_meanwhile(vllm, fake):
+    fake.chunks = [word("x")] * 200 + [USAGE, "[DONE]"]
+    got = []
+    async for piece in vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()):
+        got.append(piece.text)
+        await asyncio.sleep(0.1)
+    assert "".join(got) == "x" * 200 and len(got) < 10
+
+
 async def test_a_closed_answer_ends_generation(vllm, fake):
     fake.chunks, fake.pause = [word("x")] * 1000, 0.01
     answer = vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling())

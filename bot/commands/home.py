@@ -24,11 +24,9 @@ class Home(Command):
         mine = [w for w in ctx.services.cluster.workloads() if w.record.owner == ctx.user.id]
         yield Reply(
             t("home.title", free=sum(node.free for node in nodes), total=sum(node.total for node in nodes)),
-            lines=(
-                t("home.mine", count=len(mine)) if mine else t("home.none"),
-                t("home.fits", models=fitting[:OFFERED]) if fitting else t("home.full"),
-            ),
+            lines=(t("home.mine", count=len(mine)) if mine else t("home.none"),),
             fields=tuple((verbatim(workload.name), _state(workload)) for workload in mine),
+            footnote=t("home.fits", models=fitting[:OFFERED]) if fitting else t("home.full"),
             buttons=(
                 Button(t("button.deploy_new"), "deploy"),
                 *(Button(t(f"button.{verb}"), verb) for verb in ("status", "gpus", "models")),

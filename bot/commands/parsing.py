@@ -83,7 +83,8 @@ def pair(command: type[Command], line: str) -> tuple[dict[str, Any], dict[str, s
             given[field] = value
         else:
             strange[key] = value
-    free = [name for name in fields if name not in given]
+    flags = [name for name, field in command.model_fields.items() if field.annotation is bool]
+    free = [name for name in fields if name not in (*given, *flags)]
     given |= dict(zip(free, plain, strict=False))
     return given, strange, plain[len(free) :]
 

@@ -53,7 +53,7 @@ class FakeSlack:
         self._triggers: dict[str, float] = {}
         self._response_urls: dict[str, int] = {}
         self._tickets: set[str] = set()
-        self._waiting: dict[str, asyncio.Future[Json]] = {}
+        self._waiting: dict[str, tuple[web.WebSocketResponse, asyncio.Future[Json]]] = {}
         self._numbers: Iterator[int] = itertools.count(1)
         self._turn = itertools.count()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -262,6 +262,7 @@ class FakeSlack:
             if chunk["type"] == "markdown_text":
                 require(0 < len(chunk["text"]) <= 12_000, "markdown_text")
                 message["text"] += chunk["text"]
+                message["streamed"] = message["text"]
             else:
                 check_blocks(chunk["blocks"], 50)
                 message["blocks"] = chunk["blocks"]
@@ -335,8 +336,8 @@ class FakeSlack:
                 await socket.pong(frame.data)
             elif frame.type == WSMsgType.TEXT and not self.deaf:
                 answer = json.loads(frame.data)
-                waiting = self._waiting.pop(answer["envelope_id"], None)
-                if waiting and not waiting.done():
+                sent_on, waiting = self._waiting.pop(answer["envelope_id"], (None, None))
+                if sent_on is socket and not waiting.done():  # by another connection it does not count
                     waiting.set_result(answer)
         if socket in self.sockets:
             self.sockets.remove(socket)
@@ -356,7 +357,7 @@ class FakeSlack:
         socket = live[next(self._turn) % len(live)]
         name = f"e{next(self._numbers)}"
         waiting: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-        self._waiting[name] = waiting
+        self._waiting[name] = socket, waiting
         envelope = {
             "type": kind,
             "envelope_id": name,

@@ -61,12 +61,15 @@ async def test_a_refresh_of_both_sockets_under_load_loses_no_command(bot, worksp
             await asyncio.sleep(0.01)
         return await asyncio.gather(*sent)
 
-    sending = asyncio.create_task(commands())
+    sending, heard = asyncio.create_task(commands()), []
     for _ in range(6):
         await asyncio.sleep(0.2)
+        heard += [asyncio.create_task(workspace.command("UEVE", "whoami")) for _ in range(4)]
+        await asyncio.sleep(0.003)  # heard, and not acknowledged yet: Bolt looks every 10 ms
         await workspace.refresh()
-    assert all(await sending) and workspace.unacknowledged == [] and workspace.refreshed == 6
-    await soon(lambda: len(workspace.whispers) == 150)
+    assert all(await sending) and all(await asyncio.gather(*heard))
+    assert workspace.unacknowledged == [] and workspace.refreshed == 6
+    await soon(lambda: len(workspace.whispers) == 174)
 
 
 async def test_a_rate_limit_is_waited_out(bot, workspace):
@@ -119,6 +122,7 @@ async def test_the_whole_answer_stands_there_in_the_end_whatever_breaks(
     whole = [m for m in workspace.posted("C1", asked) if "tokens/s" in words(m)]
     assert len(whole) == 1 and "what is PagedAttention?" in words(whole[0])
     assert words(whole[0]).count("I am tinyllama") == 1
+    assert all(message.get("streamed", "").count("rather") < 2 for message in workspace.posted("C1", asked))
 
 
 async def test_a_stream_that_grows_old_goes_on_in_a_new_message(

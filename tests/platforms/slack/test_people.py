@@ -25,6 +25,14 @@ async def test_where_people_from_elsewhere_read_nothing_is_said(bot, workspace):
     assert workspace.posted("CEXT") == []
 
 
+async def test_where_the_bot_is_no_member_it_answers_directly_even_if_it_cannot_say_so(bot, workspace):
+    workspace.channel("CPRIV", member=False, is_private=True)
+    used_up = {"response_url": f"{workspace.base}/response/used-up"}
+    await workspace.command("UADA", "gpus", channel="CPRIV", **used_up)
+    await soon(lambda: workspace.posted("DADA"))
+    assert workspace.responses == []
+
+
 async def test_where_the_bot_is_no_member_it_answers_directly(bot, workspace):
     workspace.channel("CPRIV", member=False, is_private=True)
     await workspace.command("UADA", "gpus", channel="CPRIV")

@@ -1,5 +1,8 @@
 """What people do in Slack, over the real SDK and its sockets."""
 
+import asyncio
+from itertools import pairwise
+
 from bot.core.message import Place
 from tests.fakes.slack import BOT, labels, words
 from tests.platforms.slack.conftest import answered, deployed, soon
@@ -198,3 +201,33 @@ async def test_what_was_answered_late_is_announced(bot, workspace, server, pass_
     asked = await workspace.say("UEVE", f"<@{BOT}> think hard")
     await soon(lambda: workspace.statuses)
     assert workspace.statuses[0]["thread_ts"] == asked
+
+
+async def test_a_long_answer_is_several_messages_and_one_memory(
+    bot, workspace, server, pass_time, monkeypatch
+):
+    monkeypatch.setattr("bot.simulator.server.ANSWER", "```python\n" + "x = 1\n" * 4000 + "```\ndone")
+    await deployed(workspace, pass_time)
+    asked = await workspace.say("UEVE", f"<@{BOT}> write much code")
+    await soon(lambda: "tokens/s" in "".join(map(words, workspace.posted("C1", asked))))
+    pages = [words(page) for page in workspace.posted("C1", asked)]
+    assert len(pages) == 3 and all(page.startswith("```python\nx = 1\n") for page in pages)
+    assert all(page.endswith("x = 1\n```") for page in pages[:2])
+    assert "".join(pages).count("x = 1\n") == 4000
+    await bot.restart()
+    [question, answer] = await bot.slack.history(place(asked))
+    assert question.content == "write much code" and answer.content.count("x = 1\n") == 4000
+
+
+async def test_a_card_that_changes_fast_is_edited_once_in_three_seconds(bot, workspace, clock, cluster):
+    await workspace.command("UADA", "deploy llama-3-8b")
+    await soon(lambda: workspace.posted("C1"))
+    [card] = workspace.posted("C1")
+    for _ in range(40):  # phases pass in a few real seconds
+        clock.advance(seconds=5)
+        cluster.step()
+        await asyncio.sleep(0.15)
+    await soon(lambda: "is ready" in words(card))
+    edits = [at for at, _ in card["history"]]
+    live = edits[:-1]  # the last one is never held back
+    assert len(live) >= 2 and all(later - sooner > 2.9 for sooner, later in pairwise(live))
