@@ -1,4 +1,4 @@
-"""The command line: run · demo · doctor · plan · render."""
+"""The command line: run · demo · doctor · plan · render · diagnose."""
 
 import argparse
 import asyncio
@@ -39,13 +39,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> int:
-    from bot import doctor, offline, processes  # imported late: --help and bad settings answer at once
+    from bot import (  # imported late: --help and bad settings answer at once
+        diagnose,
+        doctor,
+        offline,
+        processes,
+    )
 
     match options.command:
         case "plan":
             return offline.plan(words, settings)
         case "render":
             return offline.render(words, settings)
+        case "diagnose":
+            return diagnose.diagnose(options.file, options.json, settings)
         case "doctor":
             return asyncio.run(doctor.doctor(settings))
         case "demo":
@@ -72,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("doctor", help="check settings, cluster and rights")
     commands.add_parser("plan", help="would a model fit? as in chat, and --gpu --gpu-mem --config --json")
     commands.add_parser("render", help="render deploy MODEL [key=value…]: its manifests as YAML")
+    diagnose = commands.add_parser("diagnose", help="why a vLLM did not start, from its log")
+    diagnose.add_argument("file", nargs="?", default="-", help="the log; standard input without")
+    diagnose.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 

@@ -143,3 +143,19 @@ def test_slack_without_a_way_to_reach_it_is_one_readable_line():
     )
     done = bot("run", SLACK_APP_TOKEN="xapp-secret")
     assert done.returncode == 2 and "SLACK_BOT_TOKEN is missing" in done.stderr
+
+
+def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
+    log = tmp_path / "vllm.log"
+    log.write_bytes(
+        b"INFO 01-01 fine \xff\n" * 1000 + b"ValueError: No available memory for the cache blocks.\n"
+    )
+    done = bot("diagnose", "--json", str(log))
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert told["cause"] == "no_kv_cache_memory" and told["line"] == 1001
+    assert told["evidence"].startswith("ValueError: No available") and told["summary"] and told["remedy"]
+    command = [sys.executable, "-m", "bot", "diagnose"]
+    piped = subprocess.run(command, input=log.read_bytes(), capture_output=True, cwd=ROOT)
+    assert b"1001: ValueError: No available memory" in piped.stdout
+    assert bot("diagnose", str(tmp_path / "none")).returncode == 2

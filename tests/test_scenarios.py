@@ -191,7 +191,10 @@ async def test_scale_replicas_keeps_answering_and_tp_reloads(ask, cluster, pass_
 
 async def test_a_crash_is_told_with_its_last_line(ask, chat, pass_time, say):
     await started(ask, pass_time, "deploy tinyllama name=fail-tiny")
-    assert say(chat.messages["m1"][-1].text) == "fail-tiny did not start: vLLM ended with an error"
+    assert (
+        say(chat.messages["m1"][-1].text)
+        == "fail-tiny did not start: a GPU's memory was full while the model started"
+    )
     assert "CUDA out of memory" in say(chat.messages["m1"][-1].lines[0])
     [refusal] = await ask("ask fail-tiny hello")
     assert "It cannot answer" in say(refusal.text)
@@ -242,3 +245,19 @@ async def test_open_webui_follows_the_models(ask, bot, cluster, say):
     assert cluster.web_ui() is None
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_failure_names_its_cause_and_the_button_mends_it(ask, chat, cluster, pass_time, say):
+    await started(ask, pass_time, "deploy tinyllama name=fail-1")
+    card = chat.messages["m1"][-1]
+    assert card.tone is Tone.FAILED
+    assert say(card.text) == "fail-1 did not start: a GPU's memory was full while the model started"
+    assert "CUDA out of memory" in say(card.lines[0]) and "start it on more GPUs" in say(card.lines[1])
+    [status] = await ask("status fail-1")
+    assert "a GPU's memory was full" in " ".join(say(value) for _, value in status.fields)
+    fix = card.buttons[0]
+    assert fix.command == "scale fail-1 tp=2" and fix.about == cluster.workloads()[0].identity
+    [again] = await ask(fix.command)
+    assert again.tone is Tone.LOADING and cluster.workloads()[0].spec.tensor_parallel_size == 2
+    [shorter] = await ask("scale fail-1 max-len=1k")
+    assert shorter.tone is Tone.LOADING and cluster.workloads()[0].spec.max_model_len == 1024

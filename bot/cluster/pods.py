@@ -104,7 +104,7 @@ def _container_state(status: Json, created: datetime) -> State:
     looping = status.get("restartCount", 0) > RESTARTS_FORGIVEN or reason == "CrashLoopBackOff"
     if looping and ended:
         killed = ended.get("reason") == "OOMKilled"
-        cause = "out_of_memory" if killed else "crashed"
+        cause = "container_oomkilled" if killed else "crashed"
         return State(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
     if "running" in now:
         return State(Phase.LOADING, moment(now["running"].get("startedAt")))

@@ -1,9 +1,9 @@
-"""/llm scale NAME [replicas=2] [tp=4] — more or fewer GPUs for a model; a new tp loads it again."""
+"""/llm scale NAME [replicas=2] [tp=4] [max-len=4k] — other size; a new tp or context loads it again."""
 
 from pydantic import Field
 
 from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
+from bot.commands.fields import MIN_CONTEXT, ContextLength, WorkloadName
 from bot.commands.offers import reason
 from bot.core.cards import headline
 from bot.core.errors import UserError
@@ -17,11 +17,14 @@ from bot.core.workload import Phase, Spec, Workload
 class Scale(Command):
     verb = "scale"
     group = Group.RUN
-    examples = ("scale llama-3-8b replicas=2", "scale llama-3-8b tp=4")
+    examples = ("scale llama-3-8b replicas=2", "scale llama-3-8b tp=4", "scale llama-3-8b max-len=4k")
 
     name: WorkloadName
     replicas: int | None = Field(None, ge=1, le=8, examples=[2])
     tensor_parallel_size: int | None = Field(None, alias="tp", ge=1, le=16, examples=[4])
+    max_model_len: ContextLength | None = Field(
+        None, alias="max-len", ge=MIN_CONTEXT, le=2**24, examples=["4k"]
+    )
 
     async def run(self, ctx: Context) -> Replies:
         lifecycle = ctx.services.lifecycle
@@ -30,7 +33,7 @@ class Scale(Command):
         if spec == workload.spec:
             raise UserError(t("scale.same", name=workload.name, usage=f"/llm {self.usage()}"))
         lifecycle.admit_change(workload, spec, ctx.user)
-        reloads = spec.tensor_parallel_size != workload.spec.tensor_parallel_size
+        reloads = spec.model_copy(update={"replicas": workload.spec.replicas}) != workload.spec
         asleep = workload.phase is Phase.ASLEEP
         key = "scale.asleep" if asleep else "scale.reloads" if reloads else "scale.replicas"
         card = yield Reply(
@@ -46,7 +49,8 @@ class Scale(Command):
         old = workload.spec
         replicas = self.replicas or old.replicas
         tp = self.tensor_parallel_size or old.tensor_parallel_size
-        if tp == old.tensor_parallel_size:
+        length = self.max_model_len or old.max_model_len
+        if (tp, length) == (old.tensor_parallel_size, old.max_model_len):
             return old.model_copy(update={"replicas": replicas})
         planner = ctx.services.planner
         verdict = planner.judge(
@@ -54,7 +58,7 @@ class Scale(Command):
                 old.model if old.shape is None else old.repo,
                 tp,
                 Quantization(old.quantization),
-                old.max_model_len,
+                length,
                 old.gpu_memory_utilization,
                 old.shape,
             )

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from bot.core.causes import LAST_RESORT, SIGNS
+from bot.core.diagnosis import Diagnosis
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.ports import GpuNode
 from bot.core.progress import Progress
@@ -10,6 +12,11 @@ from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t
 from bot.core.units import Tokens
 from bot.core.workload import Phase, Spec, Workload
+
+NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache", "container_oomkilled"}
+REMEDIED = {sign.cause for sign in (*SIGNS, *LAST_RESORT)} | {"container_oomkilled"}
+LARGEST = 4
+"""GPUs of a node: a model stays on one."""
 
 
 def headline(spec: Spec, gpu: str, *, smallest: bool = False) -> Text:
@@ -39,6 +46,7 @@ def card(
     workload: Workload,
     now: datetime,
     *,
+    diagnosis: Diagnosis | None = None,
     progress: Progress | None = None,
     nodes: Sequence[GpuNode] = (),
     address: str = "",
@@ -48,7 +56,7 @@ def card(
         case Phase.READY:
             return _ready(workload, now, address)
         case Phase.FAILED:
-            return _failed(workload)
+            return _failed(workload, diagnosis)
         case Phase.ASLEEP:
             return Reply(
                 t("card.asleep", name=workload.name, count=workload.spec.gpus),
@@ -87,14 +95,34 @@ def _ready(workload: Workload, now: datetime, address: str) -> Reply:
     )
 
 
-def _failed(workload: Workload) -> Reply:
-    cause = t(f"cause.{workload.cause or 'unknown'}")
-    lines = (t("card.evidence", line=workload.evidence),) if workload.evidence else ()
+def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
+    """What its log shows goes before what the cluster saw of it: the cluster only sees that it ended."""
+    cause, evidence = workload.cause or "unknown", workload.evidence
+    if diagnosis is not None:
+        cause, evidence = diagnosis.cause, diagnosis.evidence
+    lines = [t("card.evidence", line=evidence)] if evidence else []
+    if cause in REMEDIED:
+        lines.append(t(f"remedy.{cause}"))
     return Reply(
-        t("card.failed", name=workload.name, cause=cause),
+        t("card.failed", name=workload.name, cause=t(f"cause.{cause}")),
         tone=Tone.FAILED,
-        lines=lines,
-        buttons=buttons("logs", "stop", workload=workload),
+        lines=tuple(lines),
+        buttons=(*_fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
+    )
+
+
+def _fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...]:
+    """The changes that may let it start, each as a command."""
+    spec, cause = workload.spec, diagnosis.cause if diagnosis else workload.cause
+    changes = []
+    if cause == "context_too_long_for_kv_cache":
+        fits = diagnosis.fits if diagnosis and diagnosis.fits else spec.max_model_len // 2
+        changes.append(f"max-len={max(256, fits // 256 * 256)}")
+    if cause in NEED_MEMORY and spec.tensor_parallel_size < LARGEST:
+        changes.append(f"tp={spec.tensor_parallel_size * 2}")
+    return tuple(
+        Button(t("button.fix", change=change), f"scale {workload.name} {change}", about=workload.identity)
+        for change in changes
     )
 
 

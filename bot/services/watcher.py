@@ -1,10 +1,12 @@
 """Keeps every deployment's card true, from the first message to ready, asleep or failed."""
 
 import asyncio
+from datetime import datetime
 
 import structlog
 
 from bot.core.cards import card
+from bot.core.diagnosis import Diagnosis, diagnose
 from bot.core.errors import UserError
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.progress import Progress, progress
@@ -14,7 +16,9 @@ from bot.core.workload import Phase, Record, Workload
 
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""
-TAIL = 60
+TAIL, WHOLE = 60, 3000
+"""Lines of a log in which progress shows, and a cause."""
+CRASHES = ("crashed", "container_oomkilled")
 
 log = structlog.get_logger()
 
@@ -28,6 +32,7 @@ class Watcher:
         self._clock = clock
         self._progress: dict[str, Progress] = {}
         self._shown: dict[str, tuple[Record, Reply]] = {}
+        self._diagnoses: dict[str, tuple[datetime, Diagnosis]] = {}
         self._due: set[str] = set()
         self._refreshing: set[str] = set()
 
@@ -35,6 +40,17 @@ class Watcher:
         """How far a starting workload is, if its log says."""
         starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
         return self._progress.get(workload.name) if starting else None
+
+    def diagnosis(self, workload: Workload) -> Diagnosis | None:
+        """Why it failed, if its log of this start says."""
+        started, found = self._diagnoses.get(workload.name, (None, None))
+        failed = workload.phase is Phase.FAILED and started == workload.record.started
+        return found if failed else None
+
+    def cause(self, workload: Workload) -> str:
+        """The name of the `[cause]` sentence of a failed workload."""
+        found = self.diagnosis(workload)
+        return found.cause if found else workload.cause or "unknown"
 
     async def run(self) -> None:
         """Watch for ever, beginning with what happened while nobody watched."""
@@ -97,9 +113,11 @@ class Watcher:
         told_before = name not in self._shown and record.announced == workload.news
         if not record.card or record.place is None or told_before:
             return
+        await self._diagnose(workload)
         reply = card(
             workload,
             self._clock.now(),
+            diagnosis=self.diagnosis(workload),
             progress=self.progress(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
@@ -109,6 +127,17 @@ class Watcher:
         self._shown[name] = (record, reply)
         if await self._edit(record, reply) and workload.phase.settled:
             await self._announced(workload)
+
+    async def _diagnose(self, workload: Workload) -> None:
+        """Read the log of a start that crashed, once."""
+        if workload.cause not in CRASHES or self.diagnosis(workload):
+            return
+        try:
+            found = diagnose([await self._cluster.logs(workload.name, WHOLE)])
+        except UserError:
+            return  # the cluster's own word must do
+        if found.cause not in ("healthy", "unknown"):
+            self._diagnoses[workload.name] = workload.record.started, found
 
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
         """Nothing new: the same card, or one that only counts minutes."""
@@ -121,6 +150,7 @@ class Watcher:
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
         self._progress.pop(name, None)
+        self._diagnoses.pop(name, None)
         if record is not None:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 

@@ -12,8 +12,8 @@ DOWNLOAD_PER_GIB, SHARD, WARMING = 4.0, 18.0, 15.0
 SHARD_GIB = 5.0
 IMAGE = "0.8.5.post1"
 OUT_OF_MEMORY = (
-    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB. GPU 0 has a total "
-    "capacity of 15.77 GiB of which 1.12 GiB is free."
+    "[engine.py:389] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB. GPU 0 has a "
+    "total capacity of 15.77 GiB of which 1.12 GiB is free."
 )
 
 
@@ -58,7 +58,8 @@ class Timeline:
 
     def _stamped(self, second: float, line: str) -> str:
         moment = self.begun + timedelta(seconds=second)
-        return f"INFO {moment:%m-%d %H:%M:%S} {line}"
+        level = "ERROR" if line == self.fails else "INFO"
+        return f"{level} {moment:%m-%d %H:%M:%S} {line}"
 
     def _lines(self) -> list[tuple[float, str]]:
         spec, total = self.spec, self.shards

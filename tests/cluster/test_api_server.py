@@ -69,7 +69,7 @@ async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
     ("behaviour", "cause", "evidence"),
     [
         ("crash", "crashed", "ValueError: the last line of its log"),
-        ("oom", "out_of_memory", "ValueError"),
+        ("oom", "container_oomkilled", "ValueError"),
         ("image", "image_pull", "Back-off pulling image"),
     ],
 )

@@ -144,11 +144,11 @@ class Talk:
         self._answer.show(reply)
 
     async def _change(self, message: str, reply: Reply) -> str:
-        payload = self._payload(reply)
+        shown = payload(reply, self._say)
         if reply.live or reply.question:
-            self._desk.edits.soon(self._place.channel, message, payload)
+            self._desk.edits.soon(self._place.channel, message, shown)
             return message
-        if await self._desk.edits.now(self._place.channel, message, payload):
+        if await self._desk.edits.now(self._place.channel, message, shown):
             return message
         return await self._post(reply)
 
@@ -156,10 +156,7 @@ class Talk:
         if len(reply.log) > LOG:
             await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
             reply = replace(reply, log="")
-        return await self._web.post(self._place.channel, self._place.thread, self._payload(reply), {})
-
-    def _payload(self, reply: Reply) -> dict[str, Any]:
-        return payload(reply, self._say)
+        return await self._web.post(self._place.channel, self._place.thread, payload(reply, self._say), {})
 
     async def _whisper(self, reply: Reply) -> None:
         """Seen by the person alone; a long log goes to the direct messages, where files can be private."""
@@ -173,12 +170,12 @@ class Talk:
                 channel=channel,
                 user=self._user.id,
                 thread_ts=thread,
-                **self._payload(reply),
+                **payload(reply, self._say),
             )
         except SlackRefused as error:
             if error.code not in AWAY:
                 raise
-            await self._web.post(await self._direct(), "", self._payload(reply), {})
+            await self._web.post(await self._direct(), "", payload(reply, self._say), {})
 
     async def _direct(self) -> str:
         return await direct_channel(self._web, self._user.id)
