@@ -28,9 +28,13 @@ class Edits:
         if message not in self._sending:
             self._sending[message] = asyncio.create_task(self._flow(message))
 
+    def forget(self, message: str) -> None:
+        """Something else is shown there from now on."""
+        self._latest.pop(message, None)
+
     async def now(self, channel: str, message: str, payload: Payload) -> bool:
         """Show it for certain; False when the message is gone."""
-        self._latest.pop(message, None)
+        self.forget(message)
         await self._web.rates.channel(channel).take()
         await self._web.rates.updates.take()
         return await self._send(channel, message, payload)

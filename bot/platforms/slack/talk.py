@@ -130,6 +130,7 @@ class Talk:
 
     def _show_answer(self, reply: Reply) -> None:
         if self._answer is None:
+            self._desk.edits.forget(self._sent)
             stop = {
                 "type": "button",
                 "action_id": STOP,

@@ -96,6 +96,25 @@ async def test_a_direct_message_asks_the_persons_model_or_is_a_command(bot, work
     assert "icc-gpu-1 · 4 · 3 · 1 × tinyllama (ada)" in words(workspace.posted("DADA", asked)[0])
 
 
+async def test_a_question_to_a_sleeping_model_wakes_it_and_the_waiting_message_becomes_the_answer(
+    bot, workspace, pass_time
+):
+    card = await deployed(workspace, pass_time)
+    await workspace.click("UADA", card, "Sleep")
+    await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 0)
+    await pass_time(3)
+    asked = await workspace.say("UEVE", f"<@{BOT}> ask tinyllama are you awake?")
+    await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 1)
+    await pass_time(2)
+    await soon(lambda: workspace.posted("C1", asked))
+    [answer] = workspace.posted("C1", asked)
+    assert "your question is answered as soon as it is ready" in words(answer)
+    await pass_time(200)
+    await soon(lambda: "You asked: “are you awake?”" in words(answer) and "tokens/s" in words(answer))
+    await soon(lambda: not bot.slack._desk.edits._sending)  # nothing older is on its way any more
+    assert "tokens/s" in words(answer) and len(workspace.posted("C1", asked)) == 1
+
+
 async def test_stop_ends_generation_and_keeps_what_came(bot, workspace, server, pass_time):
     await deployed(workspace, pass_time)
     server.misbehave["tinyllama"] = "silent"
