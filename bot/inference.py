@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
@@ -67,42 +67,25 @@ class VllmInference:
     async def answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """Stream an answer: each time all that came since, at the reader's own pace."""
-        heard: list[Piece] = []
-        fresh = asyncio.Event()
-
-        def take(piece: Piece) -> None:
-            heard.append(piece)
-            fresh.set()
-
-        listening = asyncio.create_task(self._listen(endpoint, turns, sampling, take))
-        listening.add_done_callback(lambda _: fresh.set())
-        try:
-            while heard or not listening.done():
-                await fresh.wait()
-                fresh.clear()
-                if came := heard.copy():
-                    heard.clear()
-                    yield replace(came[-1], text="".join(piece.text for piece in came))
-            listening.result()  # why it ended early, if it did
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-
-    async def _listen(
-        self, endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling, take: Callable[[Piece], None]
-    ) -> None:
-        """Take every piece; the more answers flow, the longer tokens gather in the socket meanwhile."""
-        time, due = asyncio.get_running_loop().time, 0.0
+        """Stream an answer: the first piece at once, then what came within a blink of the eye."""
+        text, time = "", asyncio.get_running_loop().time
+        due = 0.0
         self._flowing += 1
         try:
             async with aclosing(self._pieces(endpoint, turns, sampling)) as pieces:
                 async for piece in pieces:
-                    take(piece)
-                    pause = min(GATHER_SECONDS, GATHER_EACH * (self._flowing - 1))
-                    if pause and piece.tokens is None and time() >= due:
-                        await asyncio.sleep(pause)
-                        due = time() + DRAIN_SECONDS
+                    text += piece.text
+                    last = piece.tokens is not None
+                    if last or (text and time() >= due):
+                        yield replace(piece, text=text)
+                        text = ""
+                        pause = min(GATHER_SECONDS, GATHER_EACH * (self._flowing - 1))
+                        await asyncio.sleep(0 if last else pause)
+                        due = time() + DRAIN_SECONDS if pause else 0.0
+        except UserError:
+            if text:
+                yield Piece(text)
+            raise
         finally:
             self._flowing -= 1
 
@@ -121,6 +104,7 @@ class VllmInference:
                     if line.startswith("data: {"):
                         piece = _piece(json.loads(line[6:]), cut)
                         cut = piece.cut
+                        limit.reschedule(None)  # a reader who takes its time is not the server's fault
                         yield piece
                     limit.reschedule(time() + self._between_tokens)
         except TimeoutError:

@@ -213,28 +213,6 @@ async def test_a_reader_who_takes_its_time_gets_everything(vllm, fake):
     assert "".join(got) == "ab"
 
 
-async def test_a_reader_who_takes_its_time_gets_at_once_what_came_meanwhile(vllm, fake):
-    fake.chunks = [word("x")] * 200 + [USAGE, "[DONE]"]
-    got = []
-    async for piece in vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()):
-        got.append(piece.text)
-        await asyncio.sleep(0.1)
-    assert "".join(got) == "x" * 200 and len(got) < 10
-
-
-async def test_what_came_is_handed_over_while_the_server_is_silent(fake):
-    patient = VllmInference(first_token=60, between_tokens=60)
-    fake.chunks, fake.pause = [word("a"), word("b"), word("late")], 0.02
-    answer, got = patient.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()), ""
-    async with asyncio.timeout(5):
-        while got != "ab":
-            got += (await anext(answer)).text
-            fake.pause = 30
-            await asyncio.sleep(0.1)  # a reader who takes its time
-    await answer.aclose()
-    await patient.close()
-
-
 async def test_a_closed_answer_ends_generation(vllm, fake):
     fake.chunks, fake.pause = [word("x")] * 1000, 0.01
     answer = vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling())

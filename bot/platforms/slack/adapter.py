@@ -20,8 +20,9 @@ from bot.platforms.slack.home import Home
 from bot.platforms.slack.listeners import listen
 from bot.platforms.slack.people import People
 from bot.platforms.slack.rates import Flow
+from bot.platforms.slack.render import payload
 from bot.platforms.slack.sockets import PING_SECONDS, Sockets
-from bot.platforms.slack.talk import Desk, payload
+from bot.platforms.slack.talk import Desk
 from bot.platforms.slack.threads import Threads
 from bot.platforms.slack.web import SlackRefused, Web
 

@@ -25,6 +25,11 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def payload(reply: Reply, say: Say) -> Block:
+    """A message's arguments; one without anything would be refused."""
+    return {"text": text(reply, say), "blocks": blocks(reply, say) or [_section("…")]}
+
+
 def blocks(reply: Reply, say: Say) -> list[Block]:
     """The reply as blocks; whatever is too long for one message is cut, and says so."""
     found: list[Block] = []

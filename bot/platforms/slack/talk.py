@@ -5,24 +5,24 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from time import monotonic
 
 from bot.core.message import Message
 from bot.core.reply import Reply
-from bot.core.text import Text, t, verbatim
+from bot.core.text import Text, t
 from bot.platforms.slack import modal
 from bot.platforms.slack.answer import Answer
 from bot.platforms.slack.edits import Edits
 from bot.platforms.slack.rates import Flow
-from bot.platforms.slack.render import LOG, Block, blocks, plain, text
+from bot.platforms.slack.render import LOG, payload, plain
 from bot.platforms.slack.threads import Threads
 from bot.platforms.slack.web import SlackRefused, Web
 
 Say = Callable[[Text], str]
 STOP = "stop_answer"
-GATHER = 0.05, 0.15
-"""Seconds in which tokens gather: Slack is shown an answer once a second, and fifty answers that are
-looked at in turn, not all at once, leave time to acknowledge what people do meanwhile."""
+GATHER, CATCH_UP = (0.05, 0.15), 0.02
+"""Seconds in which tokens gather, and in which they are taken: Slack is shown an answer once a second,
+and fifty answers looked at in turn leave time to acknowledge what people do meanwhile."""
 AWAY = ("not_in_channel", "channel_not_found", "user_not_in_channel", "is_archived")
 
 
@@ -60,6 +60,7 @@ class Talk:
         self._sent = ""
         self._answer: Answer | None = None
         self._last = Reply()
+        self._pause_at = 0.0
 
     async def show(self, reply: Reply) -> str:
         """Show it; the id of the message it became, nothing if it is no message of the channel."""
@@ -73,8 +74,9 @@ class Talk:
             await self._open_thread(reply.question)
         if reply.answer:
             self._show_answer(reply)
-            if reply.footnote is None:
+            if reply.footnote is None and monotonic() > self._pause_at:
                 await asyncio.sleep(random.uniform(*GATHER))
+                self._pause_at = monotonic() + CATCH_UP
         elif self._sent:
             self._sent = await self._change(self._sent, reply)
         else:
@@ -180,12 +182,6 @@ class Talk:
 
     async def _direct(self) -> str:
         return await direct_channel(self._web, self._user.id)
-
-
-def payload(reply: Reply, say: Say) -> dict[str, Any]:
-    """A message's arguments."""
-    shown: list[Block] = blocks(reply, say) or blocks(Reply(verbatim("…")), say)
-    return {"text": text(reply, say), "blocks": shown}
 
 
 async def direct_channel(web: Web, user: str) -> str:
