@@ -161,6 +161,7 @@ async def _patience(talk: Talk) -> None:
 
 
 def refusal(error: UserError) -> Reply:
+    """What a person is told alone."""
     return Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, private=True)
 
 
