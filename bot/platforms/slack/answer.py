@@ -12,11 +12,11 @@ from bot.core.reply import Reply
 from bot.core.text import Text
 from bot.platforms.foreign import HarmlessStream
 from bot.platforms.pages import Pages
-from bot.platforms.slack.edits import GONE
+from bot.platforms.slack.edits import GONE, Edits
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import ANSWER, Block, blocks, text
 from bot.platforms.slack.threads import answer_event
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
 
 STREAM_SECONDS = 240.0
 """Slack ends a stream five minutes after its start, even while it flows."""
@@ -33,9 +33,19 @@ class Answer:
     """`message` is one that was posted before and becomes the answer; else a stream is started."""
 
     def __init__(
-        self, web: Web, flow: Flow, place: Place, user: User, team: str, say: Say, stop: Block, message: str
+        self,
+        web: Web,
+        edits: Edits,
+        flow: Flow,
+        place: Place,
+        user: User,
+        team: str,
+        say: Say,
+        stop: Block,
+        message: str,
     ) -> None:
-        self._web, self._flow, self._place, self._say = web, flow, place, say
+        self._web, self._edits, self._flow = web, edits, flow
+        self._place, self._say = place, say
         self._user, self._team = user, team
         self._stop = stop
         self._safe = HarmlessStream()
@@ -171,17 +181,10 @@ class Answer:
     async def _put(self, payload: dict[str, Any], event: dict[str, Any]) -> None:
         """Into its message; into a new one if there is none, or somebody deleted it."""
         channel, thread = self._place.channel, self._place.thread
-        if self._message:
-            metadata = {"event_type": "llm_bot", "event_payload": event}
-            try:
-                await self._web.call(
-                    "chat.update", channel=channel, ts=self._message, metadata=metadata, **payload
-                )
-                return
-            except SlackRefused as error:
-                if error.code not in GONE:
-                    raise
-        self._message = await self._web.post(channel, thread, payload, event)
+        metadata = {"event_type": NONCE_EVENT, "event_payload": event}
+        changed = {**payload, "metadata": metadata}
+        if not self._message or not await self._edits.send(channel, self._message, changed):
+            self._message = await self._web.post(channel, thread, payload, event)
 
 
 def _chunk(markdown: str) -> Block:

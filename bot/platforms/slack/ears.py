@@ -17,7 +17,7 @@ from bot.core.text import t
 from bot.platforms.base import Handle, Say, next_reply
 from bot.platforms.slack.people import People
 from bot.platforms.slack.seen import Seen
-from bot.platforms.slack.talk import Desk, Origin, Talk, direct_channel
+from bot.platforms.slack.talk import Desk, Origin, Talk
 from bot.platforms.slack.web import SlackRefused
 
 AT_ONCE = 1000
@@ -114,7 +114,7 @@ class Ears:
         channel = place.channel
         if channel and await self._people.check_channel(channel):
             return place, replace(origin, direct=channel.startswith("D"))
-        direct = await direct_channel(self._web, user.id)
+        direct = await self._web.direct(user.id)
         if origin.answer_to:
             with suppress(SlackRefused):
                 await self._web.respond(origin.answer_to, self._say_in(user.locale)(t("slack.not_here")))

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -21,6 +22,7 @@ class Edits:
         self._web = web
         self._latest: dict[str, tuple[str, Payload]] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def soon(self, channel: str, message: str, payload: Payload) -> None:
         """Show it when there is room; whatever comes later takes its place."""
@@ -37,7 +39,7 @@ class Edits:
         self.forget(message)
         await self._web.rates.channel(channel).take()
         await self._web.rates.updates.take()
-        return await self._send(channel, message, payload)
+        return await self.send(channel, message, payload)
 
     def close(self) -> None:
         """Send no more."""
@@ -52,18 +54,22 @@ class Edits:
                 if rates.updates.spare() and rates.channel(channel).spare():
                     self._latest.pop(message)
                     try:
-                        await self._send(channel, message, payload)
+                        await self.send(channel, message, payload)
                     except SlackRefused as error:
                         log.warning("not edited", why=error.code)
                 await asyncio.sleep(EVERY)
         finally:
             self._sending.pop(message, None)
 
-    async def _send(self, channel: str, message: str, payload: Payload) -> bool:
-        try:
-            await self._web.call("chat.update", channel=channel, ts=message, **payload)
-        except SlackRefused as error:
-            if error.code in GONE:
-                return False
-            raise
+    async def send(self, channel: str, message: str, payload: Payload) -> bool:
+        """Change it, after what is on its way to it; False when the message is gone."""
+        turn = self._turns.get(message) or asyncio.Lock()
+        self._turns[message] = turn
+        async with turn:
+            try:
+                await self._web.call("chat.update", channel=channel, ts=message, **payload)
+            except SlackRefused as error:
+                if error.code in GONE:
+                    return False
+                raise
         return True

@@ -140,7 +140,15 @@ class Talk:
                 "value": self._origin.key,
             }
             self._answer = Answer(
-                *(self._web, self._desk.flow, self._place, self._user, self._origin.team, self._say),
+                *(
+                    self._web,
+                    self._desk.edits,
+                    self._desk.flow,
+                    self._place,
+                    self._user,
+                    self._origin.team,
+                    self._say,
+                ),
                 stop={"type": "actions", "elements": [stop]},
                 message=self._sent,
             )
@@ -165,7 +173,7 @@ class Talk:
         """Seen by the person alone; a long log goes to the direct messages, where files can be private."""
         channel, thread = self._place.channel, self._place.thread or None
         if len(reply.log) > LOG:
-            await upload(self._web, await self._direct(), "", reply, self._say)
+            await upload(self._web, await self._web.direct(self._user.id), "", reply, self._say)
             reply = replace(reply, log="", lines=(*reply.lines, t("slack.log_sent")))
         try:
             await self._web.call(
@@ -178,15 +186,7 @@ class Talk:
         except SlackRefused as error:
             if error.code not in AWAY:
                 raise
-            await self._web.post(await self._direct(), "", payload(reply, self._say), {})
-
-    async def _direct(self) -> str:
-        return await direct_channel(self._web, self._user.id)
-
-
-async def direct_channel(web: Web, user: str) -> str:
-    """The conversation with one person."""
-    return str((await web.call("conversations.open", users=user))["channel"]["id"])
+            await self._web.post(await self._web.direct(self._user.id), "", payload(reply, self._say), {})
 
 
 async def upload(web: Web, channel: str, thread: str, reply: Reply, say: Say) -> None:

@@ -89,6 +89,10 @@ class Web:
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise SlackRefused("unreachable") from None
 
+    async def direct(self, user: str) -> str:
+        """The conversation with one person."""
+        return str((await self.call("conversations.open", users=user))["channel"]["id"])
+
     async def file(self, channel: str, thread: str, name: str, content: str, title: str) -> None:
         """Upload a text file."""
         await _told(

@@ -178,3 +178,15 @@ async def test_a_wrong_token_is_said_and_ends_the_bot(bot, workspace):
     said = app.phrasebook(bot.settings).say(error.value.text, "en")
     assert said == "Slack does not accept SLACK_BOT_TOKEN or SLACK_APP_TOKEN: invalid_auth"
     await slack.close()
+
+
+async def test_an_edit_that_had_to_wait_does_not_overwrite_the_one_after_it(bot, workspace, pass_time):
+    workspace.faults["chat.update"] = [(429, 2)]
+    await workspace.command("UADA", "deploy tinyllama")
+    await soon(lambda: workspace.posted("C1"))
+    await soon(lambda: not workspace.faults["chat.update"])  # the first live edit waits now
+    [card] = workspace.posted("C1")
+    await pass_time(200)
+    await soon(lambda: "is ready" in words(card))
+    await soon(lambda: not bot.slack._desk.edits._sending)
+    assert "is ready" in words(card)
