@@ -13,6 +13,8 @@ from bot.core.errors import UserError
 PAGE = 500
 LONGEST_PAUSE = 30.0
 FORBIDDEN_PAUSE = 300.0
+REFUSALS_FORGIVEN = 5
+"""Of what was allowed before: an API server that has just started does not know the roles yet."""
 
 log = structlog.get_logger()
 Key = tuple[str, str]
@@ -41,20 +43,21 @@ class Mirror:
 
     async def run(self) -> None:
         """Follow for ever: an expired version lists anew, anything else is tried again, ever slower."""
-        pause = 0.5
+        pause, refusals = 0.5, REFUSALS_FORGIVEN
         while True:
             try:
                 version = await self._list()
                 self.synced.set()
                 self.forbidden = False
-                pause = 0.5
+                pause, refusals = 0.5, 0
                 while True:
                     version = await self._follow(version)
             except UserError as error:
                 status = error.status if isinstance(error, ApiError) else 0
                 if status == 410:
                     continue
-                self.forbidden = status == 403
+                refusals += status == 403
+                self.forbidden = status == 403 and refusals > REFUSALS_FORGIVEN
                 log.warning("mirror", path=self._path, status=status, why=error.text.key)
             except (ValueError, KeyError) as error:  # not what an API server says
                 log.warning("mirror", path=self._path, why=repr(error))

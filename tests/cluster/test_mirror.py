@@ -162,6 +162,20 @@ async def test_without_the_right_it_does_not_wait(fake, seen):
     assert seen.mirror.forbidden and seen.names == set()
 
 
+async def test_an_api_server_that_restarts_refuses_for_a_moment_and_is_followed_on(fake, seen):
+    fake.put("a")
+    hang_up = asyncio.Event()
+    fake.watches = [[hang_up, "end"]]
+    await eventually(lambda: seen.names == {"a"} and fake.watched_from)
+    fake.status = 403  # its authorizer does not know the roles yet
+    hang_up.set()
+    await eventually(lambda: fake.refused)
+    fake.put("b")
+    fake.status = 200
+    await eventually(lambda: seen.names == {"a", "b"}, 15)
+    assert not seen.mirror.forbidden
+
+
 async def test_what_we_wrote_ourselves_is_not_undone_by_older_news(fake, seen):
     await eventually(seen.mirror.synced.is_set)
     seen.mirror.put(thing("a", 100) | {"ours": True})
