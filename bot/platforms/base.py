@@ -5,12 +5,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import ClassVar
 
+from bot.core.errors import UserError
 from bot.core.message import Message, Place, Turn
 from bot.core.reply import Reply
 from bot.core.text import Phrasebook, Text
 
 Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
 Say = Callable[[Text], str]
+
+
+class Refused(UserError):
+    """The chat server did not do it; `code` is its own word for why, or `unreachable`."""
+
+    def __init__(self, text: Text, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Platform(ABC):

@@ -13,8 +13,8 @@ from bot.core.message import Place, Turn
 from bot.core.reply import Reply
 from bot.core.text import Phrasebook, Text, t
 from bot.platforms.base import Handle, Platform, Say
-from bot.platforms.slack.ears import Ears
-from bot.platforms.slack.edits import Edits
+from bot.platforms.slack.ears import SlackEars
+from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import Home
 from bot.platforms.slack.listeners import listen
@@ -23,7 +23,7 @@ from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import payload
 from bot.platforms.slack.sockets import PING_SECONDS, Sockets
 from bot.platforms.slack.talk import Desk
-from bot.platforms.slack.threads import Threads
+from bot.platforms.slack.threads import SlackThreads
 from bot.platforms.slack.web import SlackRefused, Web
 
 TRY_AGAIN_SECONDS = 5.0
@@ -52,9 +52,9 @@ class Slack(Platform):
     ) -> None:
         super().__init__(phrases, language)
         self._web = Web(token, url)
-        self._threads = Threads(self._web)
+        self._threads = SlackThreads(self._web)
         self._people = People(self._web, named)
-        self._desk = Desk(self._web, self._threads, Edits(self._web), Flow())
+        self._desk = Desk(self._web, self._threads, SlackEdits(self._web), Flow())
         self._app_token, self._changes = app_token, changes
         self._bolt = AsyncApp(
             client=self._web.client,
@@ -72,7 +72,7 @@ class Slack(Platform):
     async def listen(self, handle: Handle) -> None:
         """For ever; UserError when Slack does not accept the tokens."""
         await self._introduce()
-        ears = Ears(self._desk, self._people, handle, self._say_in)
+        ears = SlackEars(self._desk, self._people, handle, self._say_in)
         home = Home(self._web, self._people, handle, self._say_in)
         forms = Forms(self._web, self._people, ears, handle, self._say_in)
         listen(self._bolt, ears, forms, home)

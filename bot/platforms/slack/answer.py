@@ -12,11 +12,11 @@ from bot.core.reply import Reply
 from bot.core.text import Text
 from bot.platforms.foreign import HarmlessStream
 from bot.platforms.pages import Pages
-from bot.platforms.slack.edits import GONE, Edits
+from bot.platforms.slack.edits import GONE, SlackEdits
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import ANSWER, Block, blocks, text
-from bot.platforms.slack.threads import answer_event
 from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
+from bot.platforms.threads import answer_event
 
 STREAM_SECONDS = 240.0
 """Slack ends a stream five minutes after its start, even while it flows."""
@@ -29,13 +29,13 @@ log = structlog.get_logger()
 Say = Callable[[Text], str]
 
 
-class Answer:
+class SlackAnswer:
     """`message` is one that was posted before and becomes the answer; else a stream is started."""
 
     def __init__(
         self,
         web: Web,
-        edits: Edits,
+        edits: SlackEdits,
         flow: Flow,
         place: Place,
         user: User,
@@ -55,7 +55,7 @@ class Answer:
         self._message, self._streaming, self._broken = message, False, False
         self._sent = 0
         self._begun = monotonic()
-        self._fresh = asyncio.Event()
+        self._fresh, self._stepping = asyncio.Event(), asyncio.Lock()
         self._reply = Reply()
         self._flowing: asyncio.Task[None] | None = None
 
@@ -76,7 +76,8 @@ class Answer:
         """Everything that came, for certain, and what there is to say about it."""
         if self._flowing is not None:
             self._flow.active -= 1
-            self._flowing.cancel()
+            async with self._stepping:  # a message that is being begun would be there twice
+                self._flowing.cancel()
             await asyncio.gather(self._flowing, return_exceptions=True)
         self._pages.add(self._safe.add("", last=True))
         while self._page < len(self._pages.pages) - 1:
@@ -87,10 +88,11 @@ class Answer:
         while True:
             await self._fresh.wait()
             self._fresh.clear()
-            try:
-                await self._step()
-            except SlackRefused as error:
-                log.warning("answer not shown yet", why=error.code)
+            async with self._stepping:
+                try:
+                    await self._step()
+                except SlackRefused as error:
+                    log.warning("answer not shown yet", why=error.code)
             await asyncio.sleep(self._flow.pause(APPENDS if self._streaming else UPDATES))
 
     async def _step(self) -> None:

@@ -10,11 +10,12 @@ from bot.core.form import typed
 from bot.core.message import Message
 from bot.core.reply import Tone
 from bot.platforms.base import Handle, Say, last_reply, next_reply
+from bot.platforms.ears import Body, refusal
 from bot.platforms.slack import modal
-from bot.platforms.slack.ears import Body, Ears, refusal
+from bot.platforms.slack.ears import SlackEars
 from bot.platforms.slack.people import People
-from bot.platforms.slack.talk import Origin
 from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.talk import Origin
 
 SUBMIT_SECONDS = 2.0
 """Slack waits three; a command that has said nothing bad by then is on its way."""
@@ -24,7 +25,7 @@ class Forms:
     """What is filled in is a typed command."""
 
     def __init__(
-        self, web: Web, people: People, ears: Ears, handle: Handle, say_in: Callable[[str], Say]
+        self, web: Web, people: People, ears: SlackEars, handle: Handle, say_in: Callable[[str], Say]
     ) -> None:
         self._web, self._people, self._ears = web, people, ears
         self._handle, self._say_in = handle, say_in

@@ -8,17 +8,18 @@ from slack_bolt.app.async_app import AsyncApp
 
 from bot.core.message import Place
 from bot.platforms.slack import modal
-from bot.platforms.slack.ears import Ears, plain_text
+from bot.platforms.slack.ears import SlackEars, plain_text
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import Home
-from bot.platforms.slack.talk import STOP, Origin
+from bot.platforms.slack.talk import STOP
+from bot.platforms.talk import Origin
 
 Body = dict[str, Any]
 Ack = Callable[..., Awaitable[Any]]
 TEXT_SUBTYPES = {"", "file_share", "thread_broadcast", "me_message"}
 
 
-def listen(app: AsyncApp, ears: Ears, forms: Forms, home: Home) -> None:
+def listen(app: AsyncApp, ears: SlackEars, forms: Forms, home: Home) -> None:
     """Register everything; each is acknowledged before any work."""
     _listen_to_commands(app, ears)
     _listen_to_events(app, ears, home)
@@ -26,7 +27,7 @@ def listen(app: AsyncApp, ears: Ears, forms: Forms, home: Home) -> None:
     _listen_to_forms(app, ears, forms)
 
 
-def _listen_to_commands(app: AsyncApp, ears: Ears) -> None:
+def _listen_to_commands(app: AsyncApp, ears: SlackEars) -> None:
     @app.command(re.compile(r"^/"))
     async def command(ack: Ack, body: Body) -> None:
         await ack()
@@ -38,7 +39,7 @@ def _listen_to_commands(app: AsyncApp, ears: Ears) -> None:
             ears.start(ears.hear(text, body["user_id"], Place("slack", body["channel_id"]), origin))
 
 
-def _listen_to_events(app: AsyncApp, ears: Ears, home: Home) -> None:
+def _listen_to_events(app: AsyncApp, ears: SlackEars, home: Home) -> None:
     @app.event("app_mention")
     @app.event("message")
     async def said(body: Body) -> None:
@@ -56,7 +57,7 @@ def _listen_to_events(app: AsyncApp, ears: Ears, home: Home) -> None:
             ears.start(home.opened(event["user"], _team(body)))
 
 
-def _listen_to_clicks(app: AsyncApp, ears: Ears) -> None:
+def _listen_to_clicks(app: AsyncApp, ears: SlackEars) -> None:
     @app.action(re.compile(r"^line\d+$"))
     async def click(ack: Ack, body: Body) -> None:
         await ack()
@@ -75,7 +76,7 @@ def _listen_to_clicks(app: AsyncApp, ears: Ears) -> None:
         ears.start(ears.stop_answer(key, body["user"]["id"], place, Origin(team=_team(body))))
 
 
-def _listen_to_forms(app: AsyncApp, ears: Ears, forms: Forms) -> None:
+def _listen_to_forms(app: AsyncApp, ears: SlackEars, forms: Forms) -> None:
     @app.action(modal.FIELD)
     async def change(ack: Ack, body: Body) -> None:
         await ack()

@@ -15,8 +15,8 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
-from bot.core.errors import UserError
 from bot.core.text import t
+from bot.platforms.base import Refused
 from bot.platforms.slack.rates import Rates
 
 REQUEST_SECONDS = 30.0
@@ -27,12 +27,11 @@ NONCE_EVENT = "llm_bot"
 LOOK_BACK = 30
 
 
-class SlackRefused(UserError):
-    """An answer that is not ok; `code` is Slack's word for it, or `unreachable`."""
+class SlackRefused(Refused):
+    """An answer that is not ok."""
 
     def __init__(self, code: str) -> None:
-        super().__init__(t("slack.refused", why=code))
-        self.code = code
+        super().__init__(t("slack.refused", why=code), code)
 
 
 class _RetryConnection(AsyncConnectionErrorRetryHandler):

@@ -1,4 +1,4 @@
-"""What was heard already: Slack delivers again whenever it is not sure."""
+"""What was heard already: chat servers deliver again whenever they are not sure."""
 
 from collections import OrderedDict
 from collections.abc import Iterable

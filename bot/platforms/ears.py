@@ -1,0 +1,145 @@
+"""What people do in a chat, from the first look at who they are to the last reply."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from bot.core.errors import UserError
+from bot.core.message import Message, Place, User
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
+from bot.platforms.base import Handle, Refused, Say, next_reply
+from bot.platforms.seen import Seen
+from bot.platforms.talk import Origin, Talk
+
+AT_ONCE = 1000
+"""Requests in work; what comes on top of them is dropped, with a line in the log."""
+A_MOMENT = 1.5
+
+Body = dict[str, Any]
+Replies = AsyncGenerator[Reply, str | None]
+
+log = structlog.get_logger()
+
+
+class Ears(ABC):
+    """Every request is a task of its own: a slow answer delays nobody else."""
+
+    def __init__(self, handle: Handle, say_in: Callable[[str], Say]) -> None:
+        self.handle, self.say_in = handle, say_in
+        self._seen = Seen()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._talking: dict[str, tuple[asyncio.Task[Any], str]] = {}
+
+    @abstractmethod
+    async def person(self, user: str, team: str) -> User:
+        """Who it is; UserError when the bot is not for this one."""
+
+    @abstractmethod
+    async def placed(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
+        """Where replies go: into the channel; to the person alone where the bot is no member."""
+
+    @abstractmethod
+    def talk(self, message: Message, origin: Origin, say: Say) -> Talk:
+        """What shows the replies."""
+
+    def first(self, *keys: str) -> bool:
+        """Not heard before."""
+        return self._seen.first(keys)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
+        """Do it in the background; a bug in it is logged."""
+        if len(self._tasks) >= AT_ONCE:
+            work.close()
+            log.error("too much at once", tasks=len(self._tasks))
+            return None
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("chat", exc_info=error)
+
+    async def close(self) -> None:
+        """End what goes on; what was said so far stays, and says that it was cut."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def hear(
+        self, text: str, user: str, place: Place, origin: Origin, *, free: bool = False, about: str = ""
+    ) -> None:
+        """Somebody said something to the bot."""
+        try:
+            person = await self.person(user, origin.team)
+            place, origin = await self.placed(place, person, origin)
+        except UserError as error:
+            await self._refuse(error, user, place, origin)
+            return
+        await self.converse(Message(text, person, place, free, about), origin)
+
+    async def stop_answer(self, key: str, user: str, place: Place, origin: Origin) -> None:
+        """Somebody wants no more of an answer: whoever asked may."""
+        try:
+            await self.person(user, origin.team)
+            if key not in self._talking:
+                raise UserError(t("chat.answer_over"))
+            task, asker = self._talking[key]
+            if user != asker:
+                raise UserError(t("chat.not_your_answer"))
+            task.cancel()
+        except UserError as error:
+            await self._refuse(error, user, place, origin)
+
+    async def converse(
+        self,
+        message: Message,
+        origin: Origin,
+        replies: Replies | None = None,
+        first: asyncio.Future[Reply | None] | None = None,
+    ) -> None:
+        """Show every reply as it comes."""
+        talk = self.talk(message, origin, self.say_in(message.user.locale))
+        task = asyncio.current_task()
+        assert task is not None
+        self._talking[origin.key] = (task, message.user.id)
+        patience = asyncio.create_task(_patience(talk))
+        try:
+            async with aclosing(replies or self.handle(message)) as coming:
+                reply = await (first or next_reply(coming, None))
+                while reply is not None:
+                    patience.cancel()
+                    reply = await next_reply(coming, await talk.show(reply))
+            await talk.end()
+        except asyncio.CancelledError:
+            await talk.end(stopped=True)
+        except Refused as error:
+            log.warning("not said", why=error.code, channel=message.place.channel)
+        finally:
+            patience.cancel()
+            self._talking.pop(origin.key, None)
+
+    async def _refuse(self, error: UserError, user: str, place: Place, origin: Origin) -> None:
+        nobody = Message("", User(user, user), place)
+        talk = self.talk(nobody, replace(origin, card="", trigger=""), self.say_in(""))
+        with suppress(Refused):
+            await talk.show(refusal(error))
+
+
+async def _patience(talk: Talk) -> None:
+    await asyncio.sleep(A_MOMENT)
+    with suppress(Refused):
+        await talk.wait()
+
+
+def refusal(error: UserError) -> Reply:
+    """What a person is told alone."""
+    return Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, private=True)
