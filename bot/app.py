@@ -1,7 +1,7 @@
 """Wiring: settings → adapters → services → platforms. The only file that knows every other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ from bot.core.text import Phrasebook
 from bot.dispatch import Dispatcher
 from bot.inference import VllmInference
 from bot.platforms.base import Platform
+from bot.platforms.mattermost.people import SYSTEM_ADMIN
 from bot.platforms.messengers import Messengers
-from bot.platforms.slack.adapter import Slack
 from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
@@ -86,7 +86,7 @@ def build(
     operator: str = "",
 ) -> App:
     """Put the services together. `operator` is the person at the terminal, who is an admin."""
-    admins = settings.admins | ({operator} if operator else set())
+    admins = settings.admins | {SYSTEM_ADMIN} | ({operator} if operator else set())
     access = Access(
         {Role.ADMIN: frozenset(admins), Role.RESEARCHER: settings.researchers},
         {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
@@ -177,22 +177,6 @@ async def _first_to_end(talk: Awaitable[object], background: list[asyncio.Task[N
     finally:
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
-
-
-def slack(settings: Settings, changes: Callable[[], AsyncIterator[str]]) -> Slack | None:
-    """Slack, if its tokens are there; without an app token by HTTP."""
-    if not settings.slack_bot_token:
-        return None
-    return Slack(
-        phrasebook(settings),
-        settings.language,
-        settings.slack_bot_token.get_secret_value(),
-        app_token=settings.slack_app_token.get_secret_value(),
-        signing_secret=settings.slack_signing_secret.get_secret_value(),
-        url=settings.slack_api_url,
-        named=settings.admins | settings.researchers,
-        changes=changes,
-    )
 
 
 def inference_of(settings: Settings) -> VllmInference:

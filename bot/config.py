@@ -1,6 +1,7 @@
 """Settings of the bot: environment variables, or the file `.env`."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -78,6 +79,10 @@ class Settings(BaseSettings):
     slack_signing_secret: SecretStr = SecretStr("")
     slack_api_url: str = Field("https://slack.com/api/", pattern=r"https?://.+/")
 
+    mattermost_url: str = Field("", pattern=r"(https?://.+)?")
+    mattermost_token: SecretStr = SecretStr("")
+    mattermost_ca_file: str = ""
+
     kubeconfig: str = ""
     namespace: str = "default"
     gpu: GpuName = "v100-16gb"
@@ -108,6 +113,15 @@ class Settings(BaseSettings):
             raise PydanticCustomError("slack", f"SLACK_BOT_TOKEN: {needs}")
         if any(ways) and not token:
             raise PydanticCustomError("slack", "SLACK_BOT_TOKEN is missing beside the others of Slack")
+        return self
+
+    @model_validator(mode="after")
+    def _mattermost_is_whole(self) -> "Settings":
+        """An address without a token, or the other way round, is a slip."""
+        if bool(self.mattermost_url) != bool(self.mattermost_token):
+            raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
+        if self.mattermost_ca_file and not Path(self.mattermost_ca_file).is_file():
+            raise PydanticCustomError("mattermost", "MATTERMOST_CA_FILE: there is no such file")
         return self
 
 

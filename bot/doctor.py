@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from bot import app
+from bot import app, chats
 from bot.cluster.rights import Finding, examine
 from bot.config import Settings
 from bot.core.changes import Changes
@@ -24,9 +24,10 @@ async def _findings(settings: Settings) -> AsyncIterator[Finding]:
     yield "ok", t("doctor.settings"), None
     async for finding in examine(settings.kubeconfig, app.workload_settings(settings)):
         yield finding
-    slack = app.slack(settings, Changes().listen)
-    if slack is None:
+    found = (chats.slack(settings, Changes().listen), chats.mattermost(settings))
+    for chat in found:
+        if chat is not None:
+            async for finding in chat.examine():
+                yield finding
+    if not any(found):
         yield "warn", t("doctor.chat_none"), t("doctor.chat_todo")
-        return
-    async for finding in slack.examine():
-        yield finding

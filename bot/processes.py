@@ -3,11 +3,12 @@
 import asyncio
 import signal
 
-from bot import app
+from bot import app, chats
 from bot.commands import COMMANDS
 from bot.config import Settings
 from bot.core.ports import Clock, Cluster
 from bot.health import Health
+from bot.platforms.base import Platform
 from bot.platforms.console.adapter import Console
 from bot.platforms.messengers import Messengers
 
@@ -26,8 +27,8 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
             await _at_terminal(settings, cluster, clock, user, operator, 1.0)
             return
         inference = app.inference_of(settings)
-        slack = app.slack(settings, cluster.changes)
-        platforms = [slack] if slack else []
+        slack, mattermost = chats.slack(settings, cluster.changes), chats.mattermost(settings)
+        platforms: list[Platform] = [chat for chat in (slack, mattermost) if chat]
         built = app.build(settings, cluster, inference, Messengers(platforms), clock)
         health = Health(
             settings.http_host,

@@ -10,7 +10,7 @@ from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot import app
+from bot import app, chats
 from bot.config import Settings
 from bot.core.ports import Endpoint
 from bot.platforms.messengers import Messengers
@@ -33,7 +33,7 @@ async def ours() -> None:
     cluster = OneModel(clock)
     living = asyncio.create_task(cluster.run())
     settings = Settings(_env_file=None, admins=frozenset({"UADA"}))
-    slack = app.slack(settings, cluster.changes)
+    slack = chats.slack(settings, cluster.changes)
     built = app.build(settings, cluster, app.inference_of(settings), Messengers([slack]), clock)
     await app.serve(settings, built, [slack])
     await living

@@ -1,0 +1,1 @@
+"""Mattermost, all of it."""

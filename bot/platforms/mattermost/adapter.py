@@ -1,0 +1,108 @@
+"""Mattermost as a platform: hears over its websocket, and speaks through its REST API."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+import structlog
+
+from bot.core.errors import UserError
+from bot.core.message import Place, Turn
+from bot.core.reply import Reply
+from bot.core.text import Phrasebook, Text, t
+from bot.platforms.base import Handle, Platform, Say
+from bot.platforms.mattermost.ears import MattermostEars
+from bot.platforms.mattermost.people import People
+from bot.platforms.mattermost.posts import MattermostEdits, MattermostThreads
+from bot.platforms.mattermost.render import render
+from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.mattermost.socket import Socket
+from bot.platforms.mattermost.talk import Desk, send
+
+HEARTBEAT_SECONDS = 30.0
+TRY_AGAIN_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+class Mattermost(Platform):
+    """`ca_file` holds the certificates of a private authority."""
+
+    name = "mattermost"
+
+    def __init__(
+        self,
+        phrases: Phrasebook,
+        language: str,
+        url: str,
+        token: str,
+        *,
+        ca_file: str = "",
+        named: Iterable[str] = (),
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
+        super().__init__(phrases, language)
+        tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
+        self._rest = Rest(url, token, tls)
+        self._threads = MattermostThreads(self._rest)
+        self._people = People(self._rest, named)
+        self._desk = Desk(self._rest, self._threads, MattermostEdits(self._rest))
+        self._heartbeat = heartbeat
+        self._socket: Socket | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Events arrive."""
+        return self._socket is not None and self._socket.ready
+
+    async def listen(self, handle: Handle) -> None:
+        """For ever; UserError when the server does not accept the token."""
+        ears = MattermostEars(self._desk, self._people, handle, self._say_in)
+        try:
+            await self._introduce()
+            self._socket = Socket(self._rest.client, self._heartbeat, ears.heard, ears.catch_up)
+            await self._socket.run()
+        finally:
+            await ears.close()
+            self._desk.edits.close()
+            await self._rest.close()
+
+    async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
+        """What a look at the token finds: (ok | fail, what, what to do)."""
+        try:
+            me = await self._rest.api.users.get_user("me")
+            yield "ok", t("doctor.mattermost", name=me["username"]), None
+        except MattermostRefused as error:
+            yield "fail", t("mattermost.wrong_token", why=error.code), t("doctor.mattermost_todo")
+        finally:
+            await self._rest.close()
+
+    async def send(self, place: Place, reply: Reply, say: Say) -> str:
+        """A new post."""
+        return await send(self._rest, place, reply, say)
+
+    async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
+        """Change a post: news that go on soon, the last of them at once; anew if it was deleted."""
+        shown = {"message": render(reply, say) or "…"}
+        if reply.live:
+            self._desk.edits.soon(place.channel, message, shown)
+        elif not await self._desk.edits.now(place.channel, message, shown):
+            await self.send(place, reply, say)
+
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """The thread's questions and answers."""
+        return await self._threads.turns(place)
+
+    async def _introduce(self) -> None:
+        """Who we are; while the server is away, ask again."""
+        while True:
+            try:
+                me = await self._rest.api.users.get_user("me")
+                break
+            except MattermostRefused as error:
+                if error.status in (401, 403):
+                    raise UserError(t("mattermost.wrong_token", why=error.code)) from None
+                log.warning("mattermost is away", why=error.code)
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+        self._threads.bot = self._rest.me = str(me["id"])
+        self._threads.name = str(me["username"])

@@ -1,0 +1,95 @@
+"""What people do in Mattermost: which posts are for the bot, and what was missed."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from bot.core.message import Message, Place, User
+from bot.platforms.base import Handle, Say
+from bot.platforms.ears import Ears
+from bot.platforms.mattermost.people import People
+from bot.platforms.mattermost.rest import MattermostRefused
+from bot.platforms.mattermost.socket import Event
+from bot.platforms.mattermost.talk import Desk, MattermostTalk
+from bot.platforms.talk import Origin
+
+NOT_PEOPLE = ("from_bot", "from_webhook", "from_plugin", "from_oauth_app")
+PREFIX = re.compile(r"^!llm(?=\s|$)", re.IGNORECASE)
+LATE_MILLISECONDS = 10_000
+"""Events of several servers behind one address come a little out of order."""
+Post = dict[str, Any]
+
+
+class MattermostEars(Ears):
+    """Hears what the websocket tells."""
+
+    def __init__(self, desk: Desk, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
+        super().__init__(handle, say_in)
+        self._desk, self._people = desk, people
+        self._begun: int | None = None
+        self._latest = 0
+
+    def talk(self, message: Message, origin: Origin, say: Say) -> MattermostTalk:
+        """What shows the replies."""
+        return MattermostTalk(self._desk, message, origin, say)
+
+    async def person(self, user: str, team: str) -> User:
+        """Who it is."""
+        return await self._people.user(user)
+
+    async def placed(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
+        """Where it was said: the bot hears only conversations that it is in."""
+        return place, origin
+
+    def heard(self, event: Event) -> None:
+        """An event of the websocket."""
+        data = event["data"]
+        if event["event"] == "posted":
+            post = json.loads(data["post"])
+            self._begun = self._begun or int(post["create_at"])
+            self._latest = max(self._latest, int(post["create_at"]))
+            self._posted(post, data.get("channel_type", ""))
+        elif event["event"] in ("user_updated", "user_role_updated"):
+            self._people.forget(str(data.get("user_id") or data.get("user", {}).get("id", "")))
+
+    async def catch_up(self) -> None:
+        """Read what was said while nobody listened."""
+        if self._begun is None:
+            return
+        since = max(self._begun, self._latest - LATE_MILLISECONDS)
+        api, me = self._desk.rest.api, self._desk.threads.bot
+        for team in await api.teams.get_user_teams(me):
+            for channel in await api.channels.get_channels_for_user(me, team["id"]):
+                if channel.get("last_post_at", 0) < since:
+                    continue
+                with suppress(MattermostRefused):
+                    found = await api.posts.get_posts_for_channel(channel["id"], {"since": str(since)})
+                    for post in sorted(found["posts"].values(), key=lambda post: int(post["create_at"])):
+                        if post["create_at"] >= since and not post.get("delete_at"):
+                            self._posted(post, channel["type"])
+
+    def _posted(self, post: Post, kind: str) -> None:
+        props = post.get("props") or {}
+        if post["user_id"] == self._desk.threads.bot or post.get("type"):
+            return
+        if any(props.get(mark) == "true" for mark in NOT_PEOPLE) or not self.first(post["id"]):
+            return
+        self.start(self._overhear(post, kind))
+
+    async def _overhear(self, post: Post, kind: str) -> None:
+        """A post of a conversation that the bot is in; it may be for the bot."""
+        text, channel, root = post["message"], post["channel_id"], post.get("root_id", "")
+        threads = self._desk.threads
+        me = threads.me
+        called = me.search(text) or PREFIX.match(text)
+        if kind != "D" and not called:
+            to_somebody_else = text.startswith("@")
+            if not root or to_somebody_else or not await threads.takes_part(channel, root):
+                return
+        place = Place("mattermost", channel, root or post["id"])
+        threads.join(channel, place.thread, new=not root)
+        said = me.sub("", PREFIX.sub("", text)).strip() or "help"
+        origin = Origin(post["id"], direct=kind == "D")
+        await self.hear(said, post["user_id"], place, origin, free=not PREFIX.match(text))

@@ -1,0 +1,63 @@
+"""Who may speak to the bot in Mattermost, in which language, and which groups a person belongs to."""
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any
+
+from bot.core.errors import UserError
+from bot.core.message import User
+from bot.core.text import t
+from bot.platforms.mattermost.rest import MattermostRefused, Rest
+
+SECONDS, KEPT = 300.0, 5000
+SYSTEM_ADMIN = "system_admin"
+
+
+class People:
+    """Looked up when they speak; guests, bots and people of other servers are refused. A setting names a
+    person or a private channel by id, or a private channel as `team/channel`."""
+
+    def __init__(self, rest: Rest, named: Iterable[str]) -> None:
+        self._rest = rest
+        self._named = [name for name in named if "/" in name or (len(name) == 26 and name.isalnum())]
+        self._people: dict[str, tuple[float, User]] = {}
+
+    async def user(self, user: str) -> User:
+        """The person; UserError when the bot is not for this one."""
+        at, known = self._people.get(user, (-SECONDS, None))
+        if known is None or monotonic() - at > SECONDS:
+            known = await self._look_up(user)
+            self._people[user] = (monotonic(), known)
+            while len(self._people) > KEPT:
+                del self._people[next(iter(self._people))]
+        return known
+
+    def forget(self, user: str) -> None:
+        """Something about the person changed."""
+        self._people.pop(user, None)
+
+    async def _look_up(self, user: str) -> User:
+        try:
+            info = await self._rest.api.users.get_user(user)
+        except MattermostRefused:
+            raise UserError(t("mattermost.who_are_you")) from None
+        roles = set(info["roles"].split())
+        strange = info.get("is_bot") or info.get("delete_at") or info.get("remote_id")
+        if strange or "system_guest" in roles or "system_user" not in roles:
+            raise UserError(t("mattermost.not_for_you"))
+        groups = {name for name in self._named if name != user and await self._in(name, user)}
+        groups |= roles & {SYSTEM_ADMIN}
+        return User(user, info["username"], info.get("locale", ""), frozenset(groups))
+
+    async def _in(self, name: str, user: str) -> bool:
+        """A member of a private channel; anybody may join a public one."""
+        channels = self._rest.api.channels
+        try:
+            channel: dict[str, Any] = (
+                await channels.get_channel_by_name_and_team_name(*name.split("/", 1))
+                if "/" in name
+                else {"id": name, **await channels.get_channel(name)}
+            )
+            return channel["type"] == "P" and bool(await channels.get_channel_member(channel["id"], user))
+        except MattermostRefused:
+            return False

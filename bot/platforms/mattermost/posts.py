@@ -1,0 +1,62 @@
+"""Posts of Mattermost: changed in place, and a thread's memory in their props."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from bot.platforms.edits import Edits, Payload
+from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.threads import Said, Threads
+
+MEMORY = "llm_bot"
+"""The name in a post's props under which an answer remembers its question and its model."""
+
+
+class MattermostEdits(Edits):
+    """By patching: it keeps whatever it does not name."""
+
+    def __init__(self, rest: Rest) -> None:
+        super().__init__()
+        self._rest = rest
+
+    async def put(self, channel: str, message: str, payload: Payload) -> bool:
+        """Change the post; False when it is gone, or older than the server's PostEditTimeLimit."""
+        try:
+            await self._rest.api.posts.patch_post(message, payload)
+        except MattermostRefused as error:
+            if error.status in (403, 404) or "time_limit" in error.code:
+                return False
+            raise
+        return True
+
+    def spare(self, channel: str) -> bool:
+        """Always: the server has no budget for edits, and 429 is waited out."""
+        return True
+
+    async def take(self, channel: str) -> None:
+        """No wait."""
+
+
+class MattermostThreads(Threads):
+    """By the thread's posts."""
+
+    def __init__(self, rest: Rest) -> None:
+        super().__init__()
+        self._rest = rest
+        self.name = ""
+
+    @property
+    def me(self) -> re.Pattern[str]:
+        """A call of the bot by its name."""
+        return re.compile(rf"(?<![\w.@-])@{re.escape(self.name)}(?![\w-])", re.IGNORECASE)
+
+    async def fetch(self, channel: str, thread: str) -> Sequence[Said]:
+        """All posts of the thread."""
+        found = await self._rest.api.posts.get_thread(thread)
+        posts = sorted(found["posts"].values(), key=lambda post: int(post["create_at"]))
+        return [self._said(post) for post in posts]
+
+    def _said(self, post: dict[str, Any]) -> Said:
+        ours = post["user_id"] == self.bot or bool(self.me.search(post["message"]))
+        event = post.get("props", {}).get(MEMORY, {}) if post["user_id"] == self.bot else {}
+        return Said(ours, event.get("markdown") or post["message"], event)

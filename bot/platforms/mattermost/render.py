@@ -1,0 +1,60 @@
+"""Reply → Markdown of a Mattermost post; buttons are commands to type."""
+
+import re
+from collections.abc import Callable
+
+from bot.core.reply import Button, Reply, Table
+from bot.core.text import Text
+from bot.platforms.foreign import JOINER, harmless
+
+Say = Callable[[Text], str]
+LONGEST = 16_383
+"""Characters of a post (Mattermost's MaxPostSize)."""
+LOG = 4000
+_CALLS = re.compile(r"@(?=\w)")
+
+
+def escape(text: str) -> str:
+    """Our own words, with what people and clusters put into them: no marks, no calls, no pictures."""
+    return _CALLS.sub(f"@{JOINER}", re.sub(r"([\\`*_\[\]|<>~])", r"\\\1", text))
+
+
+def render(reply: Reply, say: Say) -> str:
+    """The reply as Markdown; whatever is too long is cut, and says so."""
+    parts = []
+    if reply.text is not None:
+        parts.append(f"{reply.tone} {escape(say(reply.text))}".lstrip())
+    parts += [escape(say(line)) for line in reply.lines]
+    parts += [f"**{escape(say(name))}** {escape(say(value))}" for name, value in reply.fields]
+    if reply.table is not None:
+        parts.append(_table(reply.table, say))
+    if reply.answer:
+        parts.append(harmless(reply.answer))
+    if reply.log:
+        parts.append(f"```\n{_calm(reply.log)[-LOG:]}\n```")
+    if reply.footnote is not None:
+        parts.append(f"\n*{escape(say(reply.footnote))}*")
+    text = "\n".join([*parts, *_buttons(reply.buttons, say)])
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _calm(log: str) -> str:
+    """A log that cannot end its own code block."""
+    return log.replace("```", f"`{JOINER}``")
+
+
+def _table(table: Table, say: Say) -> str:
+    rows = [[escape(say(cell)).replace("\n", " ") for cell in row] for row in (table.header, *table.rows)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    rule = "|---" * len(table.header) + "|"
+    return "\n".join(["", lines[0], rule, *lines[1:], ""])
+
+
+def _buttons(buttons: tuple[Button, ...], say: Say) -> list[str]:
+    """One line, or a list where each choice is explained."""
+    lines = []
+    for button in buttons:
+        line = button.command.replace("`", "'").replace("\n", " ")
+        detail = f" {escape(say(button.detail))}" if button.detail else ""
+        lines.append(f"- {escape(say(button.label))}:{detail} `!llm {line}`")
+    return ["", *lines] if lines else []

@@ -1,0 +1,166 @@
+"""Mattermost's REST API: mattermostdriver's endpoints over one aiohttp session of ours."""
+
+import asyncio
+import json
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aiohttp
+from mattermostdriver import Driver
+from mattermostdriver.client import Client
+
+from bot.core.text import t
+from bot.platforms.base import Refused
+
+CONNECTIONS, REQUEST_SECONDS, CONNECT_SECONDS = 100, 30.0, 5.0
+TRIES, PAUSE, LONGEST_PAUSE = 6, 0.3, 30.0
+BUSY = (502, 503, 504)
+PENDING = "deduplicate_create_post.pending"
+"""The server has our first attempt of the same post in work: later it answers with that one."""
+
+
+class MattermostRefused(Refused):
+    """An answer that is no success: `status` of HTTP, or 0 when the server cannot be reached."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(t("mattermost.refused", why=code), code)
+        self.status = status
+
+
+class AsyncClient(Client):  # type: ignore[misc]
+    """What each endpoint of the driver calls; here it returns coroutines.
+
+    Waits out 429; repeats what may be repeated when a gateway or a connection breaks: everything but
+    POST, and posts, which the server knows by their `pending_post_id`."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self._tls: ssl.SSLContext | bool = options["tls"]
+        self.session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=CONNECT_SECONDS),
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._tls),
+            cookie_jar=aiohttp.DummyCookieJar(),  # a session cookie would make the server want CSRF tokens
+            headers={"Authorization": f"Bearer {options['token']}"},
+        )
+
+    async def get(self, endpoint: str, options: Any = None, params: Any = None) -> Any:
+        """Read."""
+        return await self._request("GET", endpoint, params=params)
+
+    async def post(
+        self, endpoint: str, options: Any = None, params: Any = None, data: Any = None, files: Any = None
+    ) -> Any:
+        """Create; `files` is a form."""
+        once_only = not (isinstance(options, dict) and "pending_post_id" in options)
+        return await self._request("POST", endpoint, options, params, files, once_only)
+
+    async def put(self, endpoint: str, options: Any = None, params: Any = None, data: Any = None) -> Any:
+        """Change."""
+        return await self._request("PUT", endpoint, options, params)
+
+    async def delete(self, endpoint: str, options: Any = None, params: Any = None, data: Any = None) -> Any:
+        """Remove."""
+        return await self._request("DELETE", endpoint, options, params)
+
+    async def _request(
+        self,
+        method: str,
+        endpoint: str,
+        body: Any = None,
+        params: Any = None,
+        form: aiohttp.FormData | None = None,
+        once_only: bool = False,
+    ) -> Any:
+        refused, pause = MattermostRefused(0, "unreachable"), 0.0
+        for attempt in range(TRIES):
+            if attempt:
+                await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, PAUSE * 2**attempt)
+            try:
+                async with self.session.request(
+                    method, self.url + endpoint, json=body, params=params, data=form
+                ) as answer:
+                    text = await answer.text()
+                    if answer.status < 400:
+                        return json.loads(text) if text else {}
+                    refused = _refusal(answer.status, text)
+                    if answer.status == 429:
+                        pause = min(LONGEST_PAUSE, _seconds(answer.headers.get("Retry-After")) or pause)
+                    elif once_only or not (answer.status in BUSY or PENDING in refused.code):
+                        raise refused
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                refused = MattermostRefused(0, "unreachable")
+                if once_only:
+                    break
+        raise refused
+
+
+class Rest:
+    """`api` is the driver: `await rest.api.posts.get_post(…)`; the rest is what it does not do."""
+
+    def __init__(self, url: str, token: str, tls: ssl.SSLContext | bool) -> None:
+        address = urlsplit(url)
+        secure = address.scheme == "https"
+        options = {
+            "scheme": address.scheme,
+            "url": address.hostname,
+            "port": address.port or (443 if secure else 80),
+            "basepath": f"{address.path.rstrip('/')}/api/v4",
+            "token": token,
+            "tls": tls,
+        }
+        self.api = Driver(options, client_cls=AsyncClient)
+        self.client: AsyncClient = self.api.client
+        self.me = ""
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self.client.session.close()
+
+    async def create(self, channel: str, thread: str, post: dict[str, Any]) -> str:
+        """A new post, once whatever breaks; its id."""
+        pending = f"{self.me}:{uuid4().hex}"
+        sent = {"channel_id": channel, "root_id": thread, "pending_post_id": pending, **post}
+        return str((await self.api.posts.create_post(sent))["id"])
+
+    async def direct(self, user: str) -> str:
+        """The conversation with one person."""
+        members = [self.me, user]
+        return str((await self.api.channels.create_direct_message_channel(members))["id"])
+
+    async def typing(self, channel: str, thread: str) -> None:
+        """Show that the bot writes, for a few seconds (an endpoint that the driver lacks)."""
+        told = {"channel_id": channel, "parent_id": thread}
+        await self.client.post(f"/users/{self.me}/typing", options=told)
+
+    async def upload(self, channel: str, name: str, content: str) -> str:
+        """A text file of the channel; its id."""
+        form = aiohttp.FormData({"channel_id": channel})
+        form.add_field("files", content.encode(), filename=name, content_type="text/plain")
+        return str((await self.client.post("/files", files=form))["file_infos"][0]["id"])
+
+    async def respond(self, url: str, response: dict[str, Any]) -> None:
+        """A word to the person alone, by the address that came with a command (5 times in 30 minutes)."""
+        try:
+            async with self.client.session.post(url, json=response, headers={"Authorization": ""}) as answer:
+                if answer.status >= 400:
+                    raise MattermostRefused(answer.status, str(answer.status))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            raise MattermostRefused(0, "unreachable") from None
+
+
+def _refusal(status: int, text: str) -> MattermostRefused:
+    try:
+        told = json.loads(text)
+        return MattermostRefused(status, str(told.get("id") or told.get("message") or status))
+    except (ValueError, AttributeError):
+        return MattermostRefused(status, f"HTTP {status}")
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        return max(0.0, float(header or 0))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,96 @@
+"""Mattermost's websocket: events in order, none twice; after a gap somebody is told to read back."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import structlog
+
+from bot.platforms.mattermost.rest import AsyncClient
+
+HELLO_SECONDS = 10.0
+SHORTEST, LONGEST = 0.2, 30.0
+LARGEST_EVENT = 16 * 2**20
+
+log = structlog.get_logger()
+Event = dict[str, Any]
+
+
+class Socket:
+    """Dials for ever. The server keeps what it sent for five minutes: a connection that breaks is taken
+    up again where it was (`connection_id`, `sequence_number`), if the server is still the same."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        heartbeat: float,
+        heard: Callable[[Event], None],
+        missed: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._client, self._heartbeat = client, heartbeat
+        self._heard, self._missed = heard, missed
+        self._connection, self._next = "", 0
+        self._greeted = False
+        self._catching_up: asyncio.Task[None] | None = None
+        self.ready = False
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        pause = SHORTEST
+        try:
+            while True:
+                try:
+                    if await self._connect():
+                        pause = SHORTEST
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    log.warning("mattermost is away", why=type(error).__name__)
+                self.ready = False
+                await asyncio.sleep(pause)
+                pause = min(LONGEST, 2 * pause)
+        finally:
+            self.ready = False
+            if self._catching_up is not None:
+                self._catching_up.cancel()
+
+    async def _connect(self) -> bool:
+        """One connection until it ends; whether it was any good."""
+        url = self._client.url.replace("http", "ws", 1) + "/websocket"
+        resuming = {"connection_id": self._connection, "sequence_number": str(self._next)}
+        async with self._client.session.ws_connect(
+            url,
+            params=resuming if self._connection else {},
+            heartbeat=self._heartbeat,
+            max_msg_size=LARGEST_EVENT,
+        ) as socket:
+            begun = self._next
+            if not self._connection:
+                self._take(await socket.receive_json(timeout=HELLO_SECONDS))
+            self.ready = bool(self._connection)
+            async for frame in socket:
+                if frame.type is aiohttp.WSMsgType.TEXT:
+                    self._take(json.loads(frame.data))
+            log.info("mattermost hung up", code=socket.close_code)
+            return self._next > begun
+
+    def _take(self, event: Event) -> None:
+        """An event: known ones are dropped, a hole before it is read back."""
+        number = event.get("seq")
+        if number is None or "event" not in event:  # the answer to something we said
+            return
+        if event["event"] == "hello":
+            connection = event["data"]["connection_id"]
+            if connection != self._connection:
+                self._gap(self._greeted)
+                self._connection, self._next = connection, 0
+            self._greeted = True
+        if number < self._next:
+            return
+        self._gap(number > self._next)
+        self._next = number + 1
+        self._heard(event)
+
+    def _gap(self, missed: bool) -> None:
+        if missed and (self._catching_up is None or self._catching_up.done()):
+            self._catching_up = asyncio.ensure_future(self._missed())

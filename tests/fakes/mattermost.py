@@ -1,0 +1,246 @@
+"""A Mattermost server on loopback: REST and websocket, and people who write.
+
+It refuses what Mattermost refuses and misbehaves on demand (`faults`, by method and path)."""
+
+import asyncio
+import itertools
+import json
+import ssl
+import time
+from collections import defaultdict
+from typing import Any
+
+from aiohttp import web
+
+Json = dict[str, Any]
+TOKEN, BOT = "mattermost-token", "bot00000000000000000000000"
+LONGEST = 16_383
+
+
+class Refusal(Exception):
+    """A status and Mattermost's id of the error."""
+
+    def __init__(self, status: int, error: str) -> None:
+        self.status, self.error = status, error
+
+
+class FakeMattermost:
+    """`faults["POST /posts"]` is what happens to the next calls: a status, `(429, seconds)`, `lose`
+    (done, but the answer is lost) or a float, seconds late."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, Json] = {BOT: self._user(BOT, "llm", is_bot=True)}
+        self.channels: dict[str, Json] = {}
+        self.posts: dict[str, Json] = {}
+        self.files: list[Json] = []
+        self.typing: list[Json] = []
+        self.faults: dict[str, list[Any]] = defaultdict(list)
+        self.edit_limit = float("inf")
+        self.sockets: list[web.WebSocketResponse] = []
+        self.connects = 0
+        self._connection, self._sequence, self._sent = "", 0, []
+        self._pushing: list[asyncio.Future[None]] = []
+        self._pending: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    async def start(self, tls: ssl.SSLContext | None = None) -> str:
+        """The address for MATTERMOST_URL."""
+        app = web.Application()
+        app.router.add_get("/api/v4/websocket", self._socket)
+        app.router.add_route("*", "/api/v4/{path:.*}", self._api)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
+        return f"{'https' if tls else 'http'}://localhost:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        """Close everything."""
+        await self._runner.cleanup()
+
+    # --- people ---
+
+    def _user(self, user: str, name: str, **more: Any) -> Json:
+        return {"id": user, "username": name, "roles": "system_user", "locale": "en", "delete_at": 0, **more}
+
+    def person(self, name: str, **more: Any) -> str:
+        """Somebody, and the direct conversation with the bot."""
+        user = name.ljust(26, "0")
+        self.users[user] = self._user(user, name, **more)
+        self.channel(f"d{user}"[:26], kind="D", members=[user])
+        return user
+
+    def channel(self, channel: str, kind: str = "O", members: Any = (), bot: bool = True) -> None:
+        """A conversation; `bot` says whether the bot is in it."""
+        people = [*members, *([BOT] if bot else [])]
+        self.channels[channel] = {"id": channel, "type": kind, "members": people, "last_post_at": 0}
+
+    def say(self, user: str, text: str, channel: str = "c1", thread: str = "", **more: Any) -> str:
+        """Write a post; its id. Nothing awaits whether anybody hears."""
+        return str(self._create(user, channel, thread, text, **more)["id"])
+
+    def posted(self, channel: str = "c1", thread: str = "") -> list[Json]:
+        """What the bot wrote in a channel, or in a thread."""
+        return [
+            post
+            for post in self.posts.values()
+            if (post["user_id"], post["channel_id"], post["root_id"]) == (BOT, channel, thread)
+        ]
+
+    def _create(self, user: str, channel: str, root: str, text: str, **more: Any) -> Json:
+        now = int(time.time() * 1000)
+        name = f"p{next(self._numbers)}".ljust(26, "0")
+        post = {"id": name, "user_id": user, "channel_id": channel, "root_id": root, "message": text}
+        post |= {"create_at": now, "delete_at": 0, "props": {}, "type": "", "history": [], **more}
+        self.posts[name] = post
+        self.channels[channel]["last_post_at"] = now
+        if BOT in self.channels[channel]["members"]:
+            told = {key: value for key, value in post.items() if key != "history"}
+            data = {"channel_type": self.channels[channel]["type"], "post": json.dumps(told)}
+            self._tell({"event": "posted", "data": data})
+        return post
+
+    # --- websocket ---
+
+    def _tell(self, event: Json) -> None:
+        if not self._connection:
+            return
+        event["seq"], self._sequence = self._sequence, self._sequence + 1
+        self._sent = [*self._sent[-127:], event]
+        for socket in self.sockets:
+            self._pushing.append(asyncio.ensure_future(self._push(socket, event)))
+
+    async def _push(self, socket: web.WebSocketResponse, event: Json) -> None:
+        if not socket.closed:
+            await socket.send_json(event)
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.connects += 1
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return socket
+        wanted = request.query.get("connection_id")
+        if wanted and wanted == self._connection:
+            missing = [e for e in self._sent if e["seq"] >= int(request.query["sequence_number"])]
+        else:
+            self._connection, self._sequence = f"connection{next(self._numbers)}", 1
+            hello = {"event": "hello", "seq": 0, "data": {"connection_id": self._connection}}
+            missing, self._sent = [hello], []
+        for event in missing:
+            await socket.send_json(event)
+        self.sockets.append(socket)
+        async for _ in socket:
+            pass
+        if socket in self.sockets:
+            self.sockets.remove(socket)
+        return socket
+
+    async def drop(self, how: str) -> None:
+        """`abort` breaks the connection, `close` ends it; `restart` forgets it as well."""
+        sockets, self.sockets = self.sockets, []
+        if how == "restart":
+            self._connection = ""
+        for socket in sockets:
+            if how == "close":
+                await socket.close(code=1001)
+            else:
+                socket._req.transport.abort()
+
+    # --- REST ---
+
+    async def _api(self, request: web.Request) -> web.StreamResponse:
+        path = "/" + request.match_info["path"]
+        where = f"{request.method} {path.split('/', 2)[0]}/{path.split('/')[1]}"
+        fault = self.faults[where].pop(0) if self.faults[where] else None
+        if isinstance(fault, tuple):
+            return web.Response(status=429, text="limit exceeded", headers={"Retry-After": str(fault[1])})
+        if isinstance(fault, int):
+            return web.Response(status=fault, text="<html>upstream trouble</html>")
+        if isinstance(fault, float):
+            await asyncio.sleep(fault)
+        try:
+            if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise Refusal(401, "api.context.session_expired.app_error")
+            status, answer = 200, await self._do(request.method, path, request)
+        except Refusal as error:
+            status, answer = error.status, {"id": error.error, "message": "refused"}
+        if fault == "lose":
+            request.transport.abort()
+        # literally this type: Mattermost's own drivers compare it
+        return web.Response(
+            status=status, body=json.dumps(answer), headers={"Content-Type": "application/json"}
+        )
+
+    async def _do(self, method: str, path: str, request: web.Request) -> Any:
+        match [method, *path.strip("/").split("/")]:
+            case ["GET", "users", user]:
+                return self._known(self.users, BOT if user == "me" else user)
+            case ["GET", "users", _, "teams"]:
+                return [{"id": "t1"}]
+            case ["GET", "users", _, "teams", _, "channels"]:
+                return [c for c in self.channels.values() if BOT in c["members"]]
+            case ["POST", "users", _, "typing"]:
+                self.typing.append(await request.json())
+                return {}
+            case ["GET", "channels", channel]:
+                return self._known(self.channels, channel)
+            case ["GET", "channels", channel, "members", user]:
+                if user not in self._known(self.channels, channel)["members"]:
+                    raise Refusal(404, "store.sql_channel.get_member.missing.app_error")
+                return {"user_id": user}
+            case ["GET", "channels", channel, "posts"]:
+                since = int(request.query["since"])
+                found = [
+                    p for p in self.posts.values() if p["channel_id"] == channel and p["create_at"] >= since
+                ]
+                return {"posts": {post["id"]: post for post in found}}
+            case ["POST", "channels", "direct"]:
+                _, user = await request.json()
+                return {"id": f"d{user}"[:26]}
+            case ["GET", "posts", post, "thread"]:
+                found = [p for p in self.posts.values() if post in (p["id"], p["root_id"])]
+                return {"posts": {post["id"]: post for post in found}}
+            case ["POST", "posts"]:
+                return self._new_post(await request.json())
+            case ["PUT", "posts", post, "patch"]:
+                return self._patch(self._known(self.posts, post), await request.json())
+            case ["POST", "files"]:
+                form = await request.post()
+                self.files.append(
+                    {"channel": form["channel_id"], "content": form["files"].file.read().decode()}
+                )
+                return {"file_infos": [{"id": f"f{len(self.files)}"}]}
+        raise Refusal(404, "api.context.404.app_error")
+
+    def _known(self, of: dict[str, Json], name: str) -> Json:
+        if name not in of:
+            raise Refusal(404, "not_found")
+        return of[name]
+
+    def _new_post(self, given: Json) -> Json:
+        if given["pending_post_id"] in self._pending:
+            return self.posts[self._pending[given["pending_post_id"]]]
+        if BOT not in self._known(self.channels, given["channel_id"])["members"]:
+            raise Refusal(403, "api.context.permissions.app_error")
+        root = given.get("root_id", "")
+        if root and (root not in self.posts or self.posts[root]["root_id"]):
+            raise Refusal(400, "api.post.create_post.root_id.app_error")
+        self._check(given)
+        kept = {"file_ids": given.get("file_ids", [])}
+        post = self._create(
+            BOT, given["channel_id"], root, given["message"], props=given.get("props", {}), **kept
+        )
+        self._pending[given["pending_post_id"]] = post["id"]
+        return post
+
+    def _patch(self, post: Json, given: Json) -> Json:
+        if time.time() - post["create_at"] / 1000 > self.edit_limit:
+            raise Refusal(400, "api.post.update_post.permissions_time_limit.app_error")
+        self._check(given)
+        post["history"].append(post["message"])
+        post |= given
+        return post
+
+    def _check(self, given: Json) -> None:
+        if not given["message"].strip() or len(given["message"]) > LONGEST:
+            raise Refusal(400, "model.post.is_valid.message_length.app_error")

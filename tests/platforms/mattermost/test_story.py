@@ -1,0 +1,247 @@
+"""What people do in Mattermost, over the real driver and a websocket."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+import trustme
+from pydantic import SecretStr
+
+from bot import app, chats
+from bot.core.errors import UserError
+from bot.core.message import Place
+from bot.platforms.mattermost.adapter import Mattermost
+from bot.platforms.messengers import Messengers
+from tests.conftest import eventually
+from tests.fakes.mattermost import TOKEN, FakeMattermost
+
+
+async def soon(true) -> None:
+    """Wait for what takes a moment."""
+    await eventually(true, 15)
+
+
+@pytest_asyncio.fixture
+async def server_url() -> AsyncIterator[tuple[FakeMattermost, str]]:
+    fake = FakeMattermost()
+    url = await fake.start()
+    for name in ("ada", "eve"):
+        fake.person(name)
+    fake.person("grace", roles="system_user system_admin")
+    fake.channel("c1", members=[fake.person("bob", locale="de")])
+    yield fake, url
+    await fake.stop()
+
+
+@pytest.fixture
+def chat(server_url) -> FakeMattermost:
+    return server_url[0]
+
+
+class Bot:
+    """A running bot; `restart` is a new process with the same cluster."""
+
+    def __init__(self, settings, url, cluster, inference, clock) -> None:
+        self.settings, self.cluster = settings, cluster
+        self._url, self._inference, self._clock = url, inference, clock
+
+    async def start(self, chat) -> None:
+        phrases = app.phrasebook(self.settings)
+        self.mattermost = Mattermost(phrases, "en", self._url, TOKEN, named=["c" * 26], heartbeat=0.4)
+        messengers = Messengers([self.mattermost])
+        self.app = app.build(self.settings, self.cluster, self._inference, messengers, self._clock)
+        self._running = asyncio.create_task(app.serve(self.settings, self.app, [self.mattermost]))
+        await soon(lambda: chat.sockets and self.mattermost.ready)
+
+    async def stop(self) -> None:
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+
+@pytest_asyncio.fixture
+async def bot(settings, server_url, cluster, inference, clock) -> AsyncIterator[Bot]:
+    roles = {
+        "researchers": frozenset({user for user in server_url[0].users if user.startswith(("ada", "bob"))})
+    }
+    running = Bot(settings.model_copy(update=roles), server_url[1], cluster, inference, clock)
+    await running.start(server_url[0])
+    yield running
+    await running.stop()
+
+
+def who(chat, name: str) -> str:
+    return next(user for user, info in chat.users.items() if info["username"] == name)
+
+
+async def said(chat, thread: str, words: str, channel: str = "c1") -> dict:
+    """A post of the thread that says so."""
+    await soon(lambda: any(words in post["message"] for post in chat.posted(channel, thread)))
+    return next(post for post in chat.posted(channel, thread) if words in post["message"])
+
+
+async def deployed(chat, pass_time, name: str = "ada") -> dict:
+    asked = chat.say(who(chat, name), "@llm deploy tinyllama")
+    await soon(lambda: chat.posted("c1", asked))
+    await pass_time(200)
+    return await said(chat, asked, "is ready" if name != "bob" else "ist bereit")
+
+
+async def test_a_mention_deploys_and_its_card_is_one_post(bot, chat, pass_time):
+    card = await deployed(chat, pass_time)
+    assert len(chat.posted("c1", card["root_id"])) == 1 and card["history"]
+    assert "`!llm stop tinyllama`" in card["message"]
+
+
+async def test_a_question_is_answered_in_its_thread_which_goes_on_after_a_restart(bot, chat, pass_time):
+    await deployed(chat, pass_time)
+    asked = chat.say(who(chat, "eve"), "@llm what is PagedAttention?")
+    answer = await said(chat, asked, "tokens/s")
+    assert "You asked: “what is PagedAttention?”" in answer["message"]
+    await bot.stop()
+    await bot.start(chat)
+    turns = await bot.mattermost.history(Place("mattermost", "c1", asked))
+    assert [turn.role for turn in turns] == ["user", "assistant"] and turns[1].workload == "tinyllama"
+    assert turns[0].content == "what is PagedAttention?" and "tokens/s" not in turns[1].content
+    chat.say(who(chat, "eve"), "and why?", thread=asked)
+    await said(chat, asked, "and why?")
+
+
+async def test_what_is_private_goes_to_the_direct_messages_in_the_persons_language(bot, chat):
+    bob = who(chat, "bob")
+    asked = chat.say(bob, "!llm depoly tinyllama")
+    await soon(lambda: chat.posted(f"d{bob}"[:26]))
+    assert "gibt es nicht" in chat.posted(f"d{bob}"[:26])[0]["message"] and not chat.posted("c1", asked)
+
+
+async def test_a_system_admin_is_an_admin_and_a_guest_is_nobody(bot, chat):
+    grace = who(chat, "grace")
+    asked = chat.say(grace, "whoami", f"d{grace}"[:26])
+    assert "admin" in (await said(chat, asked, "grace", f"d{grace}"[:26]))["message"]
+    guest = chat.person("mallory", roles="system_guest")
+    asked = chat.say(guest, "deploy tinyllama", f"d{guest}"[:26])
+    await said(chat, asked, "for members of this server", f"d{guest}"[:26])
+    assert bot.cluster.workloads() == []
+
+
+async def test_only_a_private_channel_gives_a_role(bot, chat, settings, server_url):
+    eve = who(chat, "eve")
+    for kind, groups in (("O", set()), ("P", {"c" * 26})):
+        chat.channel("c" * 26, kind=kind, members=[eve])
+        bot.mattermost._people.forget(eve)
+        assert (await bot.mattermost._people.user(eve)).groups == groups
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [{"props": {"from_webhook": "true"}}, {"props": {"from_bot": "true"}}, {"type": "system_join_channel"}],
+)
+async def test_bots_webhooks_and_system_posts_are_not_heard(bot, chat, mark):
+    chat.say(who(chat, "eve"), "@llm gpus", **mark)
+    asked = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, asked, "GPUs are free")
+    assert len([post for post in chat.posts.values() if "GPUs are free" in post["message"]]) == 1
+
+
+async def test_others_are_left_alone(bot, chat):
+    root = chat.say(who(chat, "eve"), "write to boss@llm or @llm-fan")
+    chat.say(who(chat, "eve"), "status", thread=root)
+    asked = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, asked, "GPUs are free")
+    assert chat.posted("c1", root) == []
+
+
+@pytest.mark.parametrize("how", ["abort", "close", "restart"])
+async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot, chat, how):
+    first = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, first, "GPUs are free")
+    await chat.drop(how)
+    missed = [chat.say(who(chat, "eve"), "@llm gpus") for _ in range(3)]
+    await soon(lambda: chat.sockets and bot.mattermost.ready)
+    later = chat.say(who(chat, "eve"), "@llm gpus")
+    for asked in (*missed, later):
+        await said(chat, asked, "GPUs are free")
+    assert all(len(chat.posted("c1", asked)) == 1 for asked in (first, *missed, later))
+
+
+@pytest.mark.parametrize("fault", [502, (429, 1), "lose"])
+async def test_a_post_is_written_once_whatever_breaks(bot, chat, fault):
+    chat.faults["POST /posts"] = [fault]
+    asked = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, asked, "GPUs are free")
+    other = chat.say(who(chat, "eve"), "@llm models qwen")
+    await said(chat, other, "qwen")
+    assert len(chat.posted("c1", asked)) == 1
+
+
+async def test_a_slow_answer_delays_nobody_else(bot, chat):
+    chat.faults["POST /posts"] = [5.0] * 10
+    slow = [chat.say(who(chat, "eve"), "@llm gpus") for _ in range(10)]
+    await soon(lambda: not chat.faults["POST /posts"])
+    asked = chat.say(who(chat, "ada"), "@llm gpus")
+    await said(chat, asked, "GPUs are free")
+    assert not any(chat.posted("c1", thread) for thread in slow)
+
+
+async def test_a_long_answer_is_several_posts_and_one_memory(bot, chat, server, pass_time, monkeypatch):
+    monkeypatch.setattr("bot.simulator.server.ANSWER", "```python\n" + "x = 1\n" * 5000 + "```\n@channel")
+    await deployed(chat, pass_time)
+    asked = chat.say(who(chat, "eve"), "@llm write much code")
+    await said(chat, asked, "tokens/s")
+    pages = [post["message"] for post in chat.posted("c1", asked)]
+    assert len(pages) == 2 and all(page.startswith("```python\n") for page in pages)
+    assert pages[0].endswith("\n```") and "@channel" not in pages[1]
+    assert "".join(pages).count("x = 1\n") >= 4999  # one line may be cut in two
+    await bot.stop()
+    await bot.start(chat)
+    [_, answer] = await bot.mattermost.history(Place("mattermost", "c1", asked))
+    assert answer.content.count("x = 1\n") >= 4999
+
+
+async def test_an_answer_that_may_no_longer_be_edited_stands_whole_in_a_new_post(
+    bot, chat, server, pass_time
+):
+    await deployed(chat, pass_time)
+    chat.edit_limit, server.pause = 0.0, 0.05
+    asked = chat.say(who(chat, "eve"), "@llm what is PagedAttention?")
+    whole = await said(chat, asked, "tokens/s")
+    assert whole["message"].startswith("I am tinyllama") and len(chat.posted("c1", asked)) == 2
+
+
+async def test_a_model_that_thinks_is_seen_typing(bot, chat, server, pass_time):
+    await deployed(chat, pass_time)
+    server.pause = 60.0
+    asked = chat.say(who(chat, "eve"), "@llm think hard")
+    await soon(lambda: chat.typing)
+    assert chat.typing[0]["parent_id"] == asked
+
+
+async def test_over_tls_with_a_private_authority(settings, cluster, inference, clock, tmp_path):
+    authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    fake = FakeMattermost()
+    url = await fake.start(tls)
+    eve = fake.person("eve")
+    tokens = {"mattermost_url": url, "mattermost_token": SecretStr(TOKEN)}
+    settings = settings.model_copy(update={**tokens, "mattermost_ca_file": str(tmp_path / "ca.pem")})
+    chat = chats.mattermost(settings)
+    built = app.build(settings, cluster, inference, Messengers([chat]), clock)
+    running = asyncio.create_task(app.serve(settings, built, [chat]))
+    await soon(lambda: fake.sockets and chat.ready)
+    asked = fake.say(eve, "gpus", f"d{eve}"[:26])
+    await said(fake, asked, "GPUs are free", f"d{eve}"[:26])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await fake.stop()
+
+
+async def test_a_wrong_token_is_said_and_ends_the_bot(settings, server_url):
+    wrong = settings.model_copy(
+        update={"mattermost_url": server_url[1], "mattermost_token": SecretStr("guessed")}
+    )
+    with pytest.raises(UserError) as error:
+        await chats.mattermost(wrong).listen(lambda message: None)
+    told = app.phrasebook(settings).say(error.value.text, "en")
+    assert told.startswith("Mattermost does not accept MATTERMOST_TOKEN") and "guessed" not in told
