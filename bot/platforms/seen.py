@@ -10,15 +10,16 @@ KEPT = 50_000
 
 
 class Seen:
-    """Remembers keys for ten minutes."""
+    """Remembers keys for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, forget_after: float = SECONDS) -> None:
+        self._forget_after = forget_after
         self._at: OrderedDict[str, float] = OrderedDict()
 
     def first(self, keys: Iterable[str]) -> bool:
         """None of the keys was there before; now all of them are."""
         now = monotonic()
-        while self._at and (len(self._at) > KEPT or now - next(iter(self._at.values())) > SECONDS):
+        while self._at and (len(self._at) > KEPT or now - next(iter(self._at.values())) > self._forget_after):
             self._at.popitem(last=False)
         keys = list(keys)
         new = not any(key in self._at for key in keys)

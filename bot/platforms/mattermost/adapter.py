@@ -60,7 +60,7 @@ class Mattermost(Platform):
         ears = MattermostEars(self._desk, self._people, handle, self._say_in)
         try:
             await self._introduce()
-            self._socket = Socket(self._rest.client, self._heartbeat, ears.heard, ears.catch_up)
+            self._socket = Socket(self._rest.client, self._heartbeat, ears.heard, ears.missed)
             await self._socket.run()
         finally:
             await ears.close()

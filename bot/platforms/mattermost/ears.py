@@ -1,10 +1,13 @@
 """What people do in Mattermost: which posts are for the bot, and what was missed."""
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
+
+import structlog
 
 from bot.core.message import Message, Place, User
 from bot.platforms.base import Handle, Say
@@ -13,13 +16,16 @@ from bot.platforms.mattermost.people import People
 from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.mattermost.socket import Event
 from bot.platforms.mattermost.talk import Desk, MattermostTalk
+from bot.platforms.seen import Seen
 from bot.platforms.talk import Origin
 
 NOT_PEOPLE = ("from_bot", "from_webhook", "from_plugin", "from_oauth_app")
 PREFIX = re.compile(r"^!llm(?=\s|$)", re.IGNORECASE)
-LATE_MILLISECONDS = 10_000
+LATE_MILLISECONDS, TRY_AGAIN_SECONDS = 10_000, 2.0
 """Events of several servers behind one address come a little out of order."""
 Post = dict[str, Any]
+
+log = structlog.get_logger()
 
 
 class MattermostEars(Ears):
@@ -28,8 +34,12 @@ class MattermostEars(Ears):
     def __init__(self, desk: Desk, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
         super().__init__(handle, say_in)
         self._desk, self._people = desk, people
-        self._begun: int | None = None
-        self._latest = 0
+        self._seen = Seen(
+            forget_after=float("inf")
+        )  # a gap may be long: what was read before it still counts
+        self._begun, self._latest = int(time.time() * 1000), 0
+        self._unread: int | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     def talk(self, message: Message, origin: Origin, say: Say) -> MattermostTalk:
         """What shows the replies."""
@@ -48,27 +58,39 @@ class MattermostEars(Ears):
         data = event["data"]
         if event["event"] == "posted":
             post = json.loads(data["post"])
-            self._begun = self._begun or int(post["create_at"])
             self._latest = max(self._latest, int(post["create_at"]))
             self._posted(post, data.get("channel_type", ""))
         elif event["event"] in ("user_updated", "user_role_updated"):
             self._people.forget(str(data.get("user_id") or data.get("user", {}).get("id", "")))
 
-    async def catch_up(self) -> None:
-        """Read what was said while nobody listened."""
-        if self._begun is None:
-            return
-        since = max(self._begun, self._latest - LATE_MILLISECONDS)
+    def missed(self) -> None:
+        """There is a gap in the events: read back what was said since, or since the first gap still open."""
+        if self._unread is None:
+            self._unread = max(self._begun, self._latest - LATE_MILLISECONDS)
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading = self.start(self._catch_up(self._unread))
+
+    async def _catch_up(self, since: int) -> None:
+        while True:
+            try:
+                await self._read_back(since)
+                break
+            except MattermostRefused as error:
+                log.warning("not read back yet", why=error.code)
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+        self._unread = None
+
+    async def _read_back(self, since: int) -> None:
         api, me = self._desk.rest.api, self._desk.threads.bot
         for team in await api.teams.get_user_teams(me):
             for channel in await api.channels.get_channels_for_user(me, team["id"]):
                 if channel.get("last_post_at", 0) < since:
                     continue
-                with suppress(MattermostRefused):
-                    found = await api.posts.get_posts_for_channel(channel["id"], {"since": str(since)})
-                    for post in sorted(found["posts"].values(), key=lambda post: int(post["create_at"])):
-                        if post["create_at"] >= since and not post.get("delete_at"):
-                            self._posted(post, channel["type"])
+                found = await api.posts.get_posts_for_channel(channel["id"], {"since": str(since)})
+                for post in sorted(found["posts"].values(), key=lambda post: int(post["create_at"])):
+                    if post["create_at"] >= since and not post.get("delete_at"):
+                        self._posted(post, channel["type"])
 
     def _posted(self, post: Post, kind: str) -> None:
         props = post.get("props") or {}

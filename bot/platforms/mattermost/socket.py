@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -27,13 +27,12 @@ class Socket:
         client: AsyncClient,
         heartbeat: float,
         heard: Callable[[Event], None],
-        missed: Callable[[], Awaitable[None]],
+        missed: Callable[[], None],
     ) -> None:
         self._client, self._heartbeat = client, heartbeat
         self._heard, self._missed = heard, missed
         self._connection, self._next = "", 0
         self._greeted = False
-        self._catching_up: asyncio.Task[None] | None = None
         self.ready = False
 
     async def run(self) -> None:
@@ -51,8 +50,6 @@ class Socket:
                 pause = min(LONGEST, 2 * pause)
         finally:
             self.ready = False
-            if self._catching_up is not None:
-                self._catching_up.cancel()
 
     async def _connect(self) -> bool:
         """One connection until it ends; whether it was any good."""
@@ -82,15 +79,13 @@ class Socket:
         if event["event"] == "hello":
             connection = event["data"]["connection_id"]
             if connection != self._connection:
-                self._gap(self._greeted)
+                if self._greeted:
+                    self._missed()
                 self._connection, self._next = connection, 0
             self._greeted = True
         if number < self._next:
             return
-        self._gap(number > self._next)
+        if number > self._next:
+            self._missed()
         self._next = number + 1
         self._heard(event)
-
-    def _gap(self, missed: bool) -> None:
-        if missed and (self._catching_up is None or self._catching_up.done()):
-            self._catching_up = asyncio.ensure_future(self._missed())

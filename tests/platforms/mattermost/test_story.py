@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -163,6 +164,38 @@ async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot,
     for asked in (*missed, later):
         await said(chat, asked, "GPUs are free")
     assert all(len(chat.posted("c1", asked)) == 1 for asked in (first, *missed, later))
+
+
+async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bot, chat, monkeypatch):
+    first = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, first, "GPUs are free")
+    now = time.monotonic()
+    monkeypatch.setattr("bot.platforms.seen.monotonic", lambda: now + 3600)
+    chat.faults["GET /channels"] = [404]  # the server is not quite there yet
+    await chat.drop("restart")
+    missed = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, missed, "GPUs are free")
+    assert not chat.faults["GET /channels"]
+    assert len(chat.posted("c1", first)) == len(chat.posted("c1", missed)) == 1
+
+
+async def test_a_bug_in_one_request_is_not_the_end_of_the_others(bot, chat, monkeypatch):
+    threads = bot.mattermost._threads
+    monkeypatch.setattr(threads, "join", lambda *place, new: 1 / 0)
+    chat.say(who(chat, "eve"), "@llm gpus")
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    asked = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, asked, "GPUs are free")
+
+
+async def test_a_connection_that_falls_silent_is_given_up(bot, chat):
+    for socket in chat.sockets:
+        socket._autoping = False  # open, but nobody is there
+    before = chat.connects
+    await soon(lambda: chat.connects > before and bot.mattermost.ready)
+    asked = chat.say(who(chat, "eve"), "@llm gpus")
+    await said(chat, asked, "GPUs are free")
 
 
 @pytest.mark.parametrize("fault", [502, (429, 1), "lose"])
