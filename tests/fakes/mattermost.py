@@ -37,7 +37,7 @@ class FakeMattermost:
         self.faults: dict[str, list[Any]] = defaultdict(list)
         self.edit_limit = float("inf")
         self.sockets: list[web.WebSocketResponse] = []
-        self.connects = 0
+        self.connects = self.hellos = 0
         self._connection, self._sequence, self._sent = "", 0, []
         self._pushing: list[asyncio.Future[None]] = []
         self._pending: dict[str, str] = {}
@@ -126,6 +126,7 @@ class FakeMattermost:
             self._connection, self._sequence = f"connection{next(self._numbers)}", 1
             hello = {"event": "hello", "seq": 0, "data": {"connection_id": self._connection}}
             missing, self._sent = [hello], []
+            self.hellos += 1
         for event in missing:
             await socket.send_json(event)
         self.sockets.append(socket)

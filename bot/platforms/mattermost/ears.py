@@ -34,9 +34,7 @@ class MattermostEars(Ears):
     def __init__(self, desk: Desk, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
         super().__init__(handle, say_in)
         self._desk, self._people = desk, people
-        self._seen = Seen(
-            forget_after=float("inf")
-        )  # a gap may be long: what was read before it still counts
+        self._seen = Seen(forget_after=float("inf"))  # a gap may be long
         self._begun, self._latest = int(time.time() * 1000), 0
         self._unread: int | None = None
         self._reading: asyncio.Task[None] | None = None

@@ -164,6 +164,7 @@ async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot,
     for asked in (*missed, later):
         await said(chat, asked, "GPUs are free")
     assert all(len(chat.posted("c1", asked)) == 1 for asked in (first, *missed, later))
+    assert chat.hellos == (2 if how == "restart" else 1)  # else it was taken up where it was
 
 
 async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bot, chat, monkeypatch):
