@@ -92,7 +92,6 @@ class MattermostAnswer:
         self._safe, self._pages = HarmlessStream(), Pages(LONGEST - FOOTNOTE)
         self._message, self._page, self._taken = message, 0, 0
         self._shown, self._reply, self._at = "", Reply(), 0.0
-        self._frozen = False
         self._showing: asyncio.Task[None] | None = None
 
     def show(self, reply: Reply) -> None:
@@ -102,7 +101,7 @@ class MattermostAnswer:
         self._taken = len(reply.answer)
         pause = min(SLOWEST, FIRST + PER_CHARACTER * len(self._pages.pages[-1]))
         idle = self._showing is None or self._showing.done()
-        if idle and not self._frozen and monotonic() - self._at > pause:
+        if idle and monotonic() - self._at > pause:
             self._at = monotonic()
             self._showing = asyncio.create_task(self._flow())
 
@@ -146,6 +145,5 @@ class MattermostAnswer:
         channel, thread = self._place.channel, self._place.thread
         if self._message and await self._desk.edits.send(channel, self._message, payload):
             return
-        self._frozen = bool(self._message)
         if new:
             self._message = await self._desk.rest.create(channel, thread, payload)

@@ -165,6 +165,7 @@ async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot,
         await said(chat, asked, "GPUs are free")
     assert all(len(chat.posted("c1", asked)) == 1 for asked in (first, *missed, later))
     assert chat.hellos == (2 if how == "restart" else 1)  # else it was taken up where it was
+    assert chat.hellos == (2 if how == "restart" else 1)  # else it was taken up where it was
 
 
 async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bot, chat, monkeypatch):
@@ -231,6 +232,18 @@ async def test_a_long_answer_is_several_posts_and_one_memory(bot, chat, server, 
     await bot.start(chat)
     [_, answer] = await bot.mattermost.history(Place("mattermost", "c1", asked))
     assert answer.content.count("x = 1\n") >= 4999
+
+
+async def test_what_a_model_writes_calls_nobody_not_even_while_it_flows(
+    bot, chat, server, pass_time, monkeypatch
+):
+    monkeypatch.setattr("bot.simulator.server.ANSWER", "@all and @channel " * 20)
+    await deployed(chat, pass_time)
+    server.pause = 0.05
+    asked = chat.say(who(chat, "eve"), "@llm call everybody")
+    answer = await said(chat, asked, "tokens/s")
+    assert answer["history"]
+    assert not any("@all" in text or "@channel" in text for text in (*answer["history"], answer["message"]))
 
 
 async def test_an_answer_that_may_no_longer_be_edited_stands_whole_in_a_new_post(
