@@ -1,7 +1,7 @@
 """Settings of the bot: environment variables, or the file `.env`."""
 
+import ssl
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -120,8 +120,11 @@ class Settings(BaseSettings):
         """An address without a token, or the other way round, is a slip."""
         if bool(self.mattermost_url) != bool(self.mattermost_token):
             raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
-        if self.mattermost_ca_file and not Path(self.mattermost_ca_file).is_file():
-            raise PydanticCustomError("mattermost", "MATTERMOST_CA_FILE: there is no such file")
+        try:
+            ssl.create_default_context(cafile=self.mattermost_ca_file or None)
+        except OSError as error:
+            why = "MATTERMOST_CA_FILE holds no certificates: {why}"
+            raise PydanticCustomError("mattermost", why, {"why": str(error)}) from None
         return self
 
 

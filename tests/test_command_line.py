@@ -159,3 +159,14 @@ def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
     piped = subprocess.run(command, input=log.read_bytes(), capture_output=True, cwd=ROOT)
     assert b"1001: ValueError: No available memory" in piped.stdout
     assert bot("diagnose", str(tmp_path / "none")).returncode == 2
+
+
+def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_path):
+    done = bot("run", MATTERMOST_URL="https://chat.example.org")
+    assert (done.returncode, done.stderr) == (2, "set MATTERMOST_URL and MATTERMOST_TOKEN together\n")
+    wrong = tmp_path / "ca.pem"
+    wrong.write_text("no certificate")
+    both = {"MATTERMOST_URL": "https://chat.example.org", "MATTERMOST_TOKEN": "mm-secret"}
+    done = bot("run", **both, MATTERMOST_CA_FILE=str(wrong))
+    assert done.returncode == 2 and done.stderr.startswith("MATTERMOST_CA_FILE holds no certificates")
+    assert "mm-secret" not in done.stderr and len(done.stderr.splitlines()) == 1
