@@ -86,7 +86,9 @@ def build(
     operator: str = "",
 ) -> App:
     """Put the services together. `operator` is the person at the terminal, who is an admin."""
-    admins = settings.admins | {SYSTEM_ADMIN} | ({operator} if operator else set())
+    by_office = {operator} if operator else set()
+    by_office |= {SYSTEM_ADMIN} if settings.mattermost_token else set()
+    admins = settings.admins | by_office
     access = Access(
         {Role.ADMIN: frozenset(admins), Role.RESEARCHER: settings.researchers},
         {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},

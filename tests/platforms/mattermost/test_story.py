@@ -63,9 +63,8 @@ class Bot:
 
 @pytest_asyncio.fixture
 async def bot(settings, server_url, cluster, inference, clock) -> AsyncIterator[Bot]:
-    roles = {
-        "researchers": frozenset({user for user in server_url[0].users if user.startswith(("ada", "bob"))})
-    }
+    researchers = frozenset(user for user in server_url[0].users if user.startswith(("ada", "bob")))
+    roles = {"researchers": researchers, "mattermost_token": SecretStr(TOKEN)}
     running = Bot(settings.model_copy(update=roles), server_url[1], cluster, inference, clock)
     await running.start(server_url[0])
     yield running
