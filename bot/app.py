@@ -164,7 +164,8 @@ async def serve(
         await _first_to_end(talk, background)
     finally:
         for task in (*background, *listening):
-            task.cancel()
+            if not task.cancelling():  # a second time would cut short how it ends
+                task.cancel()
         await asyncio.gather(*background, *listening, return_exceptions=True)
         scheduler.shutdown(wait=False)
 

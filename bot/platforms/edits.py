@@ -35,6 +35,13 @@ class Edits(ABC):
     async def take(self, channel: str) -> None:
         """Wait for room."""
 
+    async def change(self, channel: str, message: str, payload: Payload, *, live: bool) -> bool:
+        """News that go on soon, the last of them at once; False when the message is gone."""
+        if not live:
+            return await self.now(channel, message, payload)
+        self.soon(channel, message, payload)
+        return True
+
     def soon(self, channel: str, message: str, payload: Payload) -> None:
         """Show it when there is room; whatever comes later takes its place."""
         self._latest[message] = (channel, payload)

@@ -131,10 +131,7 @@ class Talk(ABC):
             self._pause_at = monotonic() + CATCH_UP
 
     async def _change(self, message: str, reply: Reply) -> str:
-        shown = self.draw(reply)
-        if reply.live or reply.question:
-            self._edits.soon(self._place.channel, message, shown)
-            return message
-        if await self._edits.now(self._place.channel, message, shown):
+        channel, live = self._place.channel, reply.live or bool(reply.question)
+        if await self._edits.change(channel, message, self.draw(reply), live=live):
             return message
         return await self.post(reply)

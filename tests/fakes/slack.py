@@ -26,7 +26,8 @@ class SlackError(Exception):
 
 class FakeSlack:
     """`faults[method]` is a list of what to do to the next calls: an error code, an HTTP status,
-    `(429, seconds)`, `drop` (nothing is done) or `lose` (done, but the answer is lost)."""
+    `(429, seconds)`, a float (answered so many seconds late), `drop` (nothing is done)
+    or `lose` (done, the answer lost)."""
 
     def __init__(self) -> None:
         self.users: dict[str, Json] = {}
@@ -110,11 +111,13 @@ class FakeSlack:
         fault = self.faults[method].pop(0) if self.faults[method] else None
         if fault is None and self._over_the_limit(method):
             fault = (429, 1)
+        late, fault = (fault, None) if isinstance(fault, float) else (0.0, fault)
         if isinstance(fault, tuple):
             return web.json_response({"ok": False}, status=fault[0], headers={"Retry-After": str(fault[1])})
         if isinstance(fault, int):
             return web.Response(status=fault, text="upstream trouble")
         answer = {"ok": False} if fault == "drop" else await self._answer(method, request, fault)
+        await asyncio.sleep(late)
         if fault in ("drop", "lose"):
             request.transport.close()
         return web.json_response(answer)

@@ -117,11 +117,9 @@ class Slack(Platform):
         return await self._web.post(place.channel, place.thread, payload(reply, say), {})
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
-        """Change a message: news that go on soon, the last of them at once; anew if it was deleted."""
+        """Change a message; anew if it was deleted."""
         shown = payload(reply, say)
-        if reply.live:
-            self._desk.edits.soon(place.channel, message, shown)
-        elif not await self._desk.edits.now(place.channel, message, shown):
+        if not await self._desk.edits.change(place.channel, message, shown, live=reply.live):
             await self.send(place, reply, say)
 
     async def history(self, place: Place) -> Sequence[Turn]:

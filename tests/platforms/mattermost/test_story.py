@@ -115,13 +115,20 @@ async def test_what_is_private_goes_to_the_direct_messages_in_the_persons_langua
     assert "gibt es nicht" in chat.posted(f"d{bob}"[:26])[0]["message"] and not chat.posted("c1", asked)
 
 
-async def test_a_system_admin_is_an_admin_and_a_guest_is_nobody(bot, chat):
+async def test_a_system_admin_is_an_admin(bot, chat):
     grace = who(chat, "grace")
     asked = chat.say(grace, "whoami", f"d{grace}"[:26])
     assert "admin" in (await said(chat, asked, "grace", f"d{grace}"[:26]))["message"]
-    guest = chat.person("mallory", roles="system_guest")
-    asked = chat.say(guest, "deploy tinyllama", f"d{guest}"[:26])
-    await said(chat, asked, "for members of this server", f"d{guest}"[:26])
+
+
+STRANGE = [{"roles": "system_guest"}, {"remote_id": "elsewhere"}, {"delete_at": 1}, {"is_bot": True}]
+
+
+@pytest.mark.parametrize("mark", STRANGE, ids=str)
+async def test_guests_bots_and_people_from_elsewhere_are_refused(bot, chat, mark):
+    mallory = chat.person("mallory", **mark)
+    asked = chat.say(mallory, "deploy tinyllama", f"d{mallory}"[:26])
+    await said(chat, asked, "for members of this server", f"d{mallory}"[:26])
     assert bot.cluster.workloads() == []
 
 

@@ -125,6 +125,17 @@ async def test_the_whole_answer_stands_there_in_the_end_whatever_breaks(
     assert all(message.get("streamed", "").count("rather") < 2 for message in workspace.posted("C1", asked))
 
 
+async def test_an_answer_that_ends_while_its_message_is_begun_is_one_message(
+    bot, workspace, server, pass_time
+):
+    await deployed(workspace, pass_time)
+    server.pause = 0.01
+    workspace.faults["chat.startStream"] = [2.0]
+    asked = await workspace.say("UEVE", f"<@{BOT}> what is PagedAttention?")
+    await soon(lambda: any("tokens/s" in words(m) for m in workspace.posted("C1", asked)))
+    assert len(workspace.posted("C1", asked)) == 1
+
+
 async def test_a_stream_that_grows_old_goes_on_in_a_new_message(
     bot, workspace, server, pass_time, monkeypatch
 ):
