@@ -42,6 +42,7 @@ async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(control_pl
         finally:
             bot.terminate()
             _, said = await bot.communicate()
+            print(said.decode(), *map(words, slack.messages.values()), sep="\n")  # shown if it failed
             await slack.stop()
         assert bot.returncode == 0, said.decode()
         assert slack.invalid == [] and "Traceback" not in said.decode()
