@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from bot.app import phrasebook
 from bot.config import Settings
+from bot.health import Endpoint
 from bot.platforms.mattermost.adapter import Mattermost
 from bot.platforms.slack.adapter import Slack
 
@@ -33,6 +34,18 @@ def mattermost(settings: Settings) -> Mattermost | None:
         settings.language,
         settings.mattermost_url,
         settings.mattermost_token.get_secret_value(),
+        callback_url=settings.mattermost_callback_url,
+        command_tokens=settings.command_tokens,
         ca_file=settings.mattermost_ca_file,
         named=settings.admins | settings.researchers,
     )
+
+
+def endpoints(settings: Settings, slack: Slack | None, mattermost: Mattermost | None) -> dict[str, Endpoint]:
+    """What chat servers call, by path."""
+    called: dict[str, Endpoint] = {}
+    if slack and not settings.slack_app_token:
+        called["/slack/events"] = slack.endpoint
+    if mattermost:
+        called |= {f"/mattermost/{what}": mattermost.endpoint for what in ("command", "action", "dialog")}
+    return called

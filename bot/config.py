@@ -81,6 +81,8 @@ class Settings(BaseSettings):
 
     mattermost_url: str = Field("", pattern=r"(https?://.+)?")
     mattermost_token: SecretStr = SecretStr("")
+    mattermost_command_tokens: SecretStr = SecretStr("")
+    mattermost_callback_url: str = Field("", pattern=r"(https?://.+)?")
     mattermost_ca_file: str = ""
 
     kubeconfig: str = ""
@@ -120,12 +122,21 @@ class Settings(BaseSettings):
         """An address without a token, or the other way round, is a slip."""
         if bool(self.mattermost_url) != bool(self.mattermost_token):
             raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
+        if not all(self.command_tokens.values()):  # the value itself is a secret: it is not shown
+            raise PydanticCustomError("mattermost", "MATTERMOST_COMMAND_TOKENS: write team=token, team=token")
         try:
             ssl.create_default_context(cafile=self.mattermost_ca_file or None)
         except OSError as error:
             why = "MATTERMOST_CA_FILE holds no certificates: {why}"
             raise PydanticCustomError("mattermost", why, {"why": str(error)}) from None
         return self
+
+    @property
+    def command_tokens(self) -> dict[str, str]:
+        """Of Mattermost's slash command, by the team's id; an empty one where something is amiss."""
+        given = self.mattermost_command_tokens.get_secret_value().replace(",", " ").split()
+        pairs = [word.partition("=") for word in given]
+        return {team: token if team else "" for team, _, token in pairs}
 
 
 def mistakes(error: ValidationError) -> list[str]:

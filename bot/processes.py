@@ -34,7 +34,7 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
             settings.http_host,
             settings.http_port,
             lambda: cluster.synced and all(platform.ready for platform in platforms),
-            {"/slack/events": slack.endpoint} if slack and not settings.slack_app_token else {},
+            chats.endpoints(settings, slack, mattermost),
         )
         stop = asyncio.ensure_future(app.serve(settings, built, platforms))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)

@@ -20,6 +20,8 @@ from bot.platforms.talk import Origin, Talk
 AT_ONCE = 1000
 """Requests in work; what comes on top of them is dropped, with a line in the log."""
 A_MOMENT = 1.5
+SUBMIT_SECONDS = 2.0
+"""Slack waits three for a form; a command that has said nothing bad by then is on its way."""
 
 Body = dict[str, Any]
 Replies = AsyncGenerator[Reply, str | None]
@@ -51,6 +53,10 @@ class Ears(ABC):
     def first(self, *keys: str) -> bool:
         """Not heard before."""
         return self._seen.first(keys)
+
+    def again(self, key: str) -> None:
+        """It may be heard once more."""
+        self._seen.forget(key)
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
         """Do it in the background; a bug in it is logged."""
@@ -85,6 +91,28 @@ class Ears(ABC):
             await self._refuse(error, user, place, origin)
             return
         await self.converse(Message(text, person, place, free, about), origin)
+
+    async def fill(
+        self, line: str, user: str, place: Place, origin: Origin, about: str = ""
+    ) -> tuple[Reply | None, Say]:
+        """A form was sent: what is wrong, to say in it; nothing when the command is on its way."""
+        say = self.say_in("")
+        try:
+            person = await self.person(user, origin.team)
+            say = self.say_in(person.locale)
+            place, origin = await self.placed(place, person, origin)
+        except UserError as error:
+            return refusal(error), say
+        message = Message(line, person, place, about=about)
+        replies = self.handle(message)
+        first = asyncio.ensure_future(next_reply(replies, None))
+        await asyncio.wait({first}, timeout=SUBMIT_SECONDS)
+        reply = first.result() if first.done() else None
+        if reply is not None and reply.private and reply.tone is Tone.FAILED:
+            await replies.aclose()
+            return reply, say
+        self.start(self.converse(message, origin, replies, first))
+        return None, say
 
     async def stop_answer(self, key: str, user: str, place: Place, origin: Origin) -> None:
         """Somebody wants no more of an answer: whoever asked may."""

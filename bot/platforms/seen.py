@@ -25,3 +25,7 @@ class Seen:
         new = not any(key in self._at for key in keys)
         self._at.update(dict.fromkeys([key for key in keys if key not in self._at], now))
         return new
+
+    def forget(self, key: str) -> None:
+        """It may come again."""
+        self._at.pop(key, None)

@@ -1,4 +1,4 @@
-"""A Mattermost server on loopback: REST and websocket, and people who write.
+"""A Mattermost server on loopback: REST and websocket, and people who write, click and fill in.
 
 It refuses what Mattermost refuses and misbehaves on demand (`faults`, by method and path)."""
 
@@ -10,10 +10,11 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 Json = dict[str, Any]
 TOKEN, BOT = "mattermost-token", "bot00000000000000000000000"
+COMMAND_TOKEN = "command-token"
 LONGEST = 16_383
 
 
@@ -34,6 +35,12 @@ class FakeMattermost:
         self.posts: dict[str, Json] = {}
         self.files: list[Json] = []
         self.typing: list[Json] = []
+        self.whispers: list[tuple[str, Json]] = []
+        self.dialogs: list[Json] = []
+        self.commands: dict[str, Json] = {}
+        self.bot_url = ""
+        self._hooks: dict[str, list[Any]] = {}
+        self._triggers: dict[str, str] = {}
         self.faults: dict[str, list[Any]] = defaultdict(list)
         self.edit_limit = float("inf")
         self.sockets: list[web.WebSocketResponse] = []
@@ -47,6 +54,7 @@ class FakeMattermost:
         """The address for MATTERMOST_URL."""
         app = web.Application()
         app.router.add_get("/api/v4/websocket", self._socket)
+        app.router.add_post("/hooks/commands/{hook}", self._hook)
         app.router.add_route("*", "/api/v4/{path:.*}", self._api)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -98,6 +106,69 @@ class FakeMattermost:
             data = {"channel_type": self.channels[channel]["type"], "post": json.dumps(told)}
             self._tell({"event": "posted", "data": data})
         return post
+
+    # --- what people do to the bot over HTTP ---
+
+    def _trigger(self, user: str) -> str:
+        trigger = f"trigger{next(self._numbers)}"
+        self._triggers[trigger] = user
+        return trigger
+
+    async def command(self, user: str, text: str, channel: str = "c1", **more: Any) -> tuple[int, Json]:
+        """`/llm text`; the status and the answer, which the person sees. `token` and others can be forged."""
+        hook = f"hook{next(self._numbers)}"
+        self._hooks[hook] = [user, 5]
+        token = more.pop("token", COMMAND_TOKEN)
+        form = {"token": token, "team_id": "t1", "team_domain": "t", "channel_id": channel, "user_id": user}
+        form |= {"channel_name": "c", "user_name": user, "command": "/llm", "text": text, "root_id": ""}
+        form |= {"trigger_id": self._trigger(user), "response_url": f"https://outside/hooks/commands/{hook}"}
+        headers = {"Authorization": f"Token {token}"}
+        status, answer = await self.call("command", data=form | more, headers=headers)
+        if status == 200:
+            self._whisper(user, answer)
+        return status, answer
+
+    def _whisper(self, user: str, answer: Json) -> None:
+        assert answer["response_type"] == "ephemeral" and answer["skip_slack_parsing"] is True
+        self._check_attachments(answer)
+        self.whispers.append((user, answer))
+
+    async def click(self, user: str, post: Json, label: str, **more: Any) -> tuple[int, Json]:
+        """A button of a post, or of a whisper; `more` takes the place of what Mattermost sends."""
+        shown = post["props"] if "props" in post else post
+        actions = [a for attachment in shown.get("attachments", []) for a in attachment["actions"]]
+        integration = next(a["integration"] for a in actions if a["name"] == label)
+        body = {"user_id": user, "post_id": post.get("id", "ephemeral"), "team_id": "t1", "type": "button"}
+        body |= {"channel_id": post.get("channel_id", "c1"), "trigger_id": self._trigger(user)}
+        body |= {"context": json.loads(json.dumps(integration["context"])), **more}
+        status, answer = await self.call("action", json=body)
+        if answer.get("ephemeral_text"):
+            self.whispers.append((user, {"text": answer["ephemeral_text"]}))
+        return status, answer
+
+    async def submit(self, user: str, dialog: Json, **filled: Any) -> tuple[int, Json]:
+        """Send a dialog; `state` can be forged."""
+        given = {e["name"]: e.get("default") or None for e in dialog["elements"]}
+        state = filled.pop("state", dialog["state"])
+        body = {"type": "dialog_submission", "callback_id": dialog["callback_id"], "state": state}
+        body |= {"user_id": user, "channel_id": "c1", "team_id": "t1", "cancelled": False}
+        return await self.call("dialog", json=body | {"submission": given | filled})
+
+    async def call(self, what: str, **request: Any) -> tuple[int, Json]:
+        """As the server calls an integration."""
+        async with (
+            ClientSession() as session,
+            session.post(f"{self.bot_url}/mattermost/{what}", **request) as answer,
+        ):
+            return answer.status, json.loads(await answer.text() or "{}")
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        hook = self._hooks.get(request.match_info["hook"], ["", 0])
+        if not hook[1]:
+            return web.Response(status=400)
+        hook[1] -= 1
+        self._whisper(hook[0], await request.json())
+        return web.Response(text="ok")
 
     # --- websocket ---
 
@@ -205,6 +276,15 @@ class FakeMattermost:
                 return self._new_post(await request.json())
             case ["PUT", "posts", post, "patch"]:
                 return self._patch(self._known(self.posts, post), await request.json())
+            case ["POST", "actions", "dialogs", "open"]:
+                self._open(await request.json())
+                return {"status": "OK"}
+            case ["GET", "commands"]:
+                return [c for c in self.commands.values() if c["team_id"] == request.query["team_id"]]
+            case ["POST", "commands"]:
+                return self._command(f"command{next(self._numbers)}", await request.json())
+            case ["PUT", "commands", command]:
+                return self._command(self._known(self.commands, command)["id"], await request.json())
             case ["POST", "files"]:
                 form = await request.post()
                 self.files.append(
@@ -212,6 +292,28 @@ class FakeMattermost:
                 )
                 return {"file_infos": [{"id": f"f{len(self.files)}"}]}
         raise Refusal(404, "api.context.404.app_error")
+
+    def _open(self, given: Json) -> None:
+        if given["trigger_id"] not in self._triggers:
+            raise Refusal(400, "interactive_message.decode_trigger_id.expired")
+        dialog = given["dialog"]
+        assert given["url"].startswith("http") and 0 < len(dialog["title"]) <= 24
+        for element in dialog["elements"]:
+            assert element["type"] in ("text", "textarea", "select") and len(element["display_name"]) <= 24
+        self.dialogs.append(dialog)
+
+    def _command(self, command: str, given: Json) -> Json:
+        if self.faults["may not"]:
+            raise Refusal(403, "api.context.permissions.app_error")
+        token = self.commands.get(command, {}).get("token", f"token-of-{command}")
+        self.commands[command] = {**given, "id": command, "token": token}
+        return self.commands[command]
+
+    def _check_attachments(self, props: Json) -> None:
+        for attachment in props.get("attachments") or []:
+            for action in attachment["actions"]:
+                if not action["id"].isalnum() or not action["integration"]["url"].startswith("http"):
+                    raise Refusal(400, "api.post.action.invalid")
 
     def _known(self, of: dict[str, Json], name: str) -> Json:
         if name not in of:
@@ -245,3 +347,4 @@ class FakeMattermost:
     def _check(self, given: Json) -> None:
         if not given["message"].strip() or len(given["message"]) > LONGEST:
             raise Refusal(400, "model.post.is_valid.message_length.app_error")
+        self._check_attachments(given.get("props") or {})

@@ -2,19 +2,21 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import structlog
+from aiohttp import web
 
 from bot.core.errors import UserError
 from bot.core.message import Place, Turn
 from bot.core.reply import Reply
 from bot.core.text import Phrasebook, Text, t
 from bot.platforms.base import Handle, Platform, Say
+from bot.platforms.mattermost.buttons import Buttons
+from bot.platforms.mattermost.callbacks import Callbacks
 from bot.platforms.mattermost.ears import MattermostEars
 from bot.platforms.mattermost.people import People
 from bot.platforms.mattermost.posts import MattermostEdits, MattermostThreads
-from bot.platforms.mattermost.render import render
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
 from bot.platforms.mattermost.socket import Socket
 from bot.platforms.mattermost.talk import Desk, send
@@ -26,7 +28,8 @@ log = structlog.get_logger()
 
 
 class Mattermost(Platform):
-    """`ca_file` holds the certificates of a private authority."""
+    """Mattermost calls `endpoints` under `callback_url`; without one there are no buttons and dialogs.
+    `command_tokens` are the slash command's, by team; `ca_file` holds a private authority's certificates."""
 
     name = "mattermost"
 
@@ -37,6 +40,8 @@ class Mattermost(Platform):
         url: str,
         token: str,
         *,
+        callback_url: str = "",
+        command_tokens: Mapping[str, str] = {},
         ca_file: str = "",
         named: Iterable[str] = (),
         heartbeat: float = HEARTBEAT_SECONDS,
@@ -46,7 +51,11 @@ class Mattermost(Platform):
         self._rest = Rest(url, token, tls)
         self._threads = MattermostThreads(self._rest)
         self._people = People(self._rest, named)
-        self._desk = Desk(self._rest, self._threads, MattermostEdits(self._rest))
+        self._desk = Desk(
+            self._rest, self._threads, MattermostEdits(self._rest), Buttons(token, callback_url)
+        )
+        self._command_tokens = command_tokens
+        self._callbacks: Callbacks | None = None
         self._heartbeat = heartbeat
         self._socket: Socket | None = None
 
@@ -60,12 +69,21 @@ class Mattermost(Platform):
         ears = MattermostEars(self._desk, self._people, handle, self._say_in)
         try:
             await self._introduce()
+            self._callbacks = Callbacks(ears, self._command_tokens, self._say_in)
             self._socket = Socket(self._rest.client, self._heartbeat, ears.heard, ears.missed)
             await self._socket.run()
         finally:
+            self._callbacks = None
             await ears.close()
             self._desk.edits.close()
             await self._rest.close()
+
+    async def endpoint(self, request: web.Request) -> web.StreamResponse:
+        """What Mattermost calls: `/mattermost/command`, `/mattermost/action` and `/mattermost/dialog`."""
+        if self._callbacks is None:
+            return web.Response(status=503)
+        called = {"command": self._callbacks.command, "action": self._callbacks.action}
+        return await called.get(request.path.rpartition("/")[2], self._callbacks.dialog)(request)
 
     async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
         """What a look at the token finds: (ok | fail, what, what to do)."""
@@ -79,11 +97,11 @@ class Mattermost(Platform):
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """A new post."""
-        return await send(self._rest, place, reply, say)
+        return await send(self._desk, place, reply, say)
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
         """Change a message; anew if it was deleted."""
-        shown = {"message": render(reply, say) or "…"}
+        shown = self._desk.buttons.payload(reply, say, place)
         if not await self._desk.edits.change(place.channel, message, shown, live=reply.live):
             await self.send(place, reply, say)
 

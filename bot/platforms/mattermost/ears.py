@@ -5,11 +5,14 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from bot.core.message import Message, Place, User
+from bot.core.reply import Reply
+from bot.core.text import t
 from bot.platforms.base import Handle, Say
 from bot.platforms.ears import Ears
 from bot.platforms.mattermost.people import People
@@ -33,7 +36,7 @@ class MattermostEars(Ears):
 
     def __init__(self, desk: Desk, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
         super().__init__(handle, say_in)
-        self._desk, self._people = desk, people
+        self.desk, self._people = desk, people
         self._seen = Seen(forget_after=float("inf"))  # a gap may be long
         self._begun, self._latest = int(time.time() * 1000), 0
         self._unread: int | None = None
@@ -41,15 +44,22 @@ class MattermostEars(Ears):
 
     def talk(self, message: Message, origin: Origin, say: Say) -> MattermostTalk:
         """What shows the replies."""
-        return MattermostTalk(self._desk, message, origin, say)
+        return MattermostTalk(self.desk, message, origin, say)
 
     async def person(self, user: str, team: str) -> User:
         """Who it is."""
         return await self._people.user(user)
 
     async def placed(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
-        """Where it was said: the bot hears only conversations that it is in."""
-        return place, origin
+        """Where it was said, if the bot is in that; commands and clicks come from anywhere."""
+        if not origin.trigger:
+            return place, origin
+        if kind := await self._people.conversation(place.channel):
+            return place, replace(origin, direct=kind == "D")
+        here = self.talk(Message("", user, place), origin, self.say_in(user.locale))
+        await here.whisper(Reply(t("chat.not_here")))
+        direct = Place("mattermost", await self.desk.rest.direct(user.id))
+        return direct, replace(origin, direct=True, card="")
 
     def heard(self, event: Event) -> None:
         """An event of the websocket."""
@@ -80,7 +90,7 @@ class MattermostEars(Ears):
         self._unread = None
 
     async def _read_back(self, since: int) -> None:
-        api, me = self._desk.rest.api, self._desk.threads.bot
+        api, me = self.desk.rest.api, self.desk.threads.bot
         for team in await api.teams.get_user_teams(me):
             for channel in await api.channels.get_channels_for_user(me, team["id"]):
                 if channel.get("last_post_at", 0) < since:
@@ -92,7 +102,7 @@ class MattermostEars(Ears):
 
     def _posted(self, post: Post, kind: str) -> None:
         props = post.get("props") or {}
-        if post["user_id"] == self._desk.threads.bot or post.get("type"):
+        if post["user_id"] == self.desk.threads.bot or post.get("type"):
             return
         if any(props.get(mark) == "true" for mark in NOT_PEOPLE) or not self.first(post["id"]):
             return
@@ -101,7 +111,7 @@ class MattermostEars(Ears):
     async def _overhear(self, post: Post, kind: str) -> None:
         """A post of a conversation that the bot is in; it may be for the bot."""
         text, channel, root = post["message"], post["channel_id"], post.get("root_id", "")
-        threads = self._desk.threads
+        threads = self.desk.threads
         me = threads.me
         called = me.search(text) or PREFIX.match(text)
         if kind != "D" and not called:

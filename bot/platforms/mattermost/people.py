@@ -21,6 +21,7 @@ class People:
         self._rest = rest
         self._named = [name for name in named if "/" in name or (len(name) == 26 and name.isalnum())]
         self._people: dict[str, tuple[float, User]] = {}
+        self._conversations: dict[str, tuple[float, str]] = {}
 
     async def user(self, user: str) -> User:
         """The person; UserError when the bot is not for this one."""
@@ -35,6 +36,23 @@ class People:
     def forget(self, user: str) -> None:
         """Something about the person changed."""
         self._people.pop(user, None)
+
+    async def conversation(self, channel: str) -> str:
+        """What kind of conversation it is (O, P, D, G); nothing where the bot is no member."""
+        at, kind = self._conversations.get(channel, (-SECONDS, ""))
+        if monotonic() - at > SECONDS:
+            channels = self._rest.api.channels
+            try:
+                await channels.get_channel_member(channel, self._rest.me)
+                kind = str((await channels.get_channel(channel))["type"])
+            except MattermostRefused as error:
+                if error.status not in (403, 404):
+                    raise
+                return ""
+            self._conversations[channel] = (monotonic(), kind)
+            while len(self._conversations) > KEPT:
+                del self._conversations[next(iter(self._conversations))]
+        return kind
 
     async def _look_up(self, user: str) -> User:
         try:

@@ -1,7 +1,7 @@
-"""Reply → Markdown of a Mattermost post; buttons are commands to type."""
+"""Reply → Markdown of a Mattermost post; what is long is cut."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bot.core.reply import Button, Reply, Table
 from bot.core.text import Text
@@ -20,7 +20,7 @@ def escape(text: str) -> str:
 
 
 def render(reply: Reply, say: Say) -> str:
-    """The reply as Markdown; whatever is too long is cut, and says so."""
+    """The reply as Markdown, without its buttons."""
     parts = []
     if reply.text is not None:
         parts.append(f"{reply.tone} {escape(say(reply.text))}".lstrip())
@@ -34,7 +34,12 @@ def render(reply: Reply, say: Say) -> str:
         parts.append(f"```\n{_calm(reply.log)[-LOG:]}\n```")
     if reply.footnote is not None:
         parts.append(f"\n*{escape(say(reply.footnote))}*")
-    text = "\n".join([*parts, *_buttons(reply.buttons, say)])
+    return "\n".join(parts)
+
+
+def cut(text: str) -> str:
+    """What a post takes; the server takes no empty one."""
+    text = text if text.strip() else "…"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
@@ -50,8 +55,8 @@ def _table(table: Table, say: Say) -> str:
     return "\n".join(["", lines[0], rule, *lines[1:], ""])
 
 
-def _buttons(buttons: tuple[Button, ...], say: Say) -> list[str]:
-    """One line, or a list where each choice is explained."""
+def typed(buttons: Iterable[Button], say: Say) -> list[str]:
+    """What could be typed instead, a line each."""
     lines = []
     for button in buttons:
         line = button.command.replace("`", "'").replace("\n", " ")

@@ -141,14 +141,27 @@ class Rest:
         form.add_field("files", content.encode(), filename=name, content_type="text/plain")
         return str((await self.client.post("/files", files=form))["file_infos"][0]["id"])
 
-    async def respond(self, url: str, response: dict[str, Any]) -> None:
-        """A word to the person alone, by the address that came with a command (5 times in 30 minutes)."""
+    async def respond(self, url: str, post: dict[str, Any]) -> None:
+        """A word to the person alone, by the address that came with a command (5 times in 30 minutes);
+        of the address only the path counts, as the server's own name for itself may not lead to it."""
+        here = self.client.url.removesuffix("/api/v4")
+        told, hook = ephemeral(post), urlsplit(url).path.rpartition("/")[2]
         try:
-            async with self.client.session.post(url, json=response, headers={"Authorization": ""}) as answer:
+            async with self.client.session.post(f"{here}/hooks/commands/{hook}", json=told) as answer:
                 if answer.status >= 400:
                     raise MattermostRefused(answer.status, str(answer.status))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        except (aiohttp.ClientError, TimeoutError, OSError):
             raise MattermostRefused(0, "unreachable") from None
+
+    async def open_dialog(self, trigger: str, dialog: dict[str, Any]) -> None:
+        """Show it to the person whose click or command the trigger came with (30 s)."""
+        await self.client.post("/actions/dialogs/open", options={"trigger_id": trigger, **dialog})
+
+
+def ephemeral(post: dict[str, Any]) -> dict[str, Any]:
+    """A post as the answer to a command: seen by the person alone, its text left as it is."""
+    props = post.get("props", {})
+    return {"response_type": "ephemeral", "text": post["message"], "skip_slack_parsing": True, **props}
 
 
 def _refusal(status: int, text: str) -> MattermostRefused:

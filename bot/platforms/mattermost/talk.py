@@ -1,8 +1,8 @@
-"""Replies in Mattermost: posts, direct messages for what is private, and answers that grow."""
+"""Replies in Mattermost: posts, words for one person alone, dialogs, and answers that grow."""
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import structlog
@@ -10,13 +10,14 @@ import structlog
 from bot.core.form import Form
 from bot.core.message import Message, Place
 from bot.core.reply import Reply
-from bot.core.text import Text
+from bot.core.text import Text, t
 from bot.platforms.base import Refused, Say
 from bot.platforms.edits import Payload
 from bot.platforms.foreign import HarmlessStream
+from bot.platforms.mattermost.buttons import Buttons, with_commands
 from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
-from bot.platforms.mattermost.render import LOG, LONGEST, render
-from bot.platforms.mattermost.rest import Rest
+from bot.platforms.mattermost.render import LOG, LONGEST, cut, render
+from bot.platforms.mattermost.rest import MattermostRefused, Rest
 from bot.platforms.pages import Pages
 from bot.platforms.talk import Origin, Talk
 from bot.platforms.threads import answer_event
@@ -32,11 +33,22 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all talks share."""
+    """What all talks share. A call of Mattermost's that is not answered yet is `waiting`, by the key of
+    its origin: its answer is what is for the person alone, or nothing."""
 
     rest: Rest
     threads: MattermostThreads
     edits: MattermostEdits
+    buttons: Buttons
+    waiting: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
+
+    def answer(self, key: str, post: Payload | None) -> bool:
+        """Let the answer be this; False when none is waited for."""
+        waiting = self.waiting.pop(key, None)
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(post)
+        return True
 
 
 class MattermostTalk(Talk):
@@ -53,42 +65,65 @@ class MattermostTalk(Talk):
             await asyncio.sleep(TYPING_SECONDS)
 
     async def open_form(self, form: Form) -> bool:
-        """Nothing that could open one comes with a post."""
-        return False
+        """As a dialog, if Mattermost can call us back."""
+        buttons = self._desk.buttons
+        if not buttons.url:
+            return False
+        dialog = buttons.dialog(form, self._user.id, self._place, self._say)
+        try:
+            await self._rest.open_dialog(self._origin.trigger, dialog)
+        except MattermostRefused:
+            return False
+        return True
 
     def draw(self, reply: Reply) -> Payload:
-        """Markdown."""
-        return {"message": render(reply, self._say) or "…"}
+        """Markdown and buttons."""
+        return self._desk.buttons.payload(reply, self._say, self._place)
 
     def begin_answer(self, message: str) -> "MattermostAnswer":
-        """In the thread."""
-        return MattermostAnswer(self._desk, self._place, self._say, message)
+        """In the thread, with a button that stops it."""
+        stop = self._desk.buttons.stop(self._origin.key, self._say, self._place)
+        return MattermostAnswer(self._desk, self._place, self._say, stop, message)
 
     async def post(self, reply: Reply) -> str:
         """A post; a long log is a file beside it."""
-        return await send(self._rest, self._place, reply, self._say)
+        self._desk.answer(self._origin.key, None)
+        return await send(self._desk, self._place, reply, self._say)
 
     async def whisper(self, reply: Reply) -> None:
-        """In the direct messages: what only the person sees elsewhere, the server lets no bot write."""
+        """As the answer to the call that it comes from; else in the direct messages."""
+        if len(reply.log) > LOG:
+            await self._tell(reply)
+            reply = replace(reply, log="", lines=(*reply.lines, t("chat.log_sent")))
+        if not self._origin.answer_to:
+            if not self._desk.answer(self._origin.key, {"message": with_commands(reply, self._say)}):
+                await self._tell(reply)
+        elif not self._desk.answer(self._origin.key, self.draw(reply)):
+            try:
+                await self._rest.respond(self._origin.answer_to, self.draw(reply))
+            except MattermostRefused:
+                await self._tell(reply)
+
+    async def _tell(self, reply: Reply) -> None:
         direct = Place("mattermost", await self._rest.direct(self._user.id))
-        await send(self._rest, direct, reply, self._say)
+        await send(self._desk, direct, reply, self._say)
 
 
-async def send(rest: Rest, place: Place, reply: Reply, say: Say) -> str:
+async def send(desk: Desk, place: Place, reply: Reply, say: Say) -> str:
     """A new post; its id."""
     files = []
     if len(reply.log) > LOG:
-        files = [await rest.upload(place.channel, "vllm.log", reply.log)]
+        files = [await desk.rest.upload(place.channel, "vllm.log", reply.log)]
         reply = replace(reply, log="")
-    post = {"message": render(reply, say) or "…", "file_ids": files}
-    return await rest.create(place.channel, place.thread, post)
+    post = desk.buttons.payload(reply, say, place) | {"file_ids": files}
+    return await desk.rest.create(place.channel, place.thread, post)
 
 
 class MattermostAnswer:
     """`message` is a post that becomes the answer; whatever breaks, all of it stands there in the end."""
 
-    def __init__(self, desk: Desk, place: Place, say: Say, message: str) -> None:
-        self._desk, self._place, self._say = desk, place, say
+    def __init__(self, desk: Desk, place: Place, say: Say, stop: Payload, message: str) -> None:
+        self._desk, self._place, self._say, self._stop = desk, place, say, stop
         self._safe, self._pages = HarmlessStream(), Pages(LONGEST - FOOTNOTE)
         self._message, self._page, self._taken = message, 0, 0
         self._shown, self._reply, self._at = "", Reply(), 0.0
@@ -120,7 +155,7 @@ class MattermostAnswer:
                 await self._settle(None)
             page = self._pages.pages[self._page]
             if page.strip() and page != self._shown:
-                await self._put(page, {}, new=not self._message)
+                await self._put(page, self._stop, new=not self._message)
                 self._shown = page
         except Refused as error:
             log.warning("answer not shown yet", why=error.code)
@@ -129,7 +164,7 @@ class MattermostAnswer:
         """The page as it stays, with its memory; then on to the next one."""
         page, reply = self._pages.pages[self._page], self._reply
         event = answer_event(reply.question, reply.workload, self._page) | {"markdown": page}
-        shown = render(Reply(answer=page, footnote=footnote), self._say)
+        shown = cut(render(Reply(answer=page, footnote=footnote), self._say))
         for pause in FINAL_PAUSES:
             await asyncio.sleep(pause)
             with suppress(Refused):

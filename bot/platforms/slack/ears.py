@@ -59,7 +59,7 @@ class SlackEars(Ears):
         direct = await self._desk.web.direct(user.id)
         if origin.answer_to:
             with suppress(SlackRefused):
-                await self._desk.web.respond(origin.answer_to, self.say_in(user.locale)(t("slack.not_here")))
+                await self._desk.web.respond(origin.answer_to, self.say_in(user.locale)(t("chat.not_here")))
         return Place("slack", direct), replace(origin, direct=True, card="")
 
 

@@ -1,0 +1,116 @@
+"""Buttons and dialogs that call us back; without an address for that, commands to type."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from bot.core.form import Blank, Form
+from bot.core.message import Place
+from bot.core.reply import Button, Reply
+from bot.core.text import t
+from bot.platforms.edits import Payload
+from bot.platforms.mattermost.render import Say, cut, escape, render, typed
+from bot.platforms.mattermost.signing import Signer
+
+CLICK, STOP, FORM = "click", "stop", "form"
+CLICK_SECONDS, FORM_SECONDS = 30 * 86_400, 3600
+TITLE, LABEL, SHORT, LONG = 24, 24, 150, 3000
+"""Characters of a dialog's title and labels, and of what is written into one line or several."""
+
+
+class Buttons:
+    """`url` is where Mattermost reaches us (MATTERMOST_CALLBACK_URL)."""
+
+    def __init__(self, token: str, url: str) -> None:
+        self.signer = Signer(token)
+        self.url = url.rstrip("/")
+
+    def payload(self, reply: Reply, say: Say, place: Place) -> Payload:
+        """A post's text and buttons, which take the place of those before."""
+        if not self.url:
+            return {"message": with_commands(reply, say), "props": {}}
+        form = (Button(t("button.form"), reply.form.line),) if reply.form else ()
+        drawn = self._attachments((*reply.buttons, *form), say, place)
+        return {"message": cut(render(reply, say)), "props": {"attachments": drawn}}
+
+    def stop(self, key: str, say: Say, place: Place) -> Payload:
+        """The button that ends an answer."""
+        if not self.url:
+            return {}
+        context = self.signer.sign(STOP, CLICK_SECONDS, key=key, channel=place.channel)
+        return {"attachments": [{"actions": [self._action("stop", say(t("button.stop_answer")), context)]}]}
+
+    def _attachments(self, buttons: Sequence[Button], say: Say, place: Place) -> list[Payload]:
+        """One row; or, where each choice is explained, one under the other."""
+        actions = [self._button(number, button, say, place) for number, button in enumerate(buttons)]
+        if not any(button.detail for button in buttons):
+            return [{"actions": actions}] if actions else []
+        explained = []
+        for button, action in zip(buttons, actions, strict=True):
+            detail = escape(say(button.detail)) + "\n" if button.detail else ""
+            explained.append({"text": f"{detail}`/llm {button.command}`", "actions": [action]})
+        return explained
+
+    def _button(self, number: int, button: Button, say: Say, place: Place) -> Payload:
+        context = self.signer.sign(
+            CLICK,
+            CLICK_SECONDS,
+            line=button.command,
+            about=button.about,
+            label=say(button.label),
+            confirm=say(button.confirm) if button.confirm else "",
+            channel=place.channel,
+            thread=place.thread,
+        )
+        style = {"style": "danger"} if button.confirm else {}
+        return self._action(f"line{number}", say(button.label), context) | style
+
+    def _action(self, name: str, label: str, context: Payload) -> Payload:
+        integration = {"url": f"{self.url}/mattermost/action", "context": context}
+        return {"id": name, "type": "button", "name": label, "integration": integration}
+
+    def dialog(self, form: Form, user: str, place: Place, say: Say) -> Payload:
+        """A form to fill in; people can read and repeat the state that travels with it."""
+        state = self._state(
+            user,
+            place,
+            line=form.line,
+            names=" ".join(blank.name for blank in form.blanks),
+            required=" ".join(blank.name for blank in form.blanks if blank.required),
+        )
+        elements = [_element(blank, say) for blank in form.blanks]
+        return self._dialog(say(form.title), say(form.submit), state, elements=elements)
+
+    def confirm(self, click: dict[str, str], user: str, card: str) -> Payload:
+        """A question before something that cannot be taken back."""
+        place = Place("mattermost", click["channel"], click["thread"])
+        state = self._state(user, place, line=click["line"], about=click["about"], card=card)
+        return self._dialog(click["label"], click["label"], state, introduction_text=click["confirm"])
+
+    def _state(self, user: str, place: Place, **values: str) -> str:
+        place_of = {"channel": place.channel, "thread": place.thread}
+        return json.dumps(self.signer.sign(FORM, FORM_SECONDS, user=user, **place_of, **values))
+
+    def _dialog(self, title: str, submit: str, state: str, **more: Any) -> Payload:
+        shown = {"callback_id": FORM, "title": title[:TITLE], "submit_label": submit, "state": state}
+        return {"url": f"{self.url}/mattermost/dialog", "dialog": {"elements": [], **shown, **more}}
+
+
+def _element(blank: Blank, say: Say) -> Payload:
+    """One field of a dialog."""
+    drawn: Payload = {
+        "display_name": say(blank.label)[:LABEL],
+        "name": blank.name,
+        "optional": not blank.required,
+        "default": blank.given,
+    }
+    if blank.choices:
+        options = [{"text": say(choice.label), "value": choice.value} for choice in blank.choices]
+        return drawn | {"type": "select", "options": options}
+    kind, longest = ("textarea", LONG) if blank.long else ("text", SHORT)
+    return drawn | {"type": kind, "max_length": longest}
+
+
+def with_commands(reply: Reply, say: Say) -> str:
+    """Text alone: buttons are commands to type."""
+    return cut("\n".join([render(reply, say), *typed(reply.buttons, say)]))
