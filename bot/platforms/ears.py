@@ -84,11 +84,12 @@ class Ears(ABC):
         self, text: str, user: str, place: Place, origin: Origin, *, free: bool = False, about: str = ""
     ) -> None:
         """Somebody said something to the bot."""
+        person = User(user, user, "")
         try:
             person = await self.person(user, origin.team)
             place, origin = await self.placed(place, person, origin)
         except UserError as error:
-            await self._refuse(error, user, place, origin)
+            await self._refuse(error, person, place, origin)
             return
         await self.converse(Message(text, person, place, free, about), origin)
 
@@ -116,8 +117,9 @@ class Ears(ABC):
 
     async def stop_answer(self, key: str, user: str, place: Place, origin: Origin) -> None:
         """Somebody wants no more of an answer: whoever asked may."""
+        person = User(user, user, "")
         try:
-            await self.person(user, origin.team)
+            person = await self.person(user, origin.team)
             if key not in self._talking:
                 raise UserError(t("chat.answer_over"))
             task, asker = self._talking[key]
@@ -125,7 +127,7 @@ class Ears(ABC):
                 raise UserError(t("chat.not_your_answer"))
             task.cancel()
         except UserError as error:
-            await self._refuse(error, user, place, origin)
+            await self._refuse(error, person, place, origin)
 
     async def converse(
         self,
@@ -155,9 +157,9 @@ class Ears(ABC):
             patience.cancel()
             self._talking.pop(origin.key, None)
 
-    async def _refuse(self, error: UserError, user: str, place: Place, origin: Origin) -> None:
-        nobody = Message("", User(user, user), place)
-        talk = self.talk(nobody, replace(origin, card="", trigger=""), self.say_in(""))
+    async def _refuse(self, error: UserError, person: User, place: Place, origin: Origin) -> None:
+        nothing = Message("", person, place)
+        talk = self.talk(nothing, replace(origin, card="", trigger=""), self.say_in(person.locale))
         with suppress(Refused):
             await talk.show(refusal(error))
 

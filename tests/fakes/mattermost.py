@@ -135,7 +135,7 @@ class FakeMattermost:
 
     async def click(self, user: str, post: Json, label: str, **more: Any) -> tuple[int, Json]:
         """A button of a post, or of a whisper; `more` takes the place of what Mattermost sends."""
-        shown = post["props"] if "props" in post else post
+        shown = post.get("props", post)
         actions = [a for attachment in shown.get("attachments", []) for a in attachment["actions"]]
         integration = next(a["integration"] for a in actions if a["name"] == label)
         body = {"user_id": user, "post_id": post.get("id", "ephemeral"), "team_id": "t1", "type": "button"}

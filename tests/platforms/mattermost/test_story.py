@@ -3,89 +3,17 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 import trustme
 from pydantic import SecretStr
 
 from bot import app, chats
 from bot.core.errors import UserError
 from bot.core.message import Place
-from bot.platforms.mattermost.adapter import Mattermost
 from bot.platforms.messengers import Messengers
-from tests.conftest import eventually
 from tests.fakes.mattermost import TOKEN, FakeMattermost
-
-
-async def soon(true) -> None:
-    """Wait for what takes a moment."""
-    await eventually(true, 15)
-
-
-@pytest_asyncio.fixture
-async def server_url() -> AsyncIterator[tuple[FakeMattermost, str]]:
-    fake = FakeMattermost()
-    url = await fake.start()
-    for name in ("ada", "eve"):
-        fake.person(name)
-    fake.person("grace", roles="system_user system_admin")
-    fake.channel("c1", members=[fake.person("bob", locale="de")])
-    yield fake, url
-    await fake.stop()
-
-
-@pytest.fixture
-def chat(server_url) -> FakeMattermost:
-    return server_url[0]
-
-
-class Bot:
-    """A running bot; `restart` is a new process with the same cluster."""
-
-    def __init__(self, settings, url, cluster, inference, clock) -> None:
-        self.settings, self.cluster = settings, cluster
-        self._url, self._inference, self._clock = url, inference, clock
-
-    async def start(self, chat) -> None:
-        phrases = app.phrasebook(self.settings)
-        self.mattermost = Mattermost(phrases, "en", self._url, TOKEN, named=["c" * 26], heartbeat=0.4)
-        messengers = Messengers([self.mattermost])
-        self.app = app.build(self.settings, self.cluster, self._inference, messengers, self._clock)
-        self._running = asyncio.create_task(app.serve(self.settings, self.app, [self.mattermost]))
-        await soon(lambda: chat.sockets and self.mattermost.ready)
-
-    async def stop(self) -> None:
-        self._running.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
-
-
-@pytest_asyncio.fixture
-async def bot(settings, server_url, cluster, inference, clock) -> AsyncIterator[Bot]:
-    researchers = frozenset(user for user in server_url[0].users if user.startswith(("ada", "bob")))
-    roles = {"researchers": researchers, "mattermost_token": SecretStr(TOKEN)}
-    running = Bot(settings.model_copy(update=roles), server_url[1], cluster, inference, clock)
-    await running.start(server_url[0])
-    yield running
-    await running.stop()
-
-
-def who(chat, name: str) -> str:
-    return next(user for user, info in chat.users.items() if info["username"] == name)
-
-
-async def said(chat, thread: str, words: str, channel: str = "c1") -> dict:
-    """A post of the thread that says so."""
-    await soon(lambda: any(words in post["message"] for post in chat.posted(channel, thread)))
-    return next(post for post in chat.posted(channel, thread) if words in post["message"])
-
-
-async def deployed(chat, pass_time, name: str = "ada") -> dict:
-    asked = chat.say(who(chat, name), "@llm deploy tinyllama")
-    await soon(lambda: chat.posted("c1", asked))
-    await pass_time(200)
-    return await said(chat, asked, "is ready" if name != "bob" else "ist bereit")
+from tests.platforms.mattermost.conftest import deployed, said, soon, who
 
 
 async def test_a_mention_deploys_and_its_card_is_one_post(bot, chat, pass_time):
