@@ -1,4 +1,4 @@
-"""The command line: run · demo · doctor · plan · render · diagnose."""
+"""The command line: run · demo · doctor · mattermost-setup · plan · render · diagnose."""
 
 import argparse
 import asyncio
@@ -42,6 +42,7 @@ def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> i
     from bot import (  # imported late: --help and bad settings answer at once
         diagnose,
         doctor,
+        mattermost_setup,
         offline,
         processes,
     )
@@ -55,6 +56,8 @@ def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> i
             return diagnose.diagnose(options.file, options.json, settings)
         case "doctor":
             return asyncio.run(doctor.doctor(settings))
+        case "mattermost-setup":
+            return asyncio.run(mattermost_setup.mattermost_setup(settings))
         case "demo":
             user = options.user or "you"
             asyncio.run(processes.demo(settings, options.speed, user, options.user is None))
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             "--user", help="speak as this person, with the role that settings give (else as admin)"
         )
     commands.add_parser("doctor", help="check settings, cluster and rights")
+    commands.add_parser("mattermost-setup", help="make /llm in Mattermost, print the Secret of its tokens")
     commands.add_parser("plan", help="would a model fit? as in chat, and --gpu --gpu-mem --config --json")
     commands.add_parser("render", help="render deploy MODEL [key=value…]: its manifests as YAML")
     diagnose = commands.add_parser("diagnose", help="why a vLLM did not start, from its log")

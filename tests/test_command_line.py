@@ -170,3 +170,16 @@ def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_
     done = bot("run", **both, MATTERMOST_CA_FILE=str(wrong))
     assert done.returncode == 2 and done.stderr.startswith("MATTERMOST_CA_FILE holds no certificates")
     assert "mm-secret" not in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_slip_in_the_tokens_of_the_slash_command_is_told_without_them():
+    both = {"MATTERMOST_URL": "https://chat.example.org", "MATTERMOST_TOKEN": "mm-secret"}
+    for slip in ("t1:command-secret", "t1=command-secret t2=", "=command-secret"):
+        done = bot("run", **both, MATTERMOST_COMMAND_TOKENS=slip)
+        told = "MATTERMOST_COMMAND_TOKENS: write team=token, team=token\n"
+        assert (done.returncode, done.stderr) == (2, told)
+
+
+def test_mattermost_setup_says_what_it_needs():
+    done = bot("mattermost-setup")
+    assert done.returncode == 1 and done.stderr.startswith("set MATTERMOST_URL, MATTERMOST_TOKEN and")

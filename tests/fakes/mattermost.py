@@ -248,7 +248,7 @@ class FakeMattermost:
             case ["GET", "users", user]:
                 return self._known(self.users, BOT if user == "me" else user)
             case ["GET", "users", _, "teams"]:
-                return [{"id": "t1"}]
+                return [{"id": "t1", "name": "informatik"}]
             case ["GET", "users", _, "teams", _, "channels"]:
                 return [c for c in self.channels.values() if BOT in c["members"]]
             case ["POST", "users", _, "typing"]:

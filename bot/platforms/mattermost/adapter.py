@@ -18,6 +18,7 @@ from bot.platforms.mattermost.ears import MattermostEars
 from bot.platforms.mattermost.people import People
 from bot.platforms.mattermost.posts import MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.mattermost.setup import Registered, register
 from bot.platforms.mattermost.socket import Socket
 from bot.platforms.mattermost.talk import Desk, send
 
@@ -92,6 +93,14 @@ class Mattermost(Platform):
             yield "ok", t("doctor.mattermost", name=me["username"]), None
         except MattermostRefused as error:
             yield "fail", t("mattermost.wrong_token", why=error.code), t("doctor.mattermost_todo")
+        finally:
+            await self._rest.close()
+
+    async def register(self, url: str, hint: str) -> AsyncIterator[Registered]:
+        """The slash command in every team; UserError when the token is wrong."""
+        try:
+            async for team in register(self._rest, url, hint):
+                yield team
         finally:
             await self._rest.close()
 
