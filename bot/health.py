@@ -30,6 +30,11 @@ class Health:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
 
+    @property
+    def port(self) -> int:
+        """Where it listens; another than asked for where that was 0."""
+        return int(self._runner.addresses[0][1])
+
     async def stop(self) -> None:
         """Close all connections."""
         await self._runner.cleanup()

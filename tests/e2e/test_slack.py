@@ -1,52 +1,27 @@
 """A conversation in Slack on real parts: Bolt and its sockets, API server and scheduler, a real vLLM."""
 
-import asyncio
-import os
-import sys
-from pathlib import Path
-
 from tests.conftest import eventually
+from tests.e2e.service import service
 from tests.fakes.slack import APP_TOKEN, BOT, BOT_TOKEN, FakeSlack, labels, words
-from tests.real.vllm import VllmContainers, make_model
-from tests.real.world import real_world
-
-ROOT = Path(__file__).parents[2]
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(control_plane, vllm_binary, tmp_path):
-    containers = VllmContainers(vllm_binary, make_model(vllm_binary, tmp_path))
     slack = FakeSlack()
     url = await slack.start()
     slack.channel("C1")
     slack.person("UADA")
-    async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
-        containers.api = world.admin
-        env = {name: value for name, value in os.environ.items() if name not in PROXIES} | {
-            "KUBECONFIG": str(world.kubeconfig),
-            "NAMESPACE": world.namespace,
-            "INFERENCE_URL_TEMPLATE": containers.url,
-            "SLACK_BOT_TOKEN": BOT_TOKEN,
-            "SLACK_APP_TOKEN": APP_TOKEN,
-            "SLACK_API_URL": url,
-            "HTTP_HOST": "127.0.0.1",
-            "HTTP_PORT": "0",
-        }
-        bot = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bot", "run"), cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            async with asyncio.timeout(240):
-                await slack.connected(2)
-                await conversation(slack)
-        finally:
-            bot.terminate()
-            _, said = await bot.communicate()
-            print(said.decode(), *map(words, slack.messages.values()), sep="\n")  # shown if it failed
-            await slack.stop()
-        assert bot.returncode == 0, said.decode()
-        assert slack.invalid == [] and "Traceback" not in said.decode()
-        assert "what is a node" not in said.decode()  # what people ask is not logged
+    tokens = {"SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN, "SLACK_API_URL": url}
+
+    def seen() -> list[str]:
+        return [words(message) for message in slack.messages.values()]
+
+    try:
+        async with service(control_plane, vllm_binary, tmp_path, tokens, seen):
+            await slack.connected(2)
+            await conversation(slack)
+    finally:
+        await slack.stop()
+    assert slack.invalid == []
 
 
 async def conversation(slack: FakeSlack) -> None:

@@ -53,10 +53,11 @@ async def real_world(
     try:
         async with KubernetesCluster(str(kubeconfig), settings, url_template) as cluster:
             await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
-            world = RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
-            yield world
-            plane.kubectl("delete", "deployments", "--all", "-n", namespace)
-            await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
+            try:
+                yield RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
+            finally:  # also when a test fails: the next one needs the GPUs
+                plane.kubectl("delete", "deployments", "--all", "-n", namespace)
+                await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
     finally:
         await kubelet.stop()
         await admin.close()

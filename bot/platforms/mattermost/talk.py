@@ -26,6 +26,8 @@ FOOTNOTE = 300
 TYPING_SECONDS = 4.0
 FIRST, SLOWEST, PER_CHARACTER = 1.0, 2.0, 1e-4
 """Seconds between two states of an answer: the longer it is the rarer, as each edit sends all of it."""
+BLANK = 40
+"""Characters after which an answer is shown that has no word yet: so it can be stopped."""
 FINAL_PAUSES = (0.0, 5.0, 20.0)
 
 log = structlog.get_logger()
@@ -154,8 +156,8 @@ class MattermostAnswer:
             while self._page < len(self._pages.pages) - 1:
                 await self._settle(None)
             page = self._pages.pages[self._page]
-            if page.strip() and page != self._shown:
-                await self._put(page, self._stop, new=not self._message)
+            if (page.strip() or len(page) > BLANK) and page != self._shown:
+                await self._put(cut(page), self._stop, new=not self._message)
                 self._shown = page
         except Refused as error:
             log.warning("answer not shown yet", why=error.code)

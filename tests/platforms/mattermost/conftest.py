@@ -62,6 +62,14 @@ class Bot:
         self._running = asyncio.create_task(app.serve(self.settings, self.app, [self.mattermost]))
         await soon(lambda: chat.sockets and self.mattermost.ready)
 
+    def endpoints(self) -> dict:
+        """What the server calls; the same after a restart."""
+
+        async def endpoint(request):
+            return await self.mattermost.endpoint(request)
+
+        return {f"/mattermost/{what}": endpoint for what in ("command", "action", "dialog")}
+
     async def stop(self) -> None:
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
@@ -95,26 +103,21 @@ async def deployed(chat, pass_time, name: str = "ada") -> dict:
 
 
 @pytest_asyncio.fixture
-async def called_bot(settings, server_url, cluster, inference, clock, unused_tcp_port) -> AsyncIterator[Bot]:
-    """A bot that Mattermost can call; `restart` keeps its address."""
+async def called_bot(settings, server_url, cluster, inference, clock) -> AsyncIterator[Bot]:
+    """A bot that Mattermost can call."""
     fake, url = server_url
-    roles = {
-        "researchers": frozenset({who(fake, "ada"), who(fake, "bob")}),
-        "mattermost_token": SecretStr(TOKEN),
-    }
+    researchers = frozenset({who(fake, "ada"), who(fake, "bob")})
+    roles = {"researchers": researchers, "mattermost_token": SecretStr(TOKEN)}
     bot = Bot(settings.model_copy(update=roles), url, cluster, inference, clock)
-    bot.callback_url = fake.bot_url = f"http://127.0.0.1:{unused_tcp_port}"
-    await bot.start(fake)
-    endpoints = {f"/mattermost/{what}": _late(bot) for what in ("command", "action", "dialog")}
-    health = Health("127.0.0.1", unused_tcp_port, lambda: bot.mattermost.ready, endpoints)
+    health = Health("127.0.0.1", 0, lambda: True, bot.endpoints())
     await health.start()
+    bot.callback_url = fake.bot_url = f"http://127.0.0.1:{health.port}"
+    await bot.start(fake)
     yield bot
     await bot.stop()
     await health.stop()
 
 
-def _late(bot: Bot):
-    async def endpoint(request):
-        return await bot.mattermost.endpoint(request)
-
-    return endpoint
+def attachments(post: dict) -> list[dict]:
+    """Those of a post, or of what one person was told."""
+    return post.get("props", post).get("attachments", [])

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.platforms.mattermost.conftest import soon, who
+from tests.platforms.mattermost.conftest import attachments, soon, who
 
 
 @pytest.fixture
@@ -23,8 +23,7 @@ async def card_of(chat, pass_time, line: str = "deploy tinyllama", name: str = "
 
 
 def labels(post: dict) -> list[str]:
-    attachments = post.get("props", post).get("attachments", [])
-    return [action["name"] for attachment in attachments for action in attachment["actions"]]
+    return [action["name"] for attachment in attachments(post) for action in attachment["actions"]]
 
 
 async def test_a_command_deploys_and_its_buttons_keep_and_stop(bot, chat, pass_time):

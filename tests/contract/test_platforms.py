@@ -1,0 +1,109 @@
+"""What every platform must do, typed and pressed by a person in each of them."""
+
+import asyncio
+
+import pytest_asyncio
+
+from tests.contract.chats import PLACES
+
+HURRY = 0.002
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+
+
+@pytest_asyncio.fixture(params=PLACES)
+async def visit(request, settings, cluster, inference, clock, monkeypatch):
+    """`await visit("ada")` is a person; simulated time flies."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    people = []
+
+    async def visit(name: str, locale: str = "en-GB"):
+        person = PLACES[request.param](name, locale)
+        await person.come(settings, cluster, inference, clock)
+        people.append(person)
+        return person
+
+    async def life() -> None:
+        while True:
+            clock.advance(seconds=1)
+            cluster.step()
+            await asyncio.sleep(HURRY)
+
+    living = asyncio.create_task(life())
+    yield visit
+    for person in people:
+        await person.leave()
+    living.cancel()
+
+
+async def test_a_deployment_becomes_ready_and_its_buttons_work(visit):
+    ada = await visit("ada")
+    await ada.type("deploy tinyllama")
+    await ada.reads("tinyllama is ready")
+    await ada.press("Logs")
+    await ada.reads("Starting vLLM API server")
+    await ada.press("Stop")
+    await ada.reads("tinyllama is stopped.")
+
+
+async def test_a_slip_is_one_press_from_what_was_meant(visit):
+    ada = await visit("ada")
+    await ada.type("depoly tinyllama")
+    await ada.reads("There is no “depoly”.")
+    await ada.press("/llm deploy tinyllama")
+    await ada.reads("tinyllama is ready")
+
+
+async def test_what_does_not_fit_comes_with_what_does(visit):
+    ada = await visit("ada")
+    await ada.type("deploy llama-3-8b tp=1")
+    await ada.reads("does not fit on one V100 (16 GB): weights alone are 15.0 of 14.2 usable GiB.")
+    await ada.press("tp=2")
+    await ada.reads("llama-3-8b is ready")
+
+
+async def test_a_question_is_answered_and_its_costs_told(visit):
+    ada = await visit("ada")
+    await ada.type("deploy tinyllama")
+    await ada.reads("tinyllama is ready")
+    await ada.type("ask tinyllama what is a lease?")
+    await ada.reads("You asked: “what is a lease?”")
+    await ada.reads("tokens/s")
+
+
+async def test_a_question_to_a_sleeping_model_wakes_it(visit):
+    ada = await visit("ada")
+    await ada.type("deploy tinyllama")
+    await ada.reads("tinyllama is ready")
+    await ada.press("Sleep")
+    await ada.reads("tinyllama sleeps")
+    await ada.type("ask tinyllama are you awake?")
+    await ada.reads("You asked: “are you awake?”")
+
+
+async def test_tables_have_all_their_cells(visit):
+    ada = await visit("ada")
+    await ada.type("gpus")
+    for cell in ("8 of 8 GPUs are free", "icc-gpu-1", "icc-gpu-2"):
+        await ada.reads(cell)
+
+
+async def test_each_person_is_answered_in_their_language(visit):
+    bob = await visit("bob", "de-DE")
+    await bob.type("depoly tinyllama")
+    await bob.reads("„depoly“ gibt es nicht.")
+
+
+async def test_a_student_is_told_what_a_student_may(visit):
+    eve = await visit("eve")
+    await eve.type("deploy llama-3-70b quant=gptq tp=4")
+    await eve.reads("tp=4 is too large: a student may use up to tp=2.")
+
+
+async def test_nonsense_of_any_size_gets_a_sentence_and_hurts_nobody(visit):
+    ada = await visit("ada")
+    for nonsense in ("\x1b[31m\x07", "=" * 5000, "deploy " + "x=y " * 500, '"', "deploy tinyllama tp=\udcff"):
+        await ada.type(nonsense.encode(errors="replace").decode())
+    await ada.type("gpus")
+    await ada.reads("8 of 8 GPUs are free")
+    assert "Traceback" not in ada.sees()
