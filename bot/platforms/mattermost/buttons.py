@@ -9,7 +9,7 @@ from bot.core.message import Place
 from bot.core.reply import Button, Reply
 from bot.core.text import t
 from bot.platforms.edits import Payload
-from bot.platforms.mattermost.render import Say, cut, escape, render, typed
+from bot.platforms.mattermost.render import Say, code, cut, escape, render, typed
 from bot.platforms.mattermost.signing import Signer
 
 CLICK, STOP, FORM = "click", "stop", "form"
@@ -48,7 +48,7 @@ class Buttons:
         explained = []
         for button, action in zip(buttons, actions, strict=True):
             detail = escape(say(button.detail)) + "\n" if button.detail else ""
-            explained.append({"text": f"{detail}`/llm {button.command}`", "actions": [action]})
+            explained.append({"text": detail + code(f"/llm {button.command}"), "actions": [action]})
         return explained
 
     def _button(self, number: int, button: Button, say: Say, place: Place) -> Payload:
@@ -99,8 +99,9 @@ class Buttons:
 def _element(blank: Blank, say: Say) -> Payload:
     """One field of a dialog."""
     drawn: Payload = {
-        "display_name": say(blank.label)[:LABEL],
+        "display_name": blank.name[:LABEL],
         "name": blank.name,
+        "help_text": say(blank.label)[:SHORT],
         "optional": not blank.required,
         "default": blank.given,
     }

@@ -20,6 +20,7 @@ from bot.platforms.ears import refusal
 from bot.platforms.edits import Payload
 from bot.platforms.mattermost.buttons import CLICK, FORM, STOP, with_commands
 from bot.platforms.mattermost.ears import MattermostEars
+from bot.platforms.mattermost.render import code
 from bot.platforms.mattermost.rest import ephemeral
 from bot.platforms.mattermost.signing import Forged
 from bot.platforms.talk import Origin
@@ -83,7 +84,7 @@ class Callbacks:
         if not token or not all(right):
             log.warning("forged call", what="command", team=asked.team_id)
             return web.json_response({}, status=401)
-        heard = {"message": "`/llm {}`".format(asked.text.replace("`", "'"))}
+        heard = {"message": code(f"/llm {asked.text}")}
         if not self._ears.first(f"trigger:{asked.trigger_id}"):
             return web.json_response(ephemeral(heard))
         place = Place("mattermost", asked.channel_id, asked.root_id)

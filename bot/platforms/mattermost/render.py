@@ -43,6 +43,11 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
+def code(line: str) -> str:
+    """A line to type, that cannot end its own quotes."""
+    return "`{}`".format(line.replace("`", "'").replace("\n", " "))
+
+
 def _calm(log: str) -> str:
     """A log that cannot end its own code block."""
     return log.replace("```", f"`{JOINER}``")
@@ -59,7 +64,6 @@ def typed(buttons: Iterable[Button], say: Say) -> list[str]:
     """What could be typed instead, a line each."""
     lines = []
     for button in buttons:
-        line = button.command.replace("`", "'").replace("\n", " ")
         detail = f" {escape(say(button.detail))}" if button.detail else ""
-        lines.append(f"- {escape(say(button.label))}:{detail} `!llm {line}`")
+        lines.append(f"- {escape(say(button.label))}:{detail} {code('!llm ' + button.command)}")
     return ["", *lines] if lines else []
