@@ -14,7 +14,7 @@ lint: .venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv ## the figures of README, as ratios in one run
+bench: .venv .venv-mmpy ## the figures of README, as ratios in one run
 	$(BIN)/python -m tests.bench
 
 e2e: .venv ## the story on real parts alone
@@ -32,5 +32,10 @@ lock: .venv ## after a change of pyproject.toml
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch .venv
+
+.venv-mmpy: # what the bench compares with
+	$(PYTHON) -m venv --clear .venv-mmpy
+	.venv-mmpy/bin/python -m pip install -q --disable-pip-version-check mmpy_bot==2.2.1 mattermostautodriver==2.3.0 httpx==0.27.2
+	@touch .venv-mmpy
 
 .PHONY: demo test lint bench e2e image lock

@@ -1,6 +1,7 @@
 """Wiring: settings → adapters → services → platforms. The only file that knows every other."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -147,6 +148,7 @@ async def serve(
     settings: Settings, app: App, platforms: Iterable[Platform], *, interval: float | None = None
 ) -> None:
     """Everything at once, until every platform has ended; without a platform, for ever."""
+    gc.freeze()  # what is loaded stays: the collector need not look at it again, 0.1 s each time
     scheduler = AsyncIOScheduler()
     seconds = interval or settings.sweep_interval.total_seconds()
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None

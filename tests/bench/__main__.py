@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import commands, deploy, process, slack, tokens
+from tests.bench import commands, deploy, mattermost, process, slack, tokens
 
-PARTS = (commands, process, deploy, tokens, slack)
+PARTS = (commands, process, deploy, tokens, slack, mattermost)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, WSMsgType, web
 
 Json = dict[str, Any]
 TOKEN, BOT = "mattermost-token", "bot00000000000000000000000"
@@ -96,7 +96,7 @@ class FakeMattermost:
 
     def _create(self, user: str, channel: str, root: str, text: str, **more: Any) -> Json:
         now = int(time.time() * 1000)
-        name = f"p{next(self._numbers)}".ljust(26, "0")
+        name = f"p{next(self._numbers):025d}"
         post = {"id": name, "user_id": user, "channel_id": channel, "root_id": root, "message": text}
         post |= {"create_at": now, "delete_at": 0, "props": {}, "type": "", "history": [], **more}
         self.posts[name] = post
@@ -104,6 +104,7 @@ class FakeMattermost:
         if BOT in self.channels[channel]["members"]:
             told = {key: value for key, value in post.items() if key != "history"}
             data = {"channel_type": self.channels[channel]["type"], "post": json.dumps(told)}
+            data |= {"channel_name": channel, "sender_name": f"@{self.users[user]['username']}"}
             self._tell({"event": "posted", "data": data})
         return post
 
@@ -188,7 +189,7 @@ class FakeMattermost:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.connects += 1
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}" and not await self._challenged(socket):
             return socket
         wanted = request.query.get("connection_id")
         if wanted and wanted == self._connection:
@@ -206,6 +207,12 @@ class FakeMattermost:
         if socket in self.sockets:
             self.sockets.remove(socket)
         return socket
+
+    async def _challenged(self, socket: web.WebSocketResponse) -> bool:
+        """The other way to say who one is: by the first message."""
+        said = await socket.receive()
+        told = json.loads(said.data) if said.type is WSMsgType.TEXT else {}
+        return told.get("data", {}).get("token") == TOKEN
 
     async def drop(self, how: str) -> None:
         """`abort` breaks the connection, `close` ends it; `restart` forgets it as well."""
@@ -321,8 +328,9 @@ class FakeMattermost:
         return of[name]
 
     def _new_post(self, given: Json) -> Json:
-        if given["pending_post_id"] in self._pending:
-            return self.posts[self._pending[given["pending_post_id"]]]
+        pending = given.get("pending_post_id", "")
+        if pending in self._pending:
+            return self.posts[self._pending[pending]]
         if BOT not in self._known(self.channels, given["channel_id"])["members"]:
             raise Refusal(403, "api.context.permissions.app_error")
         root = given.get("root_id", "")
@@ -333,7 +341,7 @@ class FakeMattermost:
         post = self._create(
             BOT, given["channel_id"], root, given["message"], props=given.get("props", {}), **kept
         )
-        self._pending[given["pending_post_id"]] = post["id"]
+        self._pending |= {pending: post["id"]} if pending else {}
         return post
 
     def _patch(self, post: Json, given: Json) -> Json:
