@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -31,6 +32,7 @@ from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
 from bot.services.reaper import Reaper
+from bot.services.sleeper import Sleeper
 from bot.services.watcher import Watcher
 from bot.services.web_ui import WebUiService
 from bot.simulator.cluster import SimulatedCluster
@@ -95,8 +97,8 @@ def build(
         {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
     )
     plans = planner(settings)
-    activity = Activity(cluster, inference, clock)
-    lifecycle = Lifecycle(cluster, access, clock)
+    activity = Activity(cluster, inference, clock, settings.idle_policy)
+    lifecycle = Lifecycle(cluster, access, clock, ZoneInfo(settings.timezone))
     watcher = Watcher(cluster, messenger, clock)
     addressee = Addressee(cluster, plans.catalog, messenger)
     conversation = Conversation(cluster, inference, messenger, addressee, lifecycle, activity, watcher, clock)
@@ -113,7 +115,9 @@ def build(
         watcher,
         WebUiService(cluster, access),
     )
-    reaper = Reaper(cluster, messenger, activity, clock)
+    sleeper = Sleeper(cluster, inference, activity)
+    after, place = settings.failed_after, settings.admin_place
+    reaper = Reaper(cluster, messenger, activity, sleeper, clock, failed_after=after, admins=place)
     return App(Dispatcher(services, COMMANDS), services, reaper)
 
 

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from bot.core.access import Quota
 from bot.core.duration import parse_duration
 from bot.core.gpu import GpuName
+from bot.core.idle import Policy
+from bot.core.message import Place
 
 _QUOTA_WORDS = {"gpus", "deployments", "tp", "ttl"}
 
@@ -103,6 +105,12 @@ class Settings(BaseSettings):
     token_timeout: Interval = timedelta(minutes=1)
 
     sweep_interval: Interval = timedelta(seconds=60)
+    idle_mode: Literal["sleep", "report"] = "sleep"
+    idle_window: Interval = Field(timedelta(minutes=30), ge=timedelta(minutes=10))
+    idle_windows: Pairs = {}
+    idle_warning: Interval = timedelta(minutes=10)
+    failed_after: Interval = timedelta(minutes=30)
+    admin_channel: str = Field("", pattern=r"((slack|mattermost|console):\S+)?")
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=0, le=65535)
 
@@ -130,6 +138,19 @@ class Settings(BaseSettings):
             why = "MATTERMOST_CA_FILE holds no certificates: {why}"
             raise PydanticCustomError("mattermost", why, {"why": str(error)}) from None
         return self
+
+    @property
+    def idle_policy(self) -> Policy:
+        """When a model is idle for too long."""
+        windows = {model: parse_duration(window) for model, window in self.idle_windows.items()}
+        act = self.idle_mode == "sleep"
+        return Policy(self.idle_window, self.idle_warning, self.sweep_interval, windows, act)
+
+    @property
+    def admin_place(self) -> Place | None:
+        """Where admins read."""
+        platform, _, channel = self.admin_channel.partition(":")
+        return Place(platform, channel) if channel else None
 
     @property
     def command_tokens(self) -> dict[str, str]:

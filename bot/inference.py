@@ -142,10 +142,10 @@ class VllmInference:
         except (httpx2.HTTPError, ValueError, KeyError):
             return None
 
-    async def load(self, endpoint: Endpoint) -> Load | None:
+    async def load(self, url: str) -> Load | None:
         """Read /metrics, whichever engine's names it has: sums over its series."""
         try:
-            reply = await self._http.get(f"{endpoint.url}/metrics", timeout=SCRAPE_SECONDS)
+            reply = await self._http.get(f"{url}/metrics", timeout=SCRAPE_SECONDS)
             return _load(reply.text) if reply.status_code == 200 else None
         except (httpx2.HTTPError, ValueError):
             return None

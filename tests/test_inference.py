@@ -223,13 +223,13 @@ async def test_a_closed_answer_ends_generation(vllm, fake):
 
 async def test_figures_of_both_engines(vllm, fake):
     endpoint = Endpoint(fake.url, "m", "secret")
-    assert await vllm.load(endpoint) == Load(2, 1, 123.0)
+    assert await vllm.load(endpoint.url) == Load(2, 1, 123.0)
     fake.metrics = V1
-    assert await vllm.load(endpoint) == Load(2, 0, 12.0)
+    assert await vllm.load(endpoint.url) == Load(2, 0, 12.0)
     fake.metrics = "not prometheus at all {"
-    assert await vllm.load(endpoint) is None
+    assert await vllm.load(endpoint.url) is None
     await fake.stop()
-    assert await vllm.load(endpoint) is None
+    assert await vllm.load(endpoint.url) is None
     await fake.start()
 
 

@@ -19,7 +19,7 @@ from bot.cluster.manifests import (
 from bot.cluster.views import Views
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.ports import Endpoint, GpuNode, WebUi
+from bot.core.ports import Endpoint, GpuNode, Server, WebUi
 from bot.core.text import t
 from bot.core.workload import Record, Spec, Workload, object_name
 
@@ -68,6 +68,10 @@ class KubernetesCluster:
     def changes(self) -> AsyncIterator[str]:
         """Names of workloads as they change."""
         return self._views.changes()
+
+    def servers(self, name: str) -> Sequence[Server]:
+        """By the pods' own addresses; from outside the cluster, by the one there is."""
+        return self._views.servers(object_name(name), self._url_template)
 
     def address(self, name: str) -> str:
         """Its address inside the cluster."""

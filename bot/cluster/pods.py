@@ -33,14 +33,16 @@ _ORDER = [
 ]
 
 
-def view(deployment: Json, pods: Sequence[Json], warnings: Mapping[str, str]) -> Workload:
+def view(
+    deployment: Json, pods: Sequence[Json], warnings: Mapping[str, str], managed_by: str = ""
+) -> Workload:
     """The workload as the port shows it; `warnings` has the last one of a pod, by its name.
 
     ValueError if its annotations are not ours."""
     metadata, spec = deployment["metadata"], deployment["spec"]
     alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     state = _state(deployment, alive, warnings, ending=len(alive) < len(pods))
-    ready = [pod for pod in alive if _condition(pod, "Ready").get("status") == "True"]
+    ready = [pod for pod in alive if is_ready(pod)]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(
         spec=read_spec(metadata),
@@ -54,6 +56,7 @@ def view(deployment: Json, pods: Sequence[Json], warnings: Mapping[str, str]) ->
         nodes=tuple(sorted(nodes)),
         cause=state.cause,
         evidence=state.evidence[:400],
+        managed_by=managed_by,
     )
 
 
@@ -109,6 +112,17 @@ def _container_state(status: Json, created: datetime) -> State:
     if "running" in now:
         return State(Phase.LOADING, moment(now["running"].get("startedAt")))
     return State(Phase.PULLING, created)
+
+
+def is_ready(pod: Json) -> bool:
+    """It answers, and is not about to end."""
+    return "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready").get("status") == "True"
+
+
+def server_id(pod: Json) -> str:
+    """Another one after each restart: its counters begin again."""
+    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
+    return f"{pod['metadata']['uid']}/{statuses[0].get('restartCount', 0)}"
 
 
 def _wants(message: str) -> str:

@@ -26,6 +26,7 @@ RIGHTS = (
     Right("", "pods", ("list", "watch")),
     Right("", "pods/log", ("get",)),
     Right("", "events", ("list", "watch"), needed=False),
+    Right("autoscaling", "horizontalpodautoscalers", ("list", "watch"), needed=False),
     Right("", "services", ("create", "patch", "delete")),
     Right("", "secrets", ("get", "list", "create", "patch")),
     Right("", "persistentvolumeclaims", ("create",)),

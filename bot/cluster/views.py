@@ -8,13 +8,14 @@ import structlog
 
 from bot.cluster import gpus
 from bot.cluster.client import Api, Json
+from bot.cluster.managers import managed_by, target
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import Mirror
-from bot.cluster.pods import view
+from bot.cluster.pods import is_ready, server_id, view
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes
 from bot.core.errors import UserError
-from bot.core.ports import GpuNode
+from bot.core.ports import GpuNode, Server
 from bot.core.text import t
 from bot.core.workload import Workload, object_name
 
@@ -29,6 +30,7 @@ HOLDS_UP = {
 }
 """Events that tell why a container is not created; its status does not."""
 SYNC_SECONDS = 20.0
+IN_CLUSTER, POD = ".svc:8000", "http://{ip}:8000"
 
 log = structlog.get_logger()
 
@@ -54,13 +56,15 @@ class Views:
         self._events = Mirror(
             api, f"{core}/events", self._event_changed, _keep_event, fieldSelector=POD_WARNINGS
         )
+        scalers = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+        self._scalers = Mirror(api, scalers, self._scaler_changed, target)
         self._nodes = Mirror(api, "/api/v1/nodes", _unheard, gpus.keep_node)
         self._holders = Mirror(api, "/api/v1/pods", _unheard, gpus.keep_pod, fieldSelector=gpus.RUNNING_PODS)
         self._mirroring: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Return when everything is known; UserError when the API does not answer or refuses."""
-        mirrors = (self.deployments, self._pods, self._events, self._nodes, self._holders)
+        mirrors = (self.deployments, self._pods, self._events, self._scalers, self._nodes, self._holders)
         self._mirroring = [asyncio.create_task(mirror.run()) for mirror in mirrors]
         try:
             async with asyncio.timeout(SYNC_SECONDS):
@@ -105,6 +109,13 @@ class Views:
         pods = [pod for pod in self._pods.items.values() if _workload_of(pod) == name]
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
+    def servers(self, name: str, template: str) -> list[Server]:
+        """Its ready pods by their own addresses; from outside the cluster, by the one way there is."""
+        way = POD if template.endswith(IN_CLUSTER) else template
+        told = {"service": name, "namespace": self._namespace}
+        ready = [pod for pod in self.pods_of(name) if is_ready(pod)]
+        return [Server(server_id(pod), way.format(ip=pod["status"].get("podIP"), **told)) for pod in ready]
+
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
         names = {object_name(name): name for name in self._workloads}
@@ -135,6 +146,9 @@ class Views:
         if pod := self._pods.items.get((self._namespace, seen.pod)):
             self._refresh(_workload_of(pod))
 
+    def _scaler_changed(self, old: str | None, new: str | None) -> None:
+        self._refresh(new or old or "")
+
     def _refresh(self, name: str) -> None:
         """Build the view of one Deployment again."""
         known = next((n for n in self._workloads if object_name(n) == name), None)
@@ -146,7 +160,8 @@ class Views:
                 self._changes.tell(known)
         else:
             try:
-                workload = view(deployment, self.pods_of(name), self._warnings)
+                managed = managed_by(deployment, name in self._scalers.items.values())
+                workload = view(deployment, self.pods_of(name), self._warnings, managed)
             except ValueError as error:  # somebody broke our annotations
                 log.warning("unreadable", deployment=name, why=str(error)[:200])
                 return

@@ -1,7 +1,7 @@
 """Types of arguments: units people type, and the fields that several commands share."""
 
 import re
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -14,6 +14,7 @@ from bot.core.request import Request
 from bot.core.shape import Shape, parse_shape
 
 _TOKENS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(k?)")
+_TIME = re.compile(r"(?:until[ -]?)?(\d{1,2}):(\d{2})(?::00)?")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)")
 MIN_CONTEXT = 256
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=365)
@@ -40,6 +41,18 @@ def _span(value: Any) -> Any:
     return found
 
 
+def _until(value: Any) -> Any:
+    """`22:00`, `until 22:00`, or a duration."""
+    if isinstance(value, time):
+        return value
+    found = _TIME.fullmatch(str(value).strip().lower())
+    if found is None:
+        return _span(value)
+    if int(found[1]) > 23 or int(found[2]) > 59:
+        raise PydanticCustomError("time", "a time such as 22:00")
+    return time(int(found[1]), int(found[2]))
+
+
 def _share(value: Any) -> Any:
     found = _SHARE.fullmatch(str(value).strip().replace(",", "."))
     if not found:
@@ -60,6 +73,7 @@ def _format(value: Any) -> Any:
 
 ContextLength = Annotated[int, BeforeValidator(_context)]
 Duration = Annotated[timedelta, BeforeValidator(_span)]
+Until = Annotated[timedelta | time, BeforeValidator(_until)]
 Share = Annotated[float, BeforeValidator(_share)]
 GivenShape = Annotated[Shape, BeforeValidator(_shape)]
 Format = Annotated[Quantization, BeforeValidator(_format)]

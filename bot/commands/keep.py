@@ -1,11 +1,11 @@
-"""/llm keep NAME [for=4h] — let it end later than its lease says."""
+"""/llm keep NAME [for=4h] — let it neither sleep nor end for that long, or until 22:00."""
 
 from datetime import timedelta
 
 from pydantic import Field
 
 from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import Duration, WorkloadName
+from bot.commands.fields import Until, WorkloadName
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 
@@ -13,12 +13,12 @@ from bot.core.text import t
 class Keep(Command):
     verb = "keep"
     group = Group.RUN
-    examples = ("keep llama-3-8b", "keep llama-3-8b 2h")
+    examples = ("keep llama-3-8b 2h", "keep llama-3-8b 22:00")
 
     name: WorkloadName
-    span: Duration = Field(timedelta(hours=4), alias="for", examples=["4h"])
+    span: Until = Field(timedelta(hours=4), alias="for", examples=["4h"])
 
     async def run(self, ctx: Context) -> Replies:
         workload = ctx.services.lifecycle.own(self.name, ctx.user)
-        ends = await ctx.services.lifecycle.keep(workload, ctx.user, self.span)
-        yield Reply(t("keep.done", name=workload.name, at=ends), tone=Tone.READY, private=True)
+        until = await ctx.services.lifecycle.keep(workload, ctx.user, self.span)
+        yield Reply(t("keep.done", name=workload.name, at=until), tone=Tone.READY, private=True)

@@ -4,19 +4,12 @@ from pydantic import Field
 
 from bot.commands.base import Command, Context, Group, Replies
 from bot.commands.fields import WorkloadName
-from bot.core.cards import buttons, ready_verbs
+from bot.core.cards import buttons, ready_verbs, tone
 from bot.core.gpu import FORMATS, Quantization
-from bot.core.reply import Reply, Table, Tone
+from bot.core.reply import Reply, Table
 from bot.core.text import Text, t, verbatim
 from bot.core.units import Tokens
 from bot.core.workload import Phase, Workload
-
-TONES = {
-    Phase.READY: Tone.READY,
-    Phase.ASLEEP: Tone.ASLEEP,
-    Phase.FAILED: Tone.FAILED,
-    Phase.QUEUED: Tone.QUEUED,
-}
 
 
 class Status(Command):
@@ -44,11 +37,6 @@ class Status(Command):
                 tuple(row(workload, ctx) for workload in workloads),
             ),
         )
-
-
-def tone(workload: Workload) -> Tone:
-    """The mark of its phase."""
-    return TONES.get(workload.phase, Tone.LOADING)
 
 
 def row(workload: Workload, ctx: Context) -> tuple[Text, ...]:

@@ -2,11 +2,7 @@
 
 from bot.commands.base import Command, Context, Group, Replies
 from bot.commands.fields import WorkloadName
-from bot.core.cards import headline
-from bot.core.errors import UserError
-from bot.core.reply import Button, Reply, Tone
-from bot.core.text import t
-from bot.core.workload import Phase
+from bot.core.cards import waking
 
 
 class Wake(Command):
@@ -18,13 +14,5 @@ class Wake(Command):
 
     async def run(self, ctx: Context) -> Replies:
         workload = ctx.services.lifecycle.find(self.name)
-        if workload.phase is not Phase.ASLEEP:
-            raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
-        card = yield Reply(
-            headline(workload.spec, ctx.services.planner.gpu.label),
-            tone=Tone.LOADING,
-            lines=(t("wake.asking", name=workload.name),),
-            buttons=(Button(t("button.cancel"), f"sleep {workload.name}"),),
-            live=True,
-        )
+        card = yield waking(workload, ctx.services.planner.gpu.label)
         await ctx.services.lifecycle.wake(workload.name, ctx.user, ctx.place, card)

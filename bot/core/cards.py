@@ -5,6 +5,7 @@ from datetime import datetime
 
 from bot.core.causes import LAST_RESORT, SIGNS
 from bot.core.diagnosis import Diagnosis
+from bot.core.errors import UserError
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.ports import GpuNode
 from bot.core.progress import Progress
@@ -17,6 +18,19 @@ NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache"
 REMEDIED = {sign.cause for sign in (*SIGNS, *LAST_RESORT)} | {"container_oomkilled"}
 LARGEST = 4
 """GPUs of a node: a model stays on one."""
+
+
+TONES = {
+    Phase.READY: Tone.READY,
+    Phase.ASLEEP: Tone.ASLEEP,
+    Phase.FAILED: Tone.FAILED,
+    Phase.QUEUED: Tone.QUEUED,
+}
+
+
+def tone(workload: Workload) -> Tone:
+    """The mark of its phase."""
+    return TONES.get(workload.phase, Tone.LOADING)
 
 
 def headline(spec: Spec, gpu: str, *, smallest: bool = False) -> Text:
@@ -67,6 +81,19 @@ def card(
             return _queued(workload, nodes)
         case _:
             return _starting(workload, progress)
+
+
+def waking(workload: Workload, gpu: str) -> Reply:
+    """The card of a model that is being woken; UserError when it does not sleep."""
+    if workload.phase is not Phase.ASLEEP:
+        raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
+    return Reply(
+        headline(workload.spec, gpu),
+        tone=Tone.LOADING,
+        lines=(t("wake.asking", name=workload.name),),
+        buttons=(Button(t("button.cancel"), f"sleep {workload.name}"),),
+        live=True,
+    )
 
 
 def _starting(workload: Workload, progress: Progress | None) -> Reply:

@@ -1,7 +1,8 @@
-"""Durations as people type them."""
+"""Durations and times of day as people type them."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 _PART = re.compile(r"(\d{1,6})\s*(d|h|min|m|s)")
 _SECONDS = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1}
@@ -23,3 +24,14 @@ def spell_duration(value: timedelta) -> str:
         count, rest = divmod(rest, _SECONDS[unit])
         words += f"{count}{unit}" if count else ""
     return words or "0s"
+
+
+def next_time(now: datetime, at: time, zone: ZoneInfo) -> datetime:
+    """The next moment, in UTC, when the clocks of a zone show `at`. Where a night has it twice, the first
+    one; where a night has it not, as much later as the clocks went ahead."""
+    local = now.astimezone(zone)
+    for days in (0, 1):
+        found = datetime.combine(local.date() + timedelta(days=days), at, zone).astimezone(UTC)
+        if found > now:
+            return found
+    raise AssertionError("tomorrow is later than now")

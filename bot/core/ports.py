@@ -35,6 +35,14 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """One ready replica: `id` changes with its pod and with each restart of its container."""
+
+    id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How to answer; None is the server's default."""
 
@@ -59,6 +67,11 @@ class Load:
     running: int
     waiting: int
     tokens: float
+
+    def __add__(self, other: "Load") -> "Load":
+        """Both together."""
+        tokens = self.tokens + other.tokens
+        return Load(self.running + other.running, self.waiting + other.waiting, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,9 @@ class Cluster(Protocol):
     async def endpoint(self, name: str) -> Endpoint:
         """Where it answers, with its key."""
 
+    def servers(self, name: str) -> Sequence[Server]:
+        """Its ready replicas, each with an address of its own."""
+
     def address(self, name: str) -> str:
         """Its address inside the cluster, without `/v1`."""
 
@@ -137,8 +153,8 @@ class Inference(Protocol):
     async def count_tokens(self, endpoint: Endpoint, turns: Sequence[Turn]) -> int | None:
         """Tokens that the turns take, or None if the server cannot say."""
 
-    async def load(self, endpoint: Endpoint) -> Load | None:
-        """What it does now, or None if it does not say."""
+    async def load(self, url: str) -> Load | None:
+        """What the server at this address does now, or None if it does not say."""
 
 
 class Messenger(Protocol):

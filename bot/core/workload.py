@@ -71,7 +71,10 @@ class Record(Frozen):
     """What is remembered of a workload besides its spec; kept as annotations of the Deployment.
 
     `card` is the message that shows how it is, `started` when it was last asked to start, `ends`
-    the end of its lease, `used` who asked it last when, `announced` the news that the card told last."""
+    the end of its lease, `used` who asked it last when, `announced` the news that the card told last.
+
+    `kept` is until when a person wants it kept although idle, `window` its own idle window; `warned` when
+    its owner was told that it would sleep, in the message `warning`; `slept` why it sleeps."""
 
     owner: str
     owner_name: str
@@ -82,6 +85,11 @@ class Record(Frozen):
     ends: datetime | None = None
     used: dict[str, datetime] = {}
     announced: str = ""
+    kept: datetime | None = None
+    window: timedelta | None = None
+    warned: datetime | None = None
+    warning: str = ""
+    slept: str = ""
 
     def with_use(self, user: str, now: datetime) -> dict[str, datetime]:
         """`used`, with this use in it; the most recent people only."""
@@ -94,7 +102,8 @@ class Workload(Frozen):
 
     `since` is when the phase began, `version` the resourceVersion that this view was read at,
     `replicas` what is wanted now (0: asleep), `cause` the name of a `[cause]` sentence; of one that
-    cannot be scheduled, what it misses: `volume` or `node`."""
+    cannot be scheduled, what it misses: `volume` or `node`. `managed_by` is somebody else who decides how
+    many replicas it has."""
 
     spec: Spec
     record: Record
@@ -107,6 +116,7 @@ class Workload(Frozen):
     nodes: tuple[str, ...] = ()
     cause: str = ""
     evidence: str = ""
+    managed_by: str = ""
 
     @property
     def name(self) -> str:

@@ -3,37 +3,49 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
+from bot.core.errors import UserError
+from bot.core.idle import Life, Policy, Quiet, Verdict
 from bot.core.ports import Clock, Cluster, Inference, Load
 from bot.core.workload import Phase, Workload
 
 REMEMBER_EVERY = timedelta(minutes=5)
 """A person's use is written to the cluster at most this often."""
-SCRAPES_AT_ONCE = 20
+SCRAPES_AT_ONCE = 50
 
 
 class Activity:
-    """Own requests in flight, people's last use, and the servers' last figures."""
+    """Own requests in flight, people's last use, and what the servers showed since the bot began."""
 
-    def __init__(self, cluster: Cluster, inference: Inference, clock: Clock) -> None:
-        self._cluster = cluster
-        self._inference = inference
-        self._clock = clock
-        self._loads: dict[str, Load] = {}
-        self._moved: dict[str, datetime] = {}
+    def __init__(self, cluster: Cluster, inference: Inference, clock: Clock, policy: Policy) -> None:
+        self._cluster, self._inference, self._clock = cluster, inference, clock
+        self._quiet: dict[str, Quiet] = {}
+        self._asked: dict[str, datetime] = {}
+        self._gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
+        self.policy = policy
         self.in_flight: Counter[str] = Counter()
+        self.draining: set[str] = set()
 
     @contextmanager
     def answering(self, name: str) -> Iterator[None]:
-        """Counts one question as in flight."""
+        """Counts one question as in flight; whoever drains the model waits for its end."""
         self.in_flight[name] += 1
         try:
             yield
         finally:
             self.in_flight[name] -= 1
-            self._moved[name] = self._clock.now()
+            self._asked[name] = self._clock.now()
+
+    @contextmanager
+    def drain(self, name: str) -> Iterator[None]:
+        """No new question goes to the model until the end of the block."""
+        self.draining.add(name)
+        try:
+            yield
+        finally:
+            self.draining.discard(name)
 
     async def used(self, workload: Workload, user: str) -> None:
         """Remember that a person uses it now."""
@@ -43,38 +55,61 @@ class Activity:
             await self._cluster.remember(workload.name, used=workload.record.with_use(user, now))
 
     async def look(self, workload: Workload) -> Load | None:
-        """Ask one server what it does; None when it is not ready or does not say."""
+        """Ask its servers what they do; None unless all of them say."""
+        loads = await self._scrape(workload)
+        if loads:
+            quiet = self._quiet.setdefault(workload.name, Quiet())
+            quiet.see(self._clock.now(), loads, self.policy.window_of(workload))
+        return self.load(workload) if loads else None
+
+    async def probed(self, workload: Workload) -> None:
+        """Look again after a question of our own, which is no sign of life."""
+        if loads := await self._scrape(workload):
+            self._quiet[workload.name].probed(loads)
+
+    async def _scrape(self, workload: Workload) -> dict[str, Load]:
         if workload.phase is not Phase.READY:
-            return None
-        load = await self._inference.load(await self._cluster.endpoint(workload.name))
-        if load is not None:
-            before = self._loads.get(workload.name)
-            known = before.tokens if before else 0.0  # never seen, but it worked: perhaps just now
-            if load.tokens != known or load.running:
-                self._moved[workload.name] = self._clock.now()
-            self._loads[workload.name] = load
-        return load
+            return {}
+        servers = self._cluster.servers(workload.name)
+        async with self._gate:
+            loads = await asyncio.gather(*(self._inference.load(server.url) for server in servers))
+        found = {server.id: load for server, load in zip(servers, loads, strict=True) if load is not None}
+        return found if len(found) == len(servers) else {}
 
     async def sweep(self) -> None:
         """Ask every ready server."""
-        gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
 
         async def look(workload: Workload) -> None:
-            async with gate:
+            with suppress(UserError):  # gone meanwhile
                 await self.look(workload)
 
         workloads = self._cluster.workloads()
-        await asyncio.gather(*(look(workload) for workload in workloads), return_exceptions=True)
+        await asyncio.gather(*map(look, workloads))
         names = {workload.name for workload in workloads}
-        for gone in (set(self._loads) | set(self._moved)) - names:
-            self._loads.pop(gone, None)
-            self._moved.pop(gone, None)
+        for gone in (set(self._quiet) | set(self._asked)) - names:
+            self._quiet.pop(gone, None)
+            self._asked.pop(gone, None)
 
     def load(self, workload: Workload) -> Load | None:
-        """What its server said last."""
-        return self._loads.get(workload.name) if workload.phase is Phase.READY else None
+        """What its servers said last, together."""
+        quiet = self._quiet.get(workload.name)
+        if quiet is None or workload.phase is not Phase.READY:
+            return None
+        loads = quiet.loads.values()
+        return Load(
+            sum(it.running for it in loads), sum(it.waiting for it in loads), sum(it.tokens for it in loads)
+        )
+
+    def verdict(self, workload: Workload, early: timedelta = timedelta(0)) -> Verdict:
+        """Whether it is idle now; or would be, if its window were that much shorter."""
+        since = max(
+            workload.last_used, workload.record.started, self._asked.get(workload.name, workload.since)
+        )
+        life = Life(since, workload.record.kept, self.in_flight[workload.name])
+        quiet = self._quiet.get(workload.name, Quiet())
+        window = self.policy.window_of(workload) - early
+        return quiet.judge(self._clock.now(), life, window, self.policy.interval)
 
     def idle_since(self, workload: Workload) -> datetime:
         """When it last did something, as far as we know; ready counts as something."""
-        moved = self._moved.get(workload.name, workload.since)
-        return max(workload.last_used, moved)
+        return self.verdict(workload).since

@@ -64,16 +64,22 @@ class Conversation:
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         """Wake and wait if need be; then the answer, each reply longer than the one before."""
         self._addressee.spoke(question.place, workload)
-        async with aclosing(self._until_ready(workload.name, question)) as news:
-            async for reply in news:
-                yield reply
-        endpoint = await self._cluster.endpoint(workload.name)
-        turns = await self._turns(endpoint, workload, question)
-        with self._activity.answering(workload.name):
+        while not self._open(workload.name):
+            async with aclosing(self._until_ready(workload.name, question)) as news:
+                async for reply in news:
+                    yield reply
+        with self._activity.answering(workload.name):  # nothing is awaited between the look and this
+            endpoint = await self._cluster.endpoint(workload.name)
+            turns = await self._turns(endpoint, workload, question)
             async with aclosing(self._answer(endpoint, turns, question)) as replies:
                 async for reply in replies:
                     yield reply
         await self._activity.used(self._lifecycle.find(workload.name), question.user.id)
+
+    def _open(self, name: str) -> bool:
+        """It answers, and is not about to sleep."""
+        ready = self._lifecycle.find(name).phase is Phase.READY
+        return ready and name not in self._activity.draining
 
     async def _answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], question: Question
@@ -97,7 +103,8 @@ class Conversation:
 
     async def _until_ready(self, name: str, question: Question) -> AsyncGenerator[Reply, None]:
         begun, shown = self._clock.now(), None
-        while (workload := self._lifecycle.find(name)).phase is not Phase.READY:
+        while not self._open(name):
+            workload = self._lifecycle.find(name)
             waited = self._clock.now() - begun
             if workload.phase is Phase.ASLEEP:
                 place = workload.record.place or question.place
@@ -110,7 +117,7 @@ class Conversation:
             elif waited > WAIT_AT_MOST or (workload.phase is Phase.QUEUED and waited > WAIT_IN_QUEUE):
                 raise UserError(t("ask.waited", name=name, waited=waited))
             now = card(workload, self._clock.now(), progress=self._watcher.progress(workload))
-            if workload.phase is not Phase.ASLEEP and now.text != shown:
+            if workload.phase not in (Phase.ASLEEP, Phase.READY) and now.text != shown:
                 shown = now.text
                 yield Reply(
                     now.text,

@@ -1,11 +1,13 @@
 """Start, change, sleep, wake and stop models: the rules, whoever asks."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from rapidfuzz import process
 
 from bot.core.access import Access, Role
+from bot.core.duration import next_time
 from bot.core.errors import UserError
 from bot.core.message import Place, User
 from bot.core.ports import Clock, Cluster
@@ -20,10 +22,10 @@ RECENT = timedelta(hours=1)
 class Lifecycle:
     """Every change of a workload goes through here, so that every change obeys the rules."""
 
-    def __init__(self, cluster: Cluster, access: Access, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, access: Access, clock: Clock, zone: ZoneInfo) -> None:
         self._cluster = cluster
         self._access = access
-        self._clock = clock
+        self._clock, self._zone = clock, zone
         self._creating = asyncio.Lock()
 
     def find(self, name: str) -> Workload:
@@ -89,6 +91,7 @@ class Lifecycle:
     ) -> None:
         """Give it other replicas or arguments, or wake it; its card is the new message."""
         fresh = {"place": place, "card": card or "", "started": self._clock.now()}
+        fresh |= {"slept": "", "warned": None, "warning": "", "kept": None}
         record = workload.record.model_copy(update=fresh)
         await self._cluster.change(spec, record, awake=awake)
 
@@ -105,18 +108,28 @@ class Lifecycle:
             raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
         if workload.record.owner == user.id:
             self.admit_change(workload, workload.spec, user)
+        now, ends, longest = self._clock.now(), workload.record.ends, self._access.quota(user).ttl
+        if ends is None or ends <= now:  # a new lease, as for a new deployment
+            record = workload.record.model_copy(update={"ends": now + longest if longest else None})
+            workload = workload.model_copy(update={"record": record})
         await self.change(workload, workload.spec, place, card, awake=True)
 
-    async def keep(self, workload: Workload, user: User, span: timedelta) -> datetime:
-        """Let its lease end `span` from now, not sooner than it would; the new end."""
-        ends, longest = workload.record.ends, self._access.quota(user).ttl
-        if ends is None:
-            raise UserError(t("keep.no_end", name=workload.name))
-        if longest and span > longest:
-            raise self._over("quota.ttl", user, asked=span, limit=longest)
-        later = max(ends, self._clock.now() + span)
-        await self._cluster.remember(workload.name, ends=later)
-        return later
+    async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
+        """Let it neither sleep nor end before `span` is over, or before that time of day; until when."""
+        now, longest = self._clock.now(), self._access.quota(user).ttl
+        until = now + span if isinstance(span, timedelta) else next_time(now, span, self._zone)
+        if longest and until - now > longest:
+            raise self._over("quota.ttl", user, asked=until - now, limit=longest)
+        ends = workload.record.ends
+        changes = {"kept": max(until, workload.record.kept or until)}
+        changes |= {"ends": max(ends, until)} if ends else {}
+        await self._cluster.remember(workload.name, **changes)
+        return changes["kept"]
+
+    async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
+        """Twice the idle window that it had; the new one."""
+        await self._cluster.remember(workload.name, window=window * 2)
+        return window * 2
 
     async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
         """Remove it; asks first when others used it lately. The model cache stays."""

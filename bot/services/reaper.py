@@ -1,43 +1,131 @@
-"""The sweep: what must happen by itself when its time has come. Today: leases end."""
+"""The sweep: what must happen by itself when its time has come. Leases end, and the idle go to sleep."""
+
+from datetime import datetime, timedelta
 
 import structlog
 
-from bot.core.cards import buttons
+from bot.core import notices
 from bot.core.errors import UserError
+from bot.core.idle import State, Verdict
+from bot.core.message import Place
 from bot.core.ports import Clock, Cluster, Messenger
-from bot.core.reply import Reply, Tone
-from bot.core.text import t
+from bot.core.reply import Reply
 from bot.core.workload import Phase, Workload
 from bot.services.activity import Activity
+from bot.services.sleeper import Sleeper
+
+GRACE = timedelta(minutes=5)
+"""An answer that flows when a lease ends may go on for so long."""
+HANDS_OFF = (Phase.ASLEEP, Phase.DRAINING)
 
 log = structlog.get_logger()
 
 
 class Reaper:
-    """Run every SWEEP_INTERVAL by the scheduler."""
+    """Run every SWEEP_INTERVAL by the scheduler. `admins` is where admins read; all else that it must
+    know of a model is on the cluster, so that a restart neither repeats nor forgets."""
 
-    def __init__(self, cluster: Cluster, messenger: Messenger, activity: Activity, clock: Clock) -> None:
-        self._cluster = cluster
-        self._messenger = messenger
-        self._activity = activity
-        self._clock = clock
+    def __init__(
+        self,
+        cluster: Cluster,
+        messenger: Messenger,
+        activity: Activity,
+        sleeper: Sleeper,
+        clock: Clock,
+        *,
+        failed_after: timedelta,
+        admins: Place | None = None,
+    ) -> None:
+        self._cluster, self._messenger = cluster, messenger
+        self._activity, self._sleeper, self._clock = activity, sleeper, clock
+        self._failed_after, self._admins = failed_after, admins
 
     async def sweep(self) -> None:
-        """Look at every model's figures, and put to sleep those whose lease is over."""
+        """Look at every model's figures, then at what is due."""
         await self._activity.sweep()
-        now = self._clock.now()
         for workload in self._cluster.workloads():
-            ends = workload.record.ends
-            if ends and now >= ends and workload.phase is not Phase.ASLEEP:
-                try:
-                    await self._end(workload)
-                except UserError as error:  # changed meanwhile, or the API is away: next sweep
-                    log.warning("lease not ended", workload=workload.name, why=error.text.key)
+            try:
+                await self._look_at(workload)
+            except UserError as error:  # changed meanwhile, or a server is away: next sweep
+                log.warning("sweep", workload=workload.name, why=error.text.key)
 
-    async def _end(self, workload: Workload) -> None:
-        await self._cluster.scale(workload.name, 0, version=workload.version)
-        await self._cluster.remember(workload.name, ends=None)
-        if workload.record.place is not None:
-            text = t("lease.over", name=workload.name, count=workload.gpus_held)
-            reply = Reply(text, tone=Tone.ASLEEP, buttons=buttons("wake", workload=workload))
-            await self._messenger.post(workload.record.place, reply, workload.record.locale)
+    async def _look_at(self, workload: Workload) -> None:
+        now, record = self._clock.now(), workload.record
+        if workload.phase in HANDS_OFF:
+            await self._settle(workload)
+        elif workload.managed_by or not self._activity.policy.act:
+            await self._report(workload)
+        elif record.ends and now >= record.ends:
+            await self._end(workload, now - record.ends)
+        elif workload.phase is Phase.FAILED and now - workload.since >= self._failed_after:
+            await self._sleeper.now(workload, "failed")
+            await self._settle(workload)
+        elif workload.phase is Phase.READY:
+            await self._judge(workload)
+
+    async def _judge(self, workload: Workload) -> None:
+        """Warn, wait, and let it sleep; or take the warning back."""
+        policy, record, now = self._activity.policy, workload.record, self._clock.now()
+        before = policy.warned_before(workload)
+        soon = self._activity.verdict(workload, early=before)
+        ending = record.ends is not None and now >= record.ends - before
+        if soon.state is State.SUSPECT:
+            await self._sleeper.probe(workload)
+        elif record.warned is None:
+            if ending or soon.state is State.IDLE:
+                await self._warn(workload, soon, now, ending=ending)
+        elif soon.state is State.ACTIVE and not ending:
+            await self._tell(workload, notices.withdrawn(workload))
+            await self._cluster.remember(workload.name, warned=None, warning="")
+        elif now >= record.warned + before and await self._sleeper.idle(workload):
+            await self._settle(workload)
+
+    async def _warn(self, workload: Workload, verdict: Verdict, now: datetime, *, ending: bool) -> None:
+        """Remembered before it is said: whatever breaks, nobody is warned twice."""
+        before = self._activity.policy.warned_before(workload)
+        await self._cluster.remember(workload.name, warned=now, warning="")
+        if workload.record.place is None:
+            return
+        at = workload.record.ends if ending else None
+        reply = notices.ending(workload, at) if at else notices.warning(workload, verdict, now + before, now)
+        message = await self._messenger.post(workload.record.place, reply, workload.record.locale)
+        await self._cluster.remember(workload.name, warning=message)
+
+    async def _end(self, workload: Workload, over: timedelta) -> None:
+        """Its lease is over; what flows may end first."""
+        load = self._activity.load(workload)
+        busy = self._activity.in_flight[workload.name] or (load and load.running)
+        if not busy or over >= GRACE:
+            await self._sleeper.now(workload, "lease")
+            await self._settle(workload)
+
+    async def _settle(self, before: Workload) -> None:
+        """It sleeps: the warning says so now, or a new message if there was none."""
+        workload = next((w for w in self._cluster.workloads() if w.name == before.name), before)
+        record = workload.record
+        if record.slept and record.slept != "told":
+            await self._cluster.remember(workload.name, slept="told", warned=None, warning="")
+            await self._tell(workload, notices.slept(workload))
+        elif record.warned:  # a person was faster
+            await self._cluster.remember(workload.name, warned=None, warning="")
+            await self._tell(workload, notices.slept(workload))
+
+    async def _tell(self, workload: Workload, reply: Reply) -> None:
+        """In the place of the warning, where there was one."""
+        record = workload.record
+        if record.place is None:
+            return
+        if record.warning:
+            await self._messenger.edit(record.place, record.warning, reply, record.locale)
+        else:
+            await self._messenger.post(record.place, reply, record.locale)
+
+    async def _report(self, workload: Workload) -> None:
+        """Say once what would happen; and forget that it was said when it is used again."""
+        verdict, record = self._activity.verdict(workload), workload.record
+        if verdict.state is State.IDLE and record.warned is None:
+            await self._cluster.remember(workload.name, warned=self._clock.now())
+            if self._admins is not None:
+                await self._messenger.post(self._admins, notices.reported(workload, verdict))
+        elif verdict.state is State.ACTIVE and record.warned:
+            await self._cluster.remember(workload.name, warned=None)

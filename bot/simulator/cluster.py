@@ -6,7 +6,7 @@ from itertools import count
 
 from bot.core.changes import Changes
 from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.ports import Clock, Endpoint, GpuNode, WebUi
+from bot.core.ports import Clock, Endpoint, GpuNode, Server, WebUi
 from bot.core.text import t
 from bot.core.workload import Phase, Record, Spec, Workload, object_name
 from bot.simulator.pods import Pod, Running, gpus_by_node
@@ -145,6 +145,12 @@ class SimulatedCluster:
         """Where it answers."""
         running = self._find(name)
         return Endpoint(f"{self.url}/{object_name(name)}", running.spec.name, f"key-{name}")
+
+    def servers(self, name: str) -> Sequence[Server]:
+        """Its ready replicas; all share one server here."""
+        running = self._find(name)
+        url = f"{self.url}/{object_name(name)}"
+        return [Server(server, url) for server in running.servers(self._clock.now())]
 
     def address(self, name: str) -> str:
         """Its address inside the cluster."""

@@ -41,6 +41,12 @@ class Running:
             return Phase.QUEUED, self.queued
         return min(phases, key=lambda found: FURTHEST_FIRST.index(found[0]))
 
+    def servers(self, now: datetime) -> list[str]:
+        """The ids of the ready replicas."""
+        starts = [pod.timeline for pod in self.pods if pod.timeline]
+        ready = [start for start in starts if start.phase(now)[0] is Phase.READY]
+        return [f"{number}/{start.begun.isoformat()}" for number, start in enumerate(ready)]
+
     def view(self, now: datetime) -> Workload:
         """The workload as the port shows it."""
         phase, since = self.phase(now)

@@ -1,0 +1,25 @@
+"""/llm undo NAME — it should not have gone to sleep: wake it, and wait twice as long from now on."""
+
+from dataclasses import replace
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.core.cards import waking
+from bot.core.text import t
+
+
+class Undo(Command):
+    verb = "undo"
+    group = Group.RUN
+    examples = ("undo llama-3-8b",)
+
+    name: WorkloadName
+
+    async def run(self, ctx: Context) -> Replies:
+        services = ctx.services
+        workload = services.lifecycle.own(self.name, ctx.user)
+        reply = waking(workload, services.planner.gpu.label)
+        window = await services.lifecycle.wait_longer(workload, services.activity.policy.window_of(workload))
+        lines = (*reply.lines, t("idle.longer", window=window))
+        card = yield replace(reply, lines=lines)
+        await services.lifecycle.wake(workload.name, ctx.user, ctx.place, card)

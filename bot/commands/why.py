@@ -1,0 +1,29 @@
+"""/llm why NAME — is it idle, how do we know, and what happens when."""
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.core import notices
+from bot.core.cards import tone
+from bot.core.reply import Reply
+from bot.core.text import t
+from bot.core.workload import Phase
+
+
+class Why(Command):
+    verb = "why"
+    group = Group.SEE
+    examples = ("why llama-3-8b",)
+
+    name: WorkloadName
+
+    async def run(self, ctx: Context) -> Replies:
+        workload = ctx.services.lifecycle.find(self.name)
+        activity = ctx.services.activity
+        if workload.phase is not Phase.READY:
+            text = t("why.not_ready", name=workload.name, phase=workload.phase.said)
+            yield Reply(text, tone=tone(workload))
+            return
+        await activity.look(workload)
+        verdict = activity.verdict(workload)
+        lines = notices.explained(workload, verdict, activity.policy, ctx.services.clock.now())
+        yield Reply(t("why.title", name=workload.name), tone=tone(workload), lines=lines)

@@ -1,0 +1,98 @@
+"""What an owner hears about a model that nobody uses: one message, from the warning to what became of it."""
+
+from datetime import datetime
+
+from bot.core.cards import buttons
+from bot.core.idle import Policy, Verdict
+from bot.core.reply import Button, Reply, Tone
+from bot.core.text import Text, t
+from bot.core.workload import Workload
+
+EVENING = "22:00"
+
+
+def warning(workload: Workload, verdict: Verdict, at: datetime, now: datetime) -> Reply:
+    """It has been idle, and sleeps at a time, unless somebody wants it kept."""
+    told = {"name": workload.name, "span": now - verdict.since, "since": verdict.since, "at": at}
+    return Reply(t("idle.warning", **told), Tone.LOADING, buttons=_choices(workload))
+
+
+def ending(workload: Workload, at: datetime) -> Reply:
+    """Its lease is nearly over."""
+    return Reply(t("idle.ending", name=workload.name, at=at), Tone.LOADING, buttons=_choices(workload))
+
+
+def withdrawn(workload: Workload) -> Reply:
+    """It goes on."""
+    kept = workload.record.kept
+    text = t("idle.kept", name=workload.name, until=kept) if kept else t("idle.used", name=workload.name)
+    return Reply(text, Tone.READY)
+
+
+def slept(workload: Workload) -> Reply:
+    """It sleeps: why, what is free again, and how to have it back."""
+    reason = workload.record.slept or "idle"
+    undo = (_button("undo", workload, f"undo {workload.name}"),) if reason == "idle" else ()
+    return Reply(
+        t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=workload.last_used),
+        Tone.ASLEEP,
+        lines=(t("idle.wakes", name=workload.name),),
+        buttons=(*buttons("wake", workload=workload), *undo),
+    )
+
+
+def reported(workload: Workload, verdict: Verdict) -> Reply:
+    """What would happen, where the bot may only tell."""
+    told = {"name": workload.name, "owner": workload.record.owner_name, "since": verdict.since}
+    if workload.managed_by:
+        return Reply(t("idle.hands_off", by=workload.managed_by, gpus=workload.gpus_held, **told))
+    return Reply(t("idle.report", gpus=workload.gpus_held, **told))
+
+
+def explained(workload: Workload, verdict: Verdict, policy: Policy, zone_now: datetime) -> tuple[Text, ...]:
+    """The verdict and its evidence, then what would happen when."""
+    evidence = t(
+        f"why.{verdict.state}",
+        since=verdict.since,
+        seen=verdict.seen,
+        expected=verdict.expected,
+        running=verdict.running,
+        waiting=verdict.waiting,
+        count=verdict.in_flight,
+    )
+    return (evidence, *_last_question(workload), _outlook(workload, verdict, policy, zone_now))
+
+
+def _last_question(workload: Workload) -> tuple[Text, ...]:
+    if not workload.record.used:
+        return ()
+    who, when = max(workload.record.used.items(), key=lambda item: item[1])
+    return (t("why.last_question", who=who, at=when),)
+
+
+def _outlook(workload: Workload, verdict: Verdict, policy: Policy, now: datetime) -> Text:
+    record = workload.record
+    if workload.managed_by:
+        return t("why.hands_off", by=workload.managed_by)
+    if not policy.act:
+        return t("why.report")
+    if record.ends and record.ends < verdict.due:
+        return t("why.lease", at=record.ends)
+    if record.kept and record.kept > now:
+        return t("why.kept", until=record.kept, at=verdict.due)
+    return t("why.due", at=max(verdict.due, now), window=policy.window_of(workload))
+
+
+def _choices(workload: Workload) -> tuple[Button, ...]:
+    name = workload.name
+    return (
+        _button("keep_1h", workload, f"keep {name} 1h"),
+        _button("keep", workload, f"keep {name} 4h"),
+        _button("keep_evening", workload, f"keep {name} {EVENING}", at=EVENING),
+        _button("sleep_now", workload, f"sleep {name}"),
+        _button("why", workload, f"why {name}"),
+    )
+
+
+def _button(key: str, workload: Workload, line: str, **params: object) -> Button:
+    return Button(t(f"button.{key}", **params), line, about=workload.identity)

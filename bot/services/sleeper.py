@@ -1,0 +1,50 @@
+"""How a model goes to sleep by itself: never while anybody uses it, and never on an old view of it."""
+
+from bot.core.errors import UserError
+from bot.core.idle import State
+from bot.core.message import Turn
+from bot.core.ports import Cluster, Endpoint, Inference, Sampling
+from bot.core.workload import Workload
+from bot.services.activity import Activity
+
+PROBE = [Turn("user", "ping")]
+
+
+class Sleeper:
+    """Acts on a verdict, and looks a last time before it does."""
+
+    def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
+        self._cluster, self._inference, self._activity = cluster, inference, activity
+
+    async def idle(self, workload: Workload) -> bool:
+        """If it is idle to the last look. While that is taken no question of ours reaches the model: it
+        waits, and wakes the model if need be."""
+        if self._activity.verdict(workload).state is not State.IDLE:
+            return False
+        with self._activity.drain(workload.name):
+            await self._activity.look(workload)
+            if self._activity.verdict(workload).state is not State.IDLE:
+                return False
+            await self._to_zero(workload, "idle")
+        return True
+
+    async def now(self, workload: Workload, reason: str) -> None:
+        """Whatever it does: its time is over, or it has failed."""
+        with self._activity.drain(workload.name):
+            await self._to_zero(workload, reason)
+
+    async def _to_zero(self, workload: Workload, reason: str) -> None:
+        """Changed if anything about it changed since `workload` was read."""
+        await self._cluster.scale(workload.name, 0, version=workload.version)
+        over = {"ends": None} if reason == "lease" else {}
+        await self._cluster.remember(workload.name, slept=reason, kept=None, **over)
+
+    async def probe(self, workload: Workload) -> None:
+        """Ask one token: a server's figures are only fresh after a step of its engine."""
+        try:
+            endpoint: Endpoint = await self._cluster.endpoint(workload.name)
+            async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
+                pass
+        except UserError:
+            return  # it does not answer: what it does stays unknown
+        await self._activity.probed(workload)

@@ -1,0 +1,285 @@
+"""GPUs come back by themselves, and never while anybody uses them: months of simulated time."""
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from bot import app
+from bot.core.errors import UserError
+from bot.core.message import Message, Place, User
+from bot.core.reply import Tone
+from bot.core.text import t
+from bot.core.workload import Phase
+from tests.conftest import THREAD
+
+ADMINS = Place("test", "admins")
+
+
+@pytest.fixture
+def sweeps(bot, cluster, clock):
+    """`await sweeps(30)` lets minutes pass, with a sweep in each."""
+
+    async def sweeps(minutes: int, each=lambda: None, reaper=None) -> None:
+        for _ in range(minutes):
+            each()
+            clock.advance(minutes=1)
+            cluster.step()
+            await (reaper or bot.reaper).sweep()
+
+    return sweeps
+
+
+@pytest_asyncio.fixture
+async def ready(ask, pass_time, chat, bot):
+    """A model of ada's, ready since this minute."""
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    await bot.reaper.sweep()
+    return lambda: next(iter(bot.services.cluster.workloads()))
+
+
+def told(chat, say, after: int = 1) -> list[str]:
+    """Every message since the card, as it looks now."""
+    shown = [history[-1] for history in list(chat.messages.values())[after:]]
+    return [say(reply.text) for reply in shown if reply.text]
+
+
+async def test_a_model_that_nobody_uses_is_announced_and_sleeps_within_the_window(
+    ready, sweeps, chat, say, bot
+):
+    begun = bot.services.clock.now()
+    await sweeps(17)
+    assert told(chat, say) == []
+    await sweeps(3)
+    [warning] = list(chat.messages.values())[1:]
+    assert "has been idle for 20 min" in say(warning[-1].text)
+    labels = [say(button.label) for button in warning[-1].buttons]
+    assert labels == ["Keep 1 h", "Keep 4 h", "Until 22:00", "Sleep now", "Why?"]
+    while ready().replicas:
+        await sweeps(1)
+    assert bot.services.clock.now() - begun <= timedelta(minutes=32)
+    await sweeps(1)
+    assert told(chat, say)[0].startswith("tinyllama sleeps, a GPU is free again. Nobody used it since")
+    assert [say(b.label) for b in warning[-1].buttons] == ["Wake", "This was wrong"]
+    before = len(chat.messages)
+    await sweeps(60)
+    assert len(chat.messages) == before and len(warning) == 2
+
+
+async def test_use_after_the_warning_takes_it_back_and_later_warns_anew(ready, sweeps, chat, say, ask):
+    await sweeps(25)
+    await ask("ask tinyllama are you there?", who="eve")
+    await sweeps(2)
+    assert "is in use again" in told(chat, say)[0] and ready().record.warned is None
+    await sweeps(30)
+    assert ready().replicas == 1 or "sleeps" in told(chat, say)[-1]
+    await sweeps(5)
+    assert ready().replicas == 0
+
+
+@pytest.mark.parametrize("line, minutes", [("keep tinyllama 1h", 60), ("keep tinyllama 4h", 240)])
+async def test_keep_holds_it_for_that_long_and_a_window(ready, sweeps, chat, say, ask, line, minutes):
+    await sweeps(25)
+    await ask(line)
+    await sweeps(2)
+    assert "is kept: it does not sleep before" in told(chat, say)[0]
+    await sweeps(minutes)
+    assert ready().replicas == 1
+    await sweeps(40)
+    assert ready().replicas == 0
+
+
+async def test_until_a_time_of_day(ready, sweeps, ask, say, clock):
+    [reply] = await ask("keep tinyllama 22:00")
+    assert say(reply.text).endswith("22:00.")
+    assert (ready().record.kept.hour, ready().record.kept.minute) == (21, 0)  # Berlin is an hour ahead
+    for wrong in ("25:00", "soon"):
+        [reply] = await ask(f"keep tinyllama {wrong}")
+        assert reply.tone is Tone.FAILED
+
+
+async def test_a_stream_longer_than_the_window_is_not_cut(ready, sweeps, server):
+    def stream() -> None:
+        server._running["tinyllama"] = 1
+        server._tokens["tinyllama"] += 7
+
+    await sweeps(90, stream)
+    assert ready().replicas == 1
+    server._running["tinyllama"] = 0
+    await sweeps(33)
+    assert ready().replicas == 0
+
+
+async def test_web_pages_that_poll_for_models_health_and_scrapes_are_no_activity(
+    ready, sweeps, cluster, chat
+):
+    async def poll() -> None:
+        endpoint = await cluster.endpoint("tinyllama")
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {endpoint.api_key}"}) as web:
+            for path in ("/v1/models", "/health", "/metrics"):
+                async with web.get(endpoint.url + path) as answer:
+                    assert answer.status == 200
+
+    for _ in range(33):
+        if ready().replicas:
+            await poll()
+        await sweeps(1)
+    assert ready().replicas == 0
+
+
+async def test_while_it_loads_and_while_figures_are_missing_nothing_happens(ask, sweeps, cluster, chat, bot):
+    await ask("deploy tinyllama")
+    loading = cluster._running["llm-tinyllama"]
+    await sweeps(1)
+    loading.pods[0].timeline = None  # it never gets anywhere
+    await sweeps(100)
+    assert loading.replicas == 1
+
+
+async def test_missing_figures_never_lead_to_sleep(ready, sweeps, cluster, chat):
+    url, cluster.url = cluster.url, "http://127.0.0.1:9"
+    await sweeps(100)
+    assert ready().replicas == 1 and ready().record.warned is None
+    cluster.url = url
+    await sweeps(20)
+    assert ready().replicas == 1
+    await sweeps(13)
+    assert ready().replicas == 0
+
+
+async def test_a_gauge_that_stuck_is_probed_and_resolved(ready, sweeps, server, bot, say, ask):
+    server._running["tinyllama"] = 106  # what an aborted crowd leaves behind
+    await sweeps(19)
+    asked = server._tokens["tinyllama"]
+    await sweeps(3)
+    assert server._tokens["tinyllama"] == asked + 2 and ready().replicas == 1  # two probes of a token
+    await sweeps(15)
+    assert ready().replicas == 0
+
+
+async def test_a_restart_of_the_bot_repeats_no_warning_and_forgets_no_keep(
+    ready, sweeps, settings, cluster, inference, chat, clock, ask
+):
+    await sweeps(25)
+    posted = len(chat.messages)
+    again = app.build(settings, cluster, inference, chat, clock)
+    await sweeps(25, reaper=again.reaper)
+    assert ready().replicas == 1  # what it has not seen itself it does not judge
+    await sweeps(5, reaper=again.reaper)
+    assert ready().replicas == 0 and len(chat.messages) == posted
+
+
+async def test_an_api_server_that_is_away_only_delays(ready, sweeps, cluster, monkeypatch):
+    async def away(*_, **__) -> None:
+        raise UserError(t("error.api_away"))
+
+    await sweeps(28)
+    monkeypatch.setattr(cluster, "scale", away)
+    await sweeps(10)
+    assert ready().replicas == 1
+    monkeypatch.undo()
+    await sweeps(1)
+    assert ready().replicas == 0
+
+
+async def test_undo_brings_it_back_at_once_and_doubles_the_window(ready, sweeps, ask, say, pass_time):
+    await sweeps(33)
+    replies = await ask("undo tinyllama")
+    assert "it may be idle for 1 h" in [say(line) for line in replies[-1].lines][-1]
+    await pass_time(120)
+    assert ready().phase is Phase.READY and ready().record.window == timedelta(hours=1)
+    await sweeps(55)
+    assert ready().replicas == 1
+    await sweeps(10)
+    assert ready().replicas == 0
+    [refused] = await ask("undo tinyllama", who="eve")
+    assert "belongs to ada" in say(refused.text)
+
+
+async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, bot, clock):
+    await ask("ask tinyllama hello", who="eve")
+    await sweeps(5)
+    [reply] = await ask("why tinyllama")
+    lines = [say(line) for line in reply.lines]
+    assert lines[0].startswith("In use: last sign of life at") and "0 running, 0 waiting" in lines[0]
+    assert lines[1].startswith("Last question by eve at") and "30 min after the last sign of life" in lines[2]
+    for _ in range(28):  # nobody acts on it
+        clock.advance(minutes=1)
+        await bot.services.activity.sweep()
+    [reply] = await ask("why tinyllama", locale="de")
+    assert "Messungen" in say(reply.lines[0], "de") and "30 von 30" in say(reply.lines[0], "de")
+
+
+async def test_in_report_mode_admins_hear_once_and_nothing_happens(
+    settings, cluster, inference, chat, clock, sweeps, ready, say
+):
+    shadow = settings.model_copy(update={"idle_mode": "report", "admin_channel": "test:admins"})
+    built = app.build(shadow, cluster, inference, chat, clock)
+    await sweeps(120, reaper=built.reaper)
+    assert ready().replicas == 1
+    assert [text for text in told(chat, say) if "would sleep now" in text] == told(chat, say)
+    assert len(told(chat, say)) == 1
+
+
+async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
+    ready, sweeps, cluster, chat, say
+):
+    broken = cluster._running["llm-tinyllama"].pods[0]
+    broken.timeline = replace(broken.timeline, fails="OutOfMemoryError")
+    await sweeps(25)
+    assert ready().phase is Phase.FAILED and ready().replicas == 1
+    await sweeps(10)
+    assert ready().replicas == 0 and "has failed and gave its GPU back" in told(chat, say)[-1]
+
+
+class Jittery:
+    """The cluster, but every call takes a random number of turns of the loop."""
+
+    def __init__(self, cluster, dice: random.Random) -> None:
+        self._cluster, self._dice = cluster, dice
+
+    def __getattr__(self, name: str):
+        found = getattr(self._cluster, name)
+        if name not in ("scale", "remember", "change", "endpoint"):
+            return found
+
+        async def late(*arguments, **named):
+            for _ in range(self._dice.randrange(12)):
+                await asyncio.sleep(0)
+            return await found(*arguments, **named)
+
+        return late
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
+    seed, settings, cluster, inference, chat, clock, ask, sweeps, pass_time, say
+):
+    dice = random.Random(seed)
+    jittery = Jittery(cluster, dice)
+    built = app.build(settings, jittery, inference, chat, clock)
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    for _ in range(10):
+        await sweeps(31, reaper=built.reaper)
+        clock.advance(minutes=1)
+        questions = [asyncio.create_task(question(built, chat, dice)) for _ in range(10)]
+        sweeping = asyncio.create_task(built.reaper.sweep())
+        while not all(asked.done() for asked in questions):
+            await pass_time(1)
+        await sweeping
+        for asked in questions:
+            assert "tokens/s" in say(asked.result()[-1].footnote)
+
+
+async def question(built, chat, dice: random.Random) -> list:
+    """One that comes a little before, while or after."""
+    for _ in range(dice.randrange(40)):
+        await asyncio.sleep(0)
+    message = Message("ask tinyllama hello", User("eve", "eve"), THREAD)
+    return [reply async for reply in built.dispatcher.handle(message)]
