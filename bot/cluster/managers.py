@@ -13,7 +13,9 @@ AUTOSCALER = "HorizontalPodAutoscaler"
 
 
 def managed_by(deployment: Json, autoscaled: bool) -> str:
-    """Its name, or nothing: an autoscaler, a GitOps controller, or whoever set the replicas after us."""
+    """Its name, or nothing: an autoscaler, a GitOps controller, or whoever set the replicas after us.
+
+    The API server says who since 1.21 for patches, since 1.22 also for /scale."""
     metadata = deployment["metadata"]
     marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
     if autoscaled:

@@ -56,7 +56,7 @@ class Views:
         self._events = Mirror(
             api, f"{core}/events", self._event_changed, _keep_event, fieldSelector=POD_WARNINGS
         )
-        scalers = f"/apis/autoscaling/v2/namespaces/{namespace}/horizontalpodautoscalers"
+        scalers = f"/apis/autoscaling/v1/namespaces/{namespace}/horizontalpodautoscalers"
         self._scalers = Mirror(api, scalers, self._scaler_changed, target)
         self._nodes = Mirror(api, "/api/v1/nodes", _unheard, gpus.keep_node)
         self._holders = Mirror(api, "/api/v1/pods", _unheard, gpus.keep_pod, fieldSelector=gpus.RUNNING_PODS)

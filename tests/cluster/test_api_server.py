@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -234,3 +234,46 @@ async def test_the_service_answers_health_checks_and_ends_on_sigterm(world, unus
     service.terminate()
     _, said = await asyncio.wait_for(service.communicate(), 10)
     assert service.returncode == 0, said.decode()
+
+
+def managed(world: RealWorld) -> str | None:
+    return next((workload.managed_by for workload in world.cluster.workloads()), None)
+
+
+async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_again(world):
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: phase(world) is Phase.READY)
+    assert managed(world) == ""
+    deployment = ("deployment", "llm-tinyllama", "-n", world.namespace)
+    # this API server is too old to say who used /scale (1.22 does); of a patch it says it
+    world.plane.kubectl("patch", *deployment, "-p", '{"spec": {"replicas": 2}}')
+    await eventually(lambda: "kubectl" in (managed(world) or ""))
+    await world.cluster.change(spec(), RECORD, awake=True)
+    await eventually(lambda: managed(world) == "")
+    world.plane.kubectl("autoscale", *deployment, "--max=3")
+    await eventually(lambda: managed(world) == "HorizontalPodAutoscaler")
+    world.plane.kubectl("delete", "hpa", "llm-tinyllama", "-n", world.namespace)
+    await eventually(lambda: managed(world) == "")
+    world.plane.kubectl("label", *deployment, "argocd.argoproj.io/instance=llms")
+    await eventually(lambda: managed(world) == "Argo CD")
+
+
+async def test_a_replica_is_known_by_its_pod_and_restart(world):
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: phase(world) is Phase.READY)
+    [server] = world.cluster.servers("tinyllama")
+    assert server.id.endswith("/0") and server.url == "http://127.0.0.1:9"
+    [direct] = world.cluster._views.servers("llm-tinyllama", "http://{service}.{namespace}.svc:8000")
+    assert direct.url.endswith(":8000") and ".svc" not in direct.url
+
+
+async def test_what_the_sweep_remembers_is_read_back(world):
+    now = datetime(2030, 1, 2, tzinfo=UTC)
+    await world.cluster.create(spec(), RECORD)
+    told = {"warned": now, "warning": "m7", "kept": now, "window": timedelta(hours=2), "slept": "idle"}
+    await world.cluster.remember("tinyllama", **told)
+    [workload] = world.cluster.workloads()
+    assert {name: getattr(workload.record, name) for name in told} == told
+    await world.cluster.remember("tinyllama", warned=None, warning="", kept=None)
+    [workload] = world.cluster.workloads()
+    assert (workload.record.warned, workload.record.warning, workload.record.kept) == (None, "", None)

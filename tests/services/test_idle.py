@@ -283,3 +283,49 @@ async def question(built, chat, dice: random.Random) -> list:
         await asyncio.sleep(0)
     message = Message("ask tinyllama hello", User("eve", "eve"), THREAD)
     return [reply async for reply in built.dispatcher.handle(message)]
+
+
+class Killed(BaseException):
+    """kill -9, as far as a coroutine can see it."""
+
+
+class Mortal:
+    """Dies at the n-th call, before or after it was done; counts the calls."""
+
+    def __init__(self, inner, calls: list[int], dies_at: int, *, before: bool) -> None:
+        self._inner, self._calls, self._dies_at, self._before = inner, calls, dies_at, before
+
+    def __getattr__(self, name: str):
+        found = getattr(self._inner, name)
+        if name not in ("scale", "remember", "post", "edit"):
+            return found
+
+        async def mortal(*arguments, **named):
+            self._calls[0] += 1
+            if self._calls[0] == self._dies_at and self._before:
+                raise Killed
+            done = await found(*arguments, **named)
+            if self._calls[0] == self._dies_at:
+                raise Killed
+            return done
+
+        return mortal
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("dies_at", range(1, 8))
+async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
+    dies_at, before, settings, cluster, inference, chat, clock, ready, sweeps, say
+):
+    calls = [0]
+    world = [Mortal(inner, calls, dies_at, before=before) for inner in (cluster, chat)]
+    reaper = app.build(settings, world[0], inference, world[1], clock).reaper
+    for _ in range(100):
+        try:
+            await sweeps(1, reaper=reaper)
+        except Killed:
+            reaper = app.build(settings, cluster, inference, chat, clock).reaper
+    assert ready().replicas == 0 and ready().record.warned is None
+    warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
+    assert len(warnings) <= 1
+    assert len([text for text in told(chat, say) if "sleeps, a GPU is free" in text]) <= 1
