@@ -31,7 +31,7 @@ from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
-from bot.services.reaper import Reaper
+from bot.services.reaper import Limits, Reaper
 from bot.services.sleeper import Sleeper
 from bot.services.watcher import Watcher
 from bot.services.web_ui import WebUiService
@@ -99,7 +99,7 @@ def build(
     plans = planner(settings)
     activity = Activity(cluster, inference, clock, settings.idle_policy)
     lifecycle = Lifecycle(cluster, access, clock, ZoneInfo(settings.timezone))
-    watcher = Watcher(cluster, messenger, clock)
+    watcher = Watcher(cluster, messenger, clock, settings.idle_policy)
     addressee = Addressee(cluster, plans.catalog, messenger)
     conversation = Conversation(cluster, inference, messenger, addressee, lifecycle, activity, watcher, clock)
     services = Services(
@@ -116,8 +116,8 @@ def build(
         WebUiService(cluster, access),
     )
     sleeper = Sleeper(cluster, inference, activity)
-    after, place = settings.failed_after, settings.admin_place
-    reaper = Reaper(cluster, messenger, activity, sleeper, clock, failed_after=after, admins=place)
+    limits = Limits(settings.failed_after, settings.stop_after, ZoneInfo(settings.timezone))
+    reaper = Reaper(cluster, messenger, activity, sleeper, clock, limits, settings.admin_place)
     return App(Dispatcher(services, COMMANDS), services, reaper)
 
 

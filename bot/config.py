@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     idle_windows: Pairs = {}
     idle_warning: Interval = timedelta(minutes=10)
     failed_after: Interval = timedelta(minutes=30)
+    stop_after: Interval = timedelta(days=14)
     admin_channel: str = Field("", pattern=r"((slack|mattermost|console):\S+)?")
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=0, le=65535)

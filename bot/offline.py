@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import Field
@@ -20,6 +21,7 @@ from bot.commands.offers import judgement, offer, refuse, unknown
 from bot.commands.parsing import parse
 from bot.commands.plan import Plan
 from bot.config import Settings
+from bot.core.duration import end_of
 from bot.core.errors import UserError
 from bot.core.gpu import PROFILES, Gpu, GpuName
 from bot.core.planning import Planner
@@ -104,8 +106,9 @@ def render(words: list[str], settings: Settings) -> int:
         return BAD_INPUT
     name = check_name((asked.name or verdict.option.card.key).lower())
     now, user = datetime.now(UTC), getpass.getuser()
-    ends = now + asked.ttl if asked.ttl else None
-    record = Record(owner=user, owner_name=user, started=now, ends=ends)
+    ends = end_of(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
+    wishes = {"window": asked.idle, "hours": asked.hours or ""}
+    record = Record(owner=user, owner_name=user, started=now, ends=ends, **wishes)
     spec = spec_of(verdict.option, name, asked.replicas, asked.shape)
     objects = workload_objects(spec, record, app.workload_settings(settings))
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")

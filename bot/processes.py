@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from datetime import timedelta
 
 from bot import app, chats
 from bot.commands import COMMANDS
@@ -11,6 +12,9 @@ from bot.health import Health
 from bot.platforms.base import Platform
 from bot.platforms.console.adapter import Console
 from bot.platforms.messengers import Messengers
+
+SHORTEST_SWEEP = 0.2
+"""Seconds between two sweeps, however fast the clock of a demo runs."""
 
 
 async def demo(settings: Settings, speed: float, user: str, operator: bool) -> None:
@@ -55,13 +59,14 @@ async def _at_terminal(
     def names() -> list[str]:
         return [*COMMANDS, *(workload.name for workload in cluster.workloads())]
 
+    interval = max(settings.sweep_interval, timedelta(seconds=SHORTEST_SWEEP * speed))
+    settings = settings.model_copy(update={"sweep_interval": interval})
     console = Console(app.phrasebook(settings), settings.language, user, names)
     inference = app.inference_of(settings)
     try:
         built = app.build(
             settings, cluster, inference, Messengers([console]), clock, user if operator else ""
         )
-        interval = settings.sweep_interval.total_seconds() / speed
-        await app.serve(settings, built, [console], interval=max(interval, 0.2))
+        await app.serve(settings, built, [console], interval=interval.total_seconds() / speed)
     finally:
         await inference.close()

@@ -79,8 +79,8 @@ class KubernetesCluster:
 
     def key_command(self, name: str) -> str:
         """A command line that shows the key."""
-        path = "jsonpath='{.data.api-key}'"
-        return f"kubectl -n {self.namespace} get secret {object_name(name)} -o {path} | base64 -d"
+        secret = f"{object_name(name)} -o jsonpath='{{.data.api-key}}'"
+        return f"kubectl -n {self.namespace} get secret {secret} | base64 -d"
 
     async def create(self, spec: Spec, record: Record) -> None:
         """The Deployment first: its name is the lock. The rest belongs to it and goes with it."""
@@ -108,8 +108,7 @@ class KubernetesCluster:
     async def complete(self, spec: Spec) -> None:
         """Make what a crash in `create` left out; a key that is there is kept."""
         name = object_name(spec.name)
-        deployment = self._views.deployment(name)
-        if deployment is None:
+        if (deployment := self._views.deployment(name)) is None:
             return
         objects = workload_objects(spec, self._views.find(spec.name).record, self._settings)
         await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
@@ -166,8 +165,8 @@ class KubernetesCluster:
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""
-        deployment = self._views.deployment(WEB_UI)
-        return web_ui.view(deployment, self._settings) if deployment else None
+        found = self._views.deployment(WEB_UI)
+        return web_ui.view(found, self._settings) if found else None
 
     async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
         """Apply all of it; chats are on a volume of their own."""

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from bot.commands.base import Context, Group, Replies
-from bot.commands.fields import Duration, ModelRequest
+from bot.commands.fields import IdleWindow, ModelRequest, OfficeHours, Until
 from bot.commands.offers import refuse, unknown
 from bot.core.access import Role
 from bot.core.cards import headline, memory_line
@@ -23,13 +23,16 @@ class Deploy(ModelRequest):
 
     name: str | None = Field(None, max_length=60, examples=["my-llama"])
     replicas: int = Field(1, ge=1, le=8)
-    ttl: Duration | None = Field(None, examples=["4h"])
+    ttl: Until | None = Field(None, examples=["4h"])
+    idle: IdleWindow | None = Field(None, examples=["2h"])
+    hours: OfficeHours | None = Field(None, examples=["mo-fr 8-20"])
 
     async def run(self, ctx: Context) -> Replies:
         option = self._judged(ctx)
         name = (self.name or option.card.key).lower()
         spec = spec_of(option, name, self.replicas, self.shape)
-        lease = ctx.services.lifecycle.admit(spec, ctx.user, self.ttl)
+        ttl = ctx.services.lifecycle.span(self.ttl) if self.ttl else None
+        lease = ctx.services.lifecycle.admit(spec, ctx.user, ttl)
         lines = [memory_line(spec)]
         if option.card.caution and option.setup.quantization is not Quantization.NONE:
             lines.append(t(f"caution.{option.card.caution}"))
@@ -43,7 +46,8 @@ class Deploy(ModelRequest):
             buttons=(Button(t("button.cancel"), f"stop {name}"),),
             live=True,
         )
-        await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, self.ttl)
+        wishes = {"window": self.idle, "hours": self.hours or ""}
+        await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, ttl, **wishes)
 
     def _judged(self, ctx: Context) -> Option:
         """The way to start it; a repository outside the catalog is for researchers."""

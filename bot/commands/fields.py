@@ -4,19 +4,21 @@ import re
 from datetime import time, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from bot.commands.base import Command, Known
 from bot.core.duration import parse_duration
 from bot.core.gpu import Quantization
+from bot.core.hours import Hours
 from bot.core.request import Request
 from bot.core.shape import Shape, parse_shape
 
 _TOKENS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(k?)")
-_TIME = re.compile(r"(?:until[ -]?)?(\d{1,2}):(\d{2})(?::00)?")
+_TIME = re.compile(r"(?:(?:until|bis)[ ,]?)?(\d{1,2}):(\d{2})(?::00)?")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)")
 MIN_CONTEXT = 256
+SHORTEST_WINDOW = timedelta(minutes=10)
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=365)
 
 
@@ -53,6 +55,20 @@ def _until(value: Any) -> Any:
     return time(int(found[1]), int(found[2]))
 
 
+def _long_enough(window: timedelta) -> timedelta:
+    if window < SHORTEST_WINDOW:
+        raise PydanticCustomError("window", "at least 10m")
+    return window
+
+
+def _hours(value: Any) -> Any:
+    try:
+        Hours(str(value))
+    except ValueError:
+        raise PydanticCustomError("hours", "office hours such as mo-fr 8-20") from None
+    return str(value).replace(",", " ")
+
+
 def _share(value: Any) -> Any:
     found = _SHARE.fullmatch(str(value).strip().replace(",", "."))
     if not found:
@@ -74,6 +90,8 @@ def _format(value: Any) -> Any:
 ContextLength = Annotated[int, BeforeValidator(_context)]
 Duration = Annotated[timedelta, BeforeValidator(_span)]
 Until = Annotated[timedelta | time, BeforeValidator(_until)]
+OfficeHours = Annotated[str, BeforeValidator(_hours)]
+IdleWindow = Annotated[Duration, AfterValidator(_long_enough)]
 Share = Annotated[float, BeforeValidator(_share)]
 GivenShape = Annotated[Shape, BeforeValidator(_shape)]
 Format = Annotated[Quantization, BeforeValidator(_format)]

@@ -23,6 +23,8 @@ _WORD = re.compile(
     r"""(?P<dash>--|[—–]{1,2})?(?P<key>[A-Za-z][\w-]{0,40}=)?"""
     r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)')(?=\s|$)|(?P<bare>\S+)"""
 )
+_JOINED = re.compile(r"(until|bis|hours=[a-z]{2}(?:-[a-z]{2})?)\s+(?=\d{1,2}(?::\d\d|-\d))", re.IGNORECASE)
+"""`until 22:00` and `hours=mo-fr 8-20` are one word each."""
 _OPTION = re.compile(r"(?:--|[—–]{1,2})?([A-Za-z][\w-]{0,40})=(.*)", re.DOTALL)
 _FLAG = re.compile(r"(?:--|[—–]{1,2})([A-Za-z][\w-]{0,40})")
 
@@ -112,7 +114,7 @@ def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
 
 def _words(line: str) -> Any:
     """The words of a line; quoted ones without quotes, options as `key=value`."""
-    for found in _WORD.finditer(line.translate(_QUOTES)):
+    for found in _WORD.finditer(_JOINED.sub(r"\1,", line.translate(_QUOTES))):
         if found["bare"] is not None:
             yield found["bare"]
         else:

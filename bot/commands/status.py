@@ -4,7 +4,7 @@ from pydantic import Field
 
 from bot.commands.base import Command, Context, Group, Replies
 from bot.commands.fields import WorkloadName
-from bot.core.cards import buttons, ready_verbs, tone
+from bot.core.cards import READY_VERBS, buttons, tone
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.reply import Reply, Table
 from bot.core.text import Text, t, verbatim
@@ -84,7 +84,7 @@ def one(workload: Workload, ctx: Context) -> Reply:
 def _verbs(workload: Workload) -> tuple[str, ...]:
     match workload.phase:
         case Phase.READY:
-            return ready_verbs(workload)
+            return READY_VERBS
         case Phase.ASLEEP:
             return "wake", "stop"
     return "logs", "stop"

@@ -1,7 +1,7 @@
 """The card of a deployment: the one message that changes while it starts, runs, sleeps or fails."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bot.core.causes import LAST_RESORT, SIGNS
 from bot.core.diagnosis import Diagnosis
@@ -64,11 +64,12 @@ def card(
     progress: Progress | None = None,
     nodes: Sequence[GpuNode] = (),
     address: str = "",
+    sleeps_after: timedelta | None = None,
 ) -> Reply:
     """The card as it is to look now."""
     match workload.phase:
         case Phase.READY:
-            return _ready(workload, now, address)
+            return _ready(workload, now, address, sleeps_after)
         case Phase.FAILED:
             return _failed(workload, diagnosis)
         case Phase.ASLEEP:
@@ -109,8 +110,12 @@ def _starting(workload: Workload, progress: Progress | None) -> Reply:
     return Reply(text, Tone.LOADING, buttons=cancel, live=True)
 
 
-def _ready(workload: Workload, now: datetime, address: str) -> Reply:
+def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:
     lines = [t("card.address", url=f"{address}/v1", name=workload.name)]
+    if workload.record.hours:
+        lines.append(t("card.hours", hours=workload.record.hours))
+    elif sleeps_after is not None:
+        lines.append(t("card.sleeps", window=sleeps_after))
     if workload.record.ends:
         lines.append(t("card.ends", at=workload.record.ends, left=workload.record.ends - now))
     took = workload.since - workload.record.started
@@ -118,7 +123,7 @@ def _ready(workload: Workload, now: datetime, address: str) -> Reply:
         t("card.ready", name=workload.name, took=took),
         tone=Tone.READY,
         lines=tuple(lines),
-        buttons=buttons(*ready_verbs(workload), workload=workload),
+        buttons=buttons(*READY_VERBS, workload=workload),
     )
 
 
@@ -169,9 +174,8 @@ def node_line(node: GpuNode) -> Text:
     return t(key, node=node.name, free=node.free, total=node.total, holders=holders)
 
 
-def ready_verbs(workload: Workload) -> tuple[str, ...]:
-    """What one can do with it while it answers; only what would end by itself is kept."""
-    return ("ask", "webui", "logs", *(["keep"] if workload.record.ends else []), "sleep", "stop")
+READY_VERBS = ("ask", "webui", "logs", "keep", "sleep", "stop")
+"""What one can do with it while it answers."""
 
 
 def buttons(*verbs: str, workload: Workload) -> tuple[Button, ...]:

@@ -35,3 +35,8 @@ def next_time(now: datetime, at: time, zone: ZoneInfo) -> datetime:
         if found > now:
             return found
     raise AssertionError("tomorrow is later than now")
+
+
+def end_of(now: datetime, span: timedelta | time, zone: ZoneInfo) -> datetime:
+    """When so long is over, or when it is that time of day."""
+    return next_time(now, span, zone) if isinstance(span, time) else now + span

@@ -32,6 +32,10 @@ def withdrawn(workload: Workload) -> Reply:
 def slept(workload: Workload) -> Reply:
     """It sleeps: why, what is free again, and how to have it back."""
     reason = workload.record.slept or "idle"
+    if workload.record.hours and reason == "idle":
+        return Reply(
+            t("idle.hours_over", name=workload.name), Tone.ASLEEP, buttons=buttons("wake", workload=workload)
+        )
     undo = (_button("undo", workload, f"undo {workload.name}"),) if reason == "idle" else ()
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=workload.last_used),
@@ -39,6 +43,17 @@ def slept(workload: Workload) -> Reply:
         lines=(t("idle.wakes", name=workload.name),),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
+
+
+def removal(workload: Workload, at: datetime) -> Reply:
+    """Nobody has woken it for long."""
+    text = t("idle.removal", name=workload.name, since=workload.since, at=at)
+    return Reply(text, Tone.ASLEEP, buttons=buttons("wake", "stop", workload=workload))
+
+
+def removed(workload: Workload) -> Reply:
+    """It is gone."""
+    return Reply(t("idle.removed", name=workload.name, since=workload.since), Tone.ASLEEP)
 
 
 def reported(workload: Workload, verdict: Verdict) -> Reply:

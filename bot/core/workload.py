@@ -74,7 +74,9 @@ class Record(Frozen):
     the end of its lease, `used` who asked it last when, `announced` the news that the card told last.
 
     `kept` is until when a person wants it kept although idle, `window` its own idle window; `warned` when
-    its owner was told that it would sleep, in the message `warning`; `slept` why it sleeps."""
+    its owner was told that it would sleep or be removed, in the message `warning`; `slept` why it sleeps
+    (idle, lease, failed, hours; `told` once that was said, `leaving` once its removal was announced).
+    Inside its office `hours` it stays warm, outside it sleeps."""
 
     owner: str
     owner_name: str
@@ -90,6 +92,7 @@ class Record(Frozen):
     warned: datetime | None = None
     warning: str = ""
     slept: str = ""
+    hours: str = ""
 
     def with_use(self, user: str, now: datetime) -> dict[str, datetime]:
         """`used`, with this use in it; the most recent people only."""

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from rapidfuzz import process
 
 from bot.core.access import Access, Role
-from bot.core.duration import next_time
+from bot.core.duration import end_of
 from bot.core.errors import UserError
 from bot.core.message import Place, User
 from bot.core.ports import Clock, Cluster
@@ -64,9 +64,15 @@ class Lifecycle:
         return ttl or quota.ttl
 
     async def deploy(
-        self, spec: Spec, user: User, place: Place, card: str | None, ttl: timedelta | None
+        self,
+        spec: Spec,
+        user: User,
+        place: Place,
+        card: str | None,
+        ttl: timedelta | None,
+        **wishes: object,
     ) -> None:
-        """Start a model; the watcher keeps its card from then on."""
+        """Start a model, with these `wishes` in its record; the watcher keeps its card from then on."""
         async with self._creating:  # so that two at once cannot both use the last of a quota
             lease = self.admit(spec, user, ttl)
             now = self._clock.now()
@@ -78,7 +84,7 @@ class Lifecycle:
                 card=card or "",
                 started=now,
                 ends=now + lease if lease else None,
-            )
+            ).model_copy(update=wishes)
             await self._cluster.create(spec, record)
 
     def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
@@ -116,15 +122,19 @@ class Lifecycle:
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
         """Let it neither sleep nor end before `span` is over, or before that time of day; until when."""
-        now, longest = self._clock.now(), self._access.quota(user).ttl
-        until = now + span if isinstance(span, timedelta) else next_time(now, span, self._zone)
-        if longest and until - now > longest:
-            raise self._over("quota.ttl", user, asked=until - now, limit=longest)
-        ends = workload.record.ends
+        length, longest = self.span(span), self._access.quota(user).ttl
+        if longest and length > longest:
+            raise self._over("quota.ttl", user, asked=length, limit=longest)
+        until, ends = self._clock.now() + length, workload.record.ends
         changes = {"kept": max(until, workload.record.kept or until)}
         changes |= {"ends": max(ends, until)} if ends else {}
         await self._cluster.remember(workload.name, **changes)
         return changes["kept"]
+
+    def span(self, asked: timedelta | time) -> timedelta:
+        """How long it is, also until a time of day."""
+        now = self._clock.now()
+        return end_of(now, asked, self._zone) - now
 
     async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
         """Twice the idle window that it had; the new one."""

@@ -1,11 +1,14 @@
 """The sweep: what must happen by itself when its time has come. Leases end, and the idle go to sleep."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from bot.core import notices
 from bot.core.errors import UserError
+from bot.core.hours import Hours
 from bot.core.idle import State, Verdict
 from bot.core.message import Place
 from bot.core.ports import Clock, Cluster, Messenger
@@ -16,9 +19,23 @@ from bot.services.sleeper import Sleeper
 
 GRACE = timedelta(minutes=5)
 """An answer that flows when a lease ends may go on for so long."""
-HANDS_OFF = (Phase.ASLEEP, Phase.DRAINING)
+NOTICE = timedelta(days=1)
+"""A removal is announced so long before."""
+LOADS = 4
+"""A start may take so many times as long as a failure is kept."""
+LOG_LINES = 300
+STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long what has failed holds its GPUs, and what sleeps is kept; `zone` is where office hours are."""
+
+    failed_after: timedelta
+    stop_after: timedelta
+    zone: ZoneInfo
 
 
 class Reaper:
@@ -32,13 +49,12 @@ class Reaper:
         activity: Activity,
         sleeper: Sleeper,
         clock: Clock,
-        *,
-        failed_after: timedelta,
+        limits: Limits,
         admins: Place | None = None,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._sleeper, self._clock = activity, sleeper, clock
-        self._failed_after, self._admins = failed_after, admins
+        self._limits, self._admins = limits, admins
 
     async def sweep(self) -> None:
         """Look at every model's figures, then at what is due."""
@@ -51,32 +67,40 @@ class Reaper:
 
     async def _look_at(self, workload: Workload) -> None:
         now, record = self._clock.now(), workload.record
-        if workload.phase in HANDS_OFF:
-            await self._settle(workload)
+        open_now = bool(record.hours) and Hours(record.hours).inside(now, self._limits.zone)
+        if workload.phase is Phase.ASLEEP:
+            await self._asleep(workload, now, open_now)
         elif workload.managed_by or not self._activity.policy.act:
             await self._report(workload)
         elif record.ends and now >= record.ends:
             await self._end(workload, now - record.ends)
-        elif workload.phase is Phase.FAILED and now - workload.since >= self._failed_after:
-            await self._sleeper.now(workload, "failed")
-            await self._settle(workload)
-        elif workload.phase is Phase.READY:
-            await self._judge(workload)
+        elif self._hopeless(workload, now):
+            await self._put_to_sleep(workload, "failed")
+        elif workload.phase is Phase.READY and not open_now:
+            await self._judge(workload, now)
 
-    async def _judge(self, workload: Workload) -> None:
+    def _hopeless(self, workload: Workload, now: datetime) -> bool:
+        """It has failed for long, or its start never ends."""
+        failed = workload.phase is Phase.FAILED and now - workload.since >= self._limits.failed_after
+        tried = now - workload.record.started
+        return failed or (workload.phase in STARTING and tried >= LOADS * self._limits.failed_after)
+
+    async def _judge(self, workload: Workload, now: datetime) -> None:
         """Warn, wait, and let it sleep; or take the warning back."""
-        policy, record, now = self._activity.policy, workload.record, self._clock.now()
+        policy, record = self._activity.policy, workload.record
         before = policy.warned_before(workload)
         soon = self._activity.verdict(workload, early=before)
         ending = record.ends is not None and now >= record.ends - before
         if soon.state is State.SUSPECT:
             await self._sleeper.probe(workload)
+        elif record.hours and await self._sleeper.idle(workload, early=before):  # and it is after hours
+            await self._settle(workload)
         elif record.warned is None:
             if ending or soon.state is State.IDLE:
                 await self._warn(workload, soon, now, ending=ending)
         elif soon.state is State.ACTIVE and not ending:
-            await self._tell(workload, notices.withdrawn(workload))
             await self._cluster.remember(workload.name, warned=None, warning="")
+            await self._tell(workload, notices.withdrawn(workload))
         elif now >= record.warned + before and await self._sleeper.idle(workload):
             await self._settle(workload)
 
@@ -96,19 +120,38 @@ class Reaper:
         load = self._activity.load(workload)
         busy = self._activity.in_flight[workload.name] or (load and load.running)
         if not busy or over >= GRACE:
-            await self._sleeper.now(workload, "lease")
-            await self._settle(workload)
+            await self._put_to_sleep(workload, "lease")
 
-    async def _settle(self, before: Workload) -> None:
-        """It sleeps: the warning says so now, or a new message if there was none."""
+    async def _put_to_sleep(self, workload: Workload, reason: str) -> None:
+        """Its last lines are kept where its owner reads."""
+        lines = await self._cluster.logs(workload.name, LOG_LINES) if reason == "failed" else ""
+        await self._sleeper.now(workload, reason)
+        await self._settle(workload, lines)
+
+    async def _asleep(self, workload: Workload, now: datetime, open_now: bool) -> None:
+        """Say so, wake it when its office opens, and remove it when nobody ever comes back."""
+        record, asleep = workload.record, now - workload.since
+        if record.slept == "leaving":
+            if record.warned and now >= record.warned + NOTICE:
+                await self._cluster.remove(workload.name)
+                await self._tell(workload, notices.removed(workload))
+        elif open_now and record.hours and (record.slept in ("idle", "told")):
+            fresh = {"started": now, "slept": "", "warned": None, "warning": ""}
+            await self._cluster.change(workload.spec, record.model_copy(update=fresh), awake=True)
+        elif record.slept != "told" or record.warned:
+            await self._settle(workload)
+        elif asleep >= self._limits.stop_after - NOTICE:
+            await self._cluster.remember(workload.name, slept="leaving", warned=now, warning="")
+            await self._tell(workload, notices.removal(workload, now + NOTICE))
+
+    async def _settle(self, before: Workload, lines: str = "") -> None:
+        """It sleeps: the warning says so now, or a new message if there was none. Whom a person put to
+        sleep nobody need be told."""
         workload = next((w for w in self._cluster.workloads() if w.name == before.name), before)
         record = workload.record
-        if record.slept and record.slept != "told":
-            await self._cluster.remember(workload.name, slept="told", warned=None, warning="")
-            await self._tell(workload, notices.slept(workload))
-        elif record.warned:  # a person was faster
-            await self._cluster.remember(workload.name, warned=None, warning="")
-            await self._tell(workload, notices.slept(workload))
+        await self._cluster.remember(workload.name, slept="told", warned=None, warning="")
+        if record.warned or record.slept:
+            await self._tell(workload, replace(notices.slept(workload), log=lines))
 
     async def _tell(self, workload: Workload, reply: Reply) -> None:
         """In the place of the warning, where there was one."""

@@ -1,5 +1,7 @@
 """How a model goes to sleep by itself: never while anybody uses it, and never on an old view of it."""
 
+from datetime import timedelta
+
 from bot.core.errors import UserError
 from bot.core.idle import State
 from bot.core.message import Turn
@@ -16,14 +18,14 @@ class Sleeper:
     def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
         self._cluster, self._inference, self._activity = cluster, inference, activity
 
-    async def idle(self, workload: Workload) -> bool:
+    async def idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
         """If it is idle to the last look. While that is taken no question of ours reaches the model: it
         waits, and wakes the model if need be."""
-        if self._activity.verdict(workload).state is not State.IDLE:
+        if self._activity.verdict(workload, early).state is not State.IDLE:
             return False
         with self._activity.drain(workload.name):
             await self._activity.look(workload)
-            if self._activity.verdict(workload).state is not State.IDLE:
+            if self._activity.verdict(workload, early).state is not State.IDLE:
                 return False
             await self._to_zero(workload, "idle")
         return True

@@ -8,6 +8,7 @@ import structlog
 from bot.core.cards import card
 from bot.core.diagnosis import Diagnosis, diagnose
 from bot.core.errors import UserError
+from bot.core.idle import Policy
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.progress import Progress, progress
 from bot.core.reply import Reply, Tone
@@ -26,10 +27,10 @@ log = structlog.get_logger()
 class Watcher:
     """One path for news: what changes on the cluster goes into the card, whoever changed it."""
 
-    def __init__(self, cluster: Cluster, messenger: Messenger, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, messenger: Messenger, clock: Clock, policy: Policy) -> None:
         self._cluster = cluster
         self._messenger = messenger
-        self._clock = clock
+        self._clock, self._policy = clock, policy
         self._progress: dict[str, Progress] = {}
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._diagnoses: dict[str, tuple[datetime, Diagnosis]] = {}
@@ -121,6 +122,7 @@ class Watcher:
             progress=self.progress(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
+            sleeps_after=self._policy.window_of(workload) if self._policy.act else None,
         )
         if self._same(name, record, reply, workload):
             return

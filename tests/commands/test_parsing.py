@@ -103,7 +103,7 @@ def test_flags_and_positions():
         ("depoly lama-3-8b tp=to", "slip.verb_meant", "deploy llama-3-8b tp=2"),
         ("fly me to the moon", "slip.verb", "help"),
         ("deploy llama-3-8b tpp=2", "slip.option", "deploy llama-3-8b tp=2"),
-        ("deploy llama-3-8b --bogus 2", "slip.option", "deploy llama-3-8b"),
+        ("deploy llama-3-8b --frobnicate 2", "slip.option", "deploy llama-3-8b"),
         ("deploy lama-3-8b tp=x", "slip.number", "deploy llama-3-8b tp=2"),
         ("deploy llama-3-8b tp=0", "slip.at_least", "deploy llama-3-8b tp=2"),
         ("deploy llama-3-8b util=7", "slip.at_most", "deploy llama-3-8b"),

@@ -206,7 +206,7 @@ async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, 
     await sweeps(5)
     [reply] = await ask("why tinyllama")
     lines = [say(line) for line in reply.lines]
-    assert lines[0].startswith("In use: last sign of life at") and "0 running, 0 waiting" in lines[0]
+    assert lines[0].startswith("Not idle yet: last sign of life at") and "0 running, 0 waiting" in lines[0]
     assert lines[1].startswith("Last question by eve at") and "30 min after the last sign of life" in lines[2]
     for _ in range(28):  # nobody acts on it
         clock.advance(minutes=1)
@@ -329,3 +329,63 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
     assert len([text for text in told(chat, say) if "sleeps, a GPU is free" in text]) <= 1
+
+
+async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
+    ask, pass_time, sweeps, server, chat, say, cluster
+):
+    await ask("deploy tinyllama ttl=30m idle=2h")
+    await pass_time(200)
+    await sweeps(18)
+    [warning] = told(chat, say)
+    assert warning.startswith("The time of tinyllama is over at")
+    server._running["tinyllama"] = 1
+    await sweeps(11)
+    assert cluster.workloads()[0].replicas == 1
+    server._running["tinyllama"] = 0
+    await sweeps(1)
+    assert cluster.workloads()[0].replicas == 0
+    assert [text for text in told(chat, say) if "The time of tinyllama is over. It sleeps" in text]
+
+
+async def test_until_a_time_of_day_as_a_lease(ask, say, cluster, clock):
+    for number, line in enumerate(("ttl=22:00", "ttl=until 22:00", 'ttl="until 22:00"', "ttl=bis 22:00")):
+        await ask(f"deploy tinyllama name=m{number} {line}")
+        assert cluster.workloads()[-1].record.ends.hour == 21, line
+
+
+async def test_office_hours_wake_it_and_let_it_sleep(ask, pass_time, sweeps, clock, cluster, chat, say):
+    await ask("deploy tinyllama hours=mo-fr 8-20")  # it is Tuesday, 13:00 in Berlin
+    await pass_time(200)
+    await sweeps(120)
+    assert cluster.workloads()[0].replicas == 1 and told(chat, say) == []  # warm, though nobody asks
+    await sweeps(5 * 60)
+    assert cluster.workloads()[0].replicas == 0 and "office hours are over" in told(chat, say)[-1]
+    await sweeps(11 * 60)
+    assert cluster.workloads()[0].replicas == 0
+    await sweeps(60)
+    assert cluster.workloads()[0].replicas == 1
+
+
+async def test_what_nobody_wakes_is_announced_and_removed(ready, sweeps, bot, clock, cluster, chat, say):
+    await sweeps(35)
+    clock.advance(days=13)
+    await sweeps(1)
+    assert "It is removed at" in told(chat, say)[-1]
+    before = len(chat.messages)
+    clock.advance(hours=23)
+    await sweeps(2)
+    assert len(cluster.workloads()) == 1 and len(chat.messages) == before
+    clock.advance(hours=1)
+    await sweeps(1)
+    assert cluster.workloads() == [] and "was removed" in told(chat, say)[-1]
+
+
+async def test_a_start_that_never_ends_gives_its_gpus_back(ask, sweeps, cluster, chat, say):
+    await ask("deploy tinyllama")
+    loading = cluster._running["llm-tinyllama"].pods[0]
+    loading.timeline = replace(loading.timeline, downloaded=1e6)
+    await sweeps(119)
+    assert cluster.workloads()[0].replicas == 1
+    await sweeps(3)
+    assert cluster.workloads()[0].replicas == 0 and "has failed" in told(chat, say)[-1]

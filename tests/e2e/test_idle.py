@@ -1,0 +1,79 @@
+"""A GPU comes back by itself, on real parts: real API server and scheduler, a real vLLM, a short window."""
+
+import asyncio
+from datetime import timedelta
+from time import monotonic
+
+from bot import app
+from bot.config import Settings
+from bot.core.message import Message, User
+from bot.core.workload import Phase
+from tests.conftest import THREAD, Chat, eventually
+from tests.real.vllm import VllmContainers, make_model
+from tests.real.world import real_world
+
+WINDOW = {"idle_window": timedelta(seconds=12), "idle_warning": timedelta(seconds=4)}
+
+
+async def test_idle_is_announced_sleeps_and_a_question_wakes_it(
+    control_plane, vllm_binary, tmp_path, phrases
+):
+    containers = VllmContainers(vllm_binary, make_model(vllm_binary, tmp_path))
+    settings = Settings(_env_file=None, researchers=frozenset({"ada"})).model_copy(
+        update={**WINDOW, "sweep_interval": timedelta(seconds=0.5)}
+    )
+    chat = Chat()
+    async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
+        containers.api = world.admin
+        inference = app.inference_of(settings)
+        built = app.build(settings, world.cluster, inference, chat, app.SpeedClock())
+        serving = asyncio.create_task(app.serve(settings, built, []))
+        try:
+            async with asyncio.timeout(240):
+                await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await inference.close()
+
+
+async def story(built, cluster, chat, say) -> None:
+    """As its owner lives it."""
+
+    def phase() -> Phase | None:
+        return next((workload.phase for workload in cluster.workloads()), None)
+
+    def said(words: str) -> bool:
+        return any(words in say(history[-1].text) for history in chat.messages.values() if history[-1].text)
+
+    await type_(built, chat, "deploy tinyllama")
+    await eventually(lambda: phase() is Phase.READY, 120)
+    await type_(built, chat, "ask tinyllama max-tokens=4 hello")
+    until = monotonic() + 15  # an answer that flows for longer than the window
+    while monotonic() < until:
+        await type_(built, chat, "ask tinyllama max-tokens=300 temp=0 go on")
+        assert phase() is Phase.READY
+    [why] = await type_(built, chat, "why tinyllama")
+    assert say(why.lines[0]).startswith("Not idle yet")
+    await eventually(lambda: said("has been idle for"), 60)
+    await eventually(lambda: phase() is Phase.ASLEEP, 60)
+    await eventually(lambda: said("tinyllama sleeps, a GPU is free again."), 10)
+    answers = await type_(built, chat, "ask tinyllama max-tokens=4 are you awake?")
+    assert "tokens/s" in say(answers[-1].footnote) and phase() is Phase.READY
+    assert any(reply.lines for reply in answers)  # while it woke, the message told how far it was
+
+
+async def type_(built, chat, line: str) -> list:
+    """A line of ada's, and every reply."""
+    replies, sent, seen = built.dispatcher.handle(Message(line, User("ada", "ada"), THREAD)), None, []
+    try:
+        reply = await anext(replies)
+        while True:
+            seen.append(reply)
+            if sent is None:
+                sent = await chat.post(THREAD, reply)
+            else:
+                await chat.edit(THREAD, sent, reply)
+            reply = await replies.asend(sent)
+    except StopAsyncIteration:
+        return seen
