@@ -48,4 +48,4 @@ def _write(value: Any) -> str:
 
 
 def _read(value: str) -> Any:
-    return json.loads(value) if value.startswith("{") else value
+    return json.loads(value) if value.startswith(("{", "[")) else value

@@ -81,7 +81,7 @@ def card(
         case Phase.QUEUED:
             return _queued(workload, nodes)
         case _:
-            return _starting(workload, progress)
+            return _starting(workload, now, progress)
 
 
 def waking(workload: Workload, gpu: str) -> Reply:
@@ -97,7 +97,7 @@ def waking(workload: Workload, gpu: str) -> Reply:
     )
 
 
-def _starting(workload: Workload, progress: Progress | None) -> Reply:
+def _starting(workload: Workload, now: datetime, progress: Progress | None) -> Reply:
     cancel = (Button(t("button.cancel"), f"stop {workload.name}", about=workload.identity),)
     if workload.cause:
         text = t(f"card.waits_{workload.cause}", name=workload.name)
@@ -107,7 +107,9 @@ def _starting(workload: Workload, progress: Progress | None) -> Reply:
     state = progress.text if progress and progress.phase is Phase.LOADING else phase.said
     key = "card.starting_on" if workload.nodes else "card.starting"
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
-    return Reply(text, Tone.LOADING, buttons=cancel, live=True)
+    usual, passed = workload.record.usual_start, now - workload.record.started
+    left = (t("card.left", left=usual - passed, usual=usual),) if usual and usual > passed else ()
+    return Reply(text, Tone.LOADING, lines=left, buttons=cancel, live=True)
 
 
 def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
+from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,7 +13,7 @@ from bot.core.shape import Shape
 from bot.core.text import Text, t
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
-USERS_KEPT = 20
+USERS_KEPT, STARTS_KEPT = 20, 5
 
 
 class Phase(StrEnum):
@@ -76,7 +77,8 @@ class Record(Frozen):
     `kept` is until when a person wants it kept although idle, `window` its own idle window; `warned` when
     its owner was told that it would sleep or be removed, in the message `warning`; `slept` why it sleeps
     (idle, lease, failed, hours; `told` once that was said, `leaving` once its removal was announced).
-    Inside its office `hours` it stays warm, outside it sleeps."""
+    Inside its office `hours` it stays warm, outside it sleeps. `starts` are the seconds that its last
+    starts took."""
 
     owner: str
     owner_name: str
@@ -93,6 +95,16 @@ class Record(Frozen):
     warning: str = ""
     slept: str = ""
     hours: str = ""
+    starts: tuple[float, ...] = ()
+
+    @property
+    def usual_start(self) -> timedelta | None:
+        """The median of its last starts."""
+        return timedelta(seconds=median(self.starts)) if self.starts else None
+
+    def with_start(self, took: timedelta) -> tuple[float, ...]:
+        """`starts`, with this one."""
+        return (*self.starts, round(took.total_seconds(), 1))[-STARTS_KEPT:]
 
     def with_use(self, user: str, now: datetime) -> dict[str, datetime]:
         """`used`, with this use in it; the most recent people only."""

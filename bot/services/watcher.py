@@ -167,7 +167,12 @@ class Watcher:
         return True
 
     async def _announced(self, workload: Workload) -> None:
+        record = workload.record
+        changes: dict[str, object] = {"announced": workload.news}
+        ready = f"{Phase.READY.value}:{record.started.isoformat()}"
+        if workload.news.startswith(ready) and not record.announced.startswith(ready):
+            changes["starts"] = record.with_start(workload.since - record.started)
         try:
-            await self._cluster.remember(workload.name, announced=workload.news)
+            await self._cluster.remember(workload.name, **changes)
         except UserError as error:
             log.warning("not remembered", workload=workload.name, why=error.text.key)

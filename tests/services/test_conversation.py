@@ -130,3 +130,33 @@ async def test_status_shows_who_works_and_since_when_nobody_does(ask, ready, bot
     await bot.services.activity.sweep()
     [listed] = await ask("status")
     assert [say(cell) for cell in listed.table.rows[0]][-1] == "0 s"
+
+
+async def test_a_start_is_estimated_from_the_last_ones(ask, ready, pass_time, cluster, chat, say):
+    await ready("ada: deploy tinyllama")
+    [workload] = cluster.workloads()
+    assert workload.record.starts == (91.2,)
+    await ask("sleep tinyllama")
+    await ask("wake tinyllama")
+    await pass_time(10)
+    [card] = [history[-1] for history in chat.messages.values() if "tinyllama · " in say(history[-1].text)]
+    assert say(card.lines[0]).startswith("about 1 min 2") and "usually 1 min 31 s" in say(card.lines[0])
+    await pass_time(100)
+    assert len(cluster.workloads()[0].record.starts) == 2
+
+
+async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
+    await ready("ada: deploy tinyllama")
+    await ask("sleep tinyllama")
+    waiting = [asyncio.create_task(ask("ask tinyllama hello", "eve")) for _ in range(4)]
+    await settle()
+    [refused] = [task for task in waiting if task.done()]
+    assert say(refused.result()[0].text).startswith("3 questions of yours wait already.")
+    crowd = [asyncio.create_task(ask("ask tinyllama hello", f"p{number}")) for number in range(18)]
+    await settle()
+    [refused] = [task for task in crowd if task.done()]
+    assert say(refused.result()[0].text).startswith("20 questions wait for tinyllama already.")
+    while not all(task.done() for task in (*waiting, *crowd)):
+        await pass_time(5)
+    answered = [task for task in (*waiting, *crowd) if task.result()[-1].footnote]
+    assert len(answered) == 20

@@ -268,7 +268,7 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
     for _ in range(10):
         await sweeps(31, reaper=built.reaper)
         clock.advance(minutes=1)
-        questions = [asyncio.create_task(question(built, chat, dice)) for _ in range(10)]
+        questions = [asyncio.create_task(question(built, f"p{n}", dice)) for n in range(10)]
         sweeping = asyncio.create_task(built.reaper.sweep())
         while not all(asked.done() for asked in questions):
             await pass_time(1)
@@ -277,11 +277,11 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
             assert "tokens/s" in say(asked.result()[-1].footnote)
 
 
-async def question(built, chat, dice: random.Random) -> list:
+async def question(built, who: str, dice: random.Random) -> list:
     """One that comes a little before, while or after."""
     for _ in range(dice.randrange(40)):
         await asyncio.sleep(0)
-    message = Message("ask tinyllama hello", User("eve", "eve"), THREAD)
+    message = Message("ask tinyllama hello", User(who, who), THREAD)
     return [reply async for reply in built.dispatcher.handle(message)]
 
 
