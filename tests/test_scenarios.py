@@ -53,7 +53,7 @@ async def test_the_question_asked_while_asleep_is_answered_in_the_same_message(a
     await eventually(asking.done)
     replies = asking.result()
 
-    assert replies[0].text is not None and "your question" in say(replies[0].lines[0])
+    assert replies[0].text is not None and "your question" in say(replies[0].lines[-1])
     assert "are you awake?" in replies[-1].answer
 
 
