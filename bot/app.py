@@ -31,6 +31,7 @@ from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
+from bot.services.line import Line
 from bot.services.reaper import Limits, Reaper
 from bot.services.sleeper import Sleeper
 from bot.services.watcher import Watcher
@@ -98,8 +99,9 @@ def build(
     )
     plans = planner(settings)
     activity = Activity(cluster, inference, clock, settings.idle_policy)
-    lifecycle = Lifecycle(cluster, access, clock, ZoneInfo(settings.timezone))
-    watcher = Watcher(cluster, messenger, clock, settings.idle_policy)
+    line = Line(cluster, activity, clock)
+    lifecycle = Lifecycle(cluster, access, line, clock, ZoneInfo(settings.timezone))
+    watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line)
     addressee = Addressee(cluster, plans.catalog, messenger)
     conversation = Conversation(cluster, inference, messenger, addressee, lifecycle, activity, watcher, clock)
     services = Services(
@@ -117,7 +119,7 @@ def build(
     )
     sleeper = Sleeper(cluster, inference, activity)
     limits = Limits(settings.failed_after, settings.stop_after, ZoneInfo(settings.timezone))
-    reaper = Reaper(cluster, messenger, activity, sleeper, clock, limits, settings.admin_place)
+    reaper = Reaper(cluster, messenger, activity, sleeper, line, clock, limits, settings.admin_place)
     return App(Dispatcher(services, COMMANDS), services, reaper)
 
 
@@ -162,6 +164,7 @@ async def serve(
     scheduler.start()
     background = [
         asyncio.create_task(app.services.watcher.run()),
+        asyncio.create_task(app.reaper.follow()),
         asyncio.create_task(app.services.web_ui.run()),
     ]
     listening = [asyncio.create_task(p.listen(app.dispatcher.handle)) for p in platforms]

@@ -112,12 +112,13 @@ async def inference(server: SimulatedServer) -> AsyncIterator[VllmInference]:
 
 @pytest_asyncio.fixture
 async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[app.App]:
-    """The whole bot on the simulator, with its watcher at work."""
+    """The whole bot on the simulator, with its watcher and its line at work."""
     built = app.build(settings, cluster, inference, chat, clock)
-    watching = asyncio.create_task(built.services.watcher.run())
+    working = [asyncio.create_task(work()) for work in (built.services.watcher.run, built.reaper.follow)]
     yield built
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+    for task in working:
+        task.cancel()
+    await asyncio.gather(*working, return_exceptions=True)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings) -> 
     objects["Service"]["spec"]["selector"] = {WORKLOAD: name}
     deployment = objects["Deployment"]
     deployment["metadata"]["annotations"] = spec_annotation(spec) | to_annotations(record)
-    deployment["spec"]["replicas"] = spec.replicas
+    deployment["spec"]["replicas"] = 0 if record.queued else spec.replicas
     deployment["spec"]["selector"]["matchLabels"] = {WORKLOAD: name}
     template_labels = deployment["spec"]["template"]["metadata"]["labels"]
     template_labels.update(MANAGED | {WORKLOAD: name})

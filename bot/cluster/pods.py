@@ -41,12 +41,15 @@ def view(
     ValueError if its annotations are not ours."""
     metadata, spec = deployment["metadata"], deployment["spec"]
     alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    record = read_record(metadata)
     state = _state(deployment, alive, warnings, ending=len(alive) < len(pods))
+    if record.queued and state.phase is Phase.ASLEEP:
+        state = State(Phase.QUEUED, record.queued)
     ready = [pod for pod in alive if is_ready(pod)]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(
         spec=read_spec(metadata),
-        record=read_record(metadata),
+        record=record,
         phase=state.phase,
         since=state.since,
         created=moment(metadata["creationTimestamp"]),

@@ -1,5 +1,7 @@
 """/llm deploy MODEL [tp=2] [quant=gptq] [max-len=8k] [name=…] [replicas=1] [ttl=4h] — start a model."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from bot.commands.base import Context, Group, Replies
@@ -25,9 +27,12 @@ class Deploy(ModelRequest):
     replicas: int = Field(1, ge=1, le=8)
     ttl: Until | None = Field(None, examples=["4h"])
     idle: IdleWindow | None = Field(None, examples=["2h"])
+    priority: Literal["high"] | None = Field(None, examples=["high"])
     hours: OfficeHours | None = Field(None, examples=["mo-fr 8-20"])
 
     async def run(self, ctx: Context) -> Replies:
+        if self.priority:
+            ctx.services.access.require(ctx.user, Role.ADMIN)
         option = self._judged(ctx)
         name = (self.name or option.card.key).lower()
         spec = spec_of(option, name, self.replicas, self.shape)
@@ -46,7 +51,7 @@ class Deploy(ModelRequest):
             buttons=(Button(t("button.cancel"), f"stop {name}"),),
             live=True,
         )
-        wishes = {"window": self.idle, "hours": self.hours or ""}
+        wishes = {"window": self.idle, "hours": self.hours or "", "high": bool(self.priority)}
         await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, ttl, **wishes)
 
     def _judged(self, ctx: Context) -> Option:

@@ -9,6 +9,7 @@ from bot.core.errors import UserError
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.ports import GpuNode
 from bot.core.progress import Progress
+from bot.core.queue import Turn
 from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t
 from bot.core.units import Tokens
@@ -65,6 +66,7 @@ def card(
     nodes: Sequence[GpuNode] = (),
     address: str = "",
     sleeps_after: timedelta | None = None,
+    turn: Turn | None = None,
 ) -> Reply:
     """The card as it is to look now."""
     match workload.phase:
@@ -79,7 +81,7 @@ def card(
                 buttons=buttons("wake", "stop", workload=workload),
             )
         case Phase.QUEUED:
-            return _queued(workload, nodes)
+            return _queued(workload, nodes, turn)
         case _:
             return _starting(workload, now, progress)
 
@@ -160,12 +162,17 @@ def _fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...
     )
 
 
-def _queued(workload: Workload, nodes: Sequence[GpuNode]) -> Reply:
+def _queued(workload: Workload, nodes: Sequence[GpuNode], turn: Turn | None) -> Reply:
+    lines = [node_line(node) for node in nodes]
+    leave = "sleep" if workload.record.starts else "stop"  # one that ran before keeps all it has
+    if turn is not None:
+        place = {"place": turn.place, "of": turn.of}
+        lines.insert(0, t("card.turn_at", at=turn.at, **place) if turn.at else t("card.turn", **place))
     return Reply(
         t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size),
         tone=Tone.QUEUED,
-        lines=tuple(node_line(node) for node in nodes),
-        buttons=(Button(t("button.leave_queue"), f"stop {workload.name}", about=workload.identity),),
+        lines=tuple(lines),
+        buttons=(Button(t("button.leave_queue"), f"{leave} {workload.name}", about=workload.identity),),
     )
 
 

@@ -78,7 +78,8 @@ class Record(Frozen):
     its owner was told that it would sleep or be removed, in the message `warning`; `slept` why it sleeps
     (idle, lease, failed, hours; `told` once that was said, `leaving` once its removal was announced).
     Inside its office `hours` it stays warm, outside it sleeps. `starts` are the seconds that its last
-    starts took."""
+    starts took. `queued` is since when it waits in line (replicas are 0 then), `role` its owner's, `high`
+    that an admin called it urgent."""
 
     owner: str
     owner_name: str
@@ -96,6 +97,9 @@ class Record(Frozen):
     slept: str = ""
     hours: str = ""
     starts: tuple[float, ...] = ()
+    queued: datetime | None = None
+    role: int = 1
+    high: bool = False
 
     @property
     def usual_start(self) -> timedelta | None:
@@ -146,6 +150,11 @@ class Workload(Frozen):
     @property
     def gpus_held(self) -> int:
         """GPUs that it holds or waits for now; none while it sleeps."""
+        return self.spec.gpus if self.record.queued else self.gpus_on_nodes
+
+    @property
+    def gpus_on_nodes(self) -> int:
+        """GPUs that its pods ask for."""
         return self.spec.tensor_parallel_size * self.replicas
 
     def used_by_others(self, user: str, now: datetime, within: timedelta) -> list[str]:

@@ -14,6 +14,7 @@ from bot.core.ports import Clock, Cluster
 from bot.core.reply import Button
 from bot.core.text import t, verbatim
 from bot.core.workload import Phase, Record, Spec, Workload, check_name, object_name
+from bot.services.line import Line
 
 RECENT = timedelta(hours=1)
 """Whoever asked a model within this time is asked before it stops."""
@@ -22,9 +23,9 @@ RECENT = timedelta(hours=1)
 class Lifecycle:
     """Every change of a workload goes through here, so that every change obeys the rules."""
 
-    def __init__(self, cluster: Cluster, access: Access, clock: Clock, zone: ZoneInfo) -> None:
+    def __init__(self, cluster: Cluster, access: Access, line: Line, clock: Clock, zone: ZoneInfo) -> None:
         self._cluster = cluster
-        self._access = access
+        self._access, self._line = access, line
         self._clock, self._zone = clock, zone
         self._creating = asyncio.Lock()
 
@@ -84,8 +85,14 @@ class Lifecycle:
                 card=card or "",
                 started=now,
                 ends=now + lease if lease else None,
+                role=int(self._access.role(user)),
             ).model_copy(update=wishes)
-            await self._cluster.create(spec, record)
+            await self._cluster.create(spec, self._in_line(spec, record))
+
+    def _in_line(self, spec: Spec, record: Record) -> Record:
+        """As it is to start; or to wait, where its GPUs are not free."""
+        wait = self._line.must_wait(spec, record)
+        return record.model_copy(update={"queued": self._clock.now() if wait else None})
 
     def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
         """Check the quota for a change of size."""
@@ -99,13 +106,18 @@ class Lifecycle:
         fresh = {"place": place, "card": card or "", "started": self._clock.now()}
         fresh |= {"slept": "", "warned": None, "warning": "", "kept": None}
         record = workload.record.model_copy(update=fresh)
-        await self._cluster.change(spec, record, awake=awake)
+        if awake and workload.phase is Phase.ASLEEP:
+            record = self._in_line(spec, record)
+        await self._cluster.change(spec, record, awake=awake and record.queued is None)
 
     async def sleep(self, workload: Workload) -> None:
         """Give its GPUs back; everything else stays."""
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
-        await self._cluster.scale(workload.name, 0)
+        if workload.record.queued:
+            await self._cluster.remember(workload.name, queued=None)
+        else:
+            await self._cluster.scale(workload.name, 0)
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
         """Start a sleeping workload again, as it was."""

@@ -1,5 +1,6 @@
 """The sweep: what must happen by itself when its time has come. Leases end, and the idle go to sleep."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,9 +13,11 @@ from bot.core.hours import Hours
 from bot.core.idle import State, Verdict
 from bot.core.message import Place
 from bot.core.ports import Clock, Cluster, Messenger
-from bot.core.reply import Reply
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
 from bot.core.workload import Phase, Workload
 from bot.services.activity import Activity
+from bot.services.line import Line
 from bot.services.sleeper import Sleeper
 
 GRACE = timedelta(minutes=5)
@@ -48,22 +51,38 @@ class Reaper:
         messenger: Messenger,
         activity: Activity,
         sleeper: Sleeper,
+        line: Line,
         clock: Clock,
         limits: Limits,
         admins: Place | None = None,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
-        self._activity, self._sleeper, self._clock = activity, sleeper, clock
+        self._activity, self._sleeper = activity, sleeper
+        self._line, self._clock = line, clock
         self._limits, self._admins = limits, admins
 
     async def sweep(self) -> None:
         """Look at every model's figures, then at what is due."""
         await self._activity.sweep()
+        await self._advance()
         for workload in self._cluster.workloads():
             try:
                 await self._look_at(workload)
             except UserError as error:  # changed meanwhile, or a server is away: next sweep
                 log.warning("sweep", workload=workload.name, why=error.text.key)
+
+    async def follow(self) -> None:
+        """Whoever waits starts as soon as GPUs are free; for ever."""
+        async for _ in self._cluster.changes():
+            await self._advance()
+
+    async def _advance(self) -> None:
+        for workload in await self._line.advance():
+            place = workload.record.place
+            if place is not None:
+                with suppress(UserError):  # its card says it, too
+                    reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
+                    await self._messenger.post(place, reply, workload.record.locale)
 
     async def _look_at(self, workload: Workload) -> None:
         now, record = self._clock.now(), workload.record
@@ -89,7 +108,9 @@ class Reaper:
         """Warn, wait, and let it sleep; or take the warning back."""
         policy, record = self._activity.policy, workload.record
         before = policy.warned_before(workload)
-        soon = self._activity.verdict(workload, early=before)
+        name, for_whom = self._line.asked_back()
+        early = policy.window_of(workload) / 2 if name == workload.name else timedelta(0)
+        soon = self._activity.verdict(workload, early=max(before, early))
         ending = record.ends is not None and now >= record.ends - before
         if soon.state is State.SUSPECT:
             await self._sleeper.probe(workload)
@@ -97,14 +118,16 @@ class Reaper:
             await self._settle(workload)
         elif record.warned is None:
             if ending or soon.state is State.IDLE:
-                await self._warn(workload, soon, now, ending=ending)
+                await self._warn(workload, soon, now, ending=ending, for_whom=for_whom if early else "")
         elif soon.state is State.ACTIVE and not ending:
             await self._cluster.remember(workload.name, warned=None, warning="")
             await self._tell(workload, notices.withdrawn(workload))
-        elif now >= record.warned + before and await self._sleeper.idle(workload):
+        elif now >= record.warned + before and await self._sleeper.idle(workload, early):
             await self._settle(workload)
 
-    async def _warn(self, workload: Workload, verdict: Verdict, now: datetime, *, ending: bool) -> None:
+    async def _warn(
+        self, workload: Workload, verdict: Verdict, now: datetime, *, ending: bool, for_whom: str
+    ) -> None:
         """Remembered before it is said: whatever breaks, nobody is warned twice."""
         before = self._activity.policy.warned_before(workload)
         await self._cluster.remember(workload.name, warned=now, warning="")
@@ -112,6 +135,8 @@ class Reaper:
             return
         at = workload.record.ends if ending else None
         reply = notices.ending(workload, at) if at else notices.warning(workload, verdict, now + before, now)
+        if for_whom:
+            reply = replace(reply, lines=(t("idle.wanted", who=for_whom),))
         message = await self._messenger.post(workload.record.place, reply, workload.record.locale)
         await self._cluster.remember(workload.name, warning=message)
 

@@ -14,6 +14,7 @@ from bot.core.progress import Progress, progress
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 from bot.core.workload import Phase, Record, Workload
+from bot.services.line import Line
 
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""
@@ -27,10 +28,12 @@ log = structlog.get_logger()
 class Watcher:
     """One path for news: what changes on the cluster goes into the card, whoever changed it."""
 
-    def __init__(self, cluster: Cluster, messenger: Messenger, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self, cluster: Cluster, messenger: Messenger, clock: Clock, policy: Policy, line: Line
+    ) -> None:
         self._cluster = cluster
         self._messenger = messenger
-        self._clock, self._policy = clock, policy
+        self._clock, self._policy, self._line = clock, policy, line
         self._progress: dict[str, Progress] = {}
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._diagnoses: dict[str, tuple[datetime, Diagnosis]] = {}
@@ -66,6 +69,9 @@ class Watcher:
             self._changed(workload.name, tasks)
         async for name in changes:
             self._changed(name, tasks)
+            for waiting in self._cluster.workloads():  # its place may be another now
+                if waiting.record.queued:
+                    self._changed(waiting.name, tasks)
 
     def _changed(self, name: str, tasks: asyncio.TaskGroup) -> None:
         """Each card by itself: a chat server that is slow about one holds up no other."""
@@ -122,6 +128,7 @@ class Watcher:
             progress=self.progress(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
+            turn=self._line.turn(workload),
             sleeps_after=self._policy.window_of(workload) if self._policy.act else None,
         )
         if self._same(name, record, reply, workload):

@@ -93,9 +93,10 @@ class SimulatedCluster:
         if object_name(spec.name) in self._running:
             raise NameTaken(t("deploy.taken_now", name=spec.name))
         now = self._clock.now()
-        pods = [Pod() for _ in range(spec.replicas)]
+        replicas = 0 if record.queued else spec.replicas
+        pods = [Pod() for _ in range(replicas)]
         self._running[object_name(spec.name)] = Running(
-            spec, record, now, next(self._versions), spec.replicas, now, pods
+            spec, record, now, next(self._versions), replicas, now, pods
         )
         self.step()
 

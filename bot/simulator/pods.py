@@ -34,6 +34,8 @@ class Running:
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:
         """One replica that is ready makes the workload ready; else the one that is furthest."""
+        if not self.pods and self.record.queued:
+            return Phase.QUEUED, self.record.queued
         if not self.pods:
             return Phase.ASLEEP, self.queued
         phases = [pod.timeline.phase(now) for pod in self.pods if pod.timeline]

@@ -238,10 +238,11 @@ async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
 
 
 class Jittery:
-    """The cluster, but every call takes a random number of turns of the loop."""
+    """The cluster, but every call takes a random number of turns of the loop; nothing may be in flight
+    when it is scaled down."""
 
     def __init__(self, cluster, dice: random.Random) -> None:
-        self._cluster, self._dice = cluster, dice
+        self._cluster, self._dice, self.in_flight = cluster, dice, {}
 
     def __getattr__(self, name: str):
         found = getattr(self._cluster, name)
@@ -251,6 +252,7 @@ class Jittery:
         async def late(*arguments, **named):
             for _ in range(self._dice.randrange(12)):
                 await asyncio.sleep(0)
+            assert name != "scale" or not self.in_flight["tinyllama"]
             return await found(*arguments, **named)
 
         return late
@@ -263,6 +265,7 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
     dice = random.Random(seed)
     jittery = Jittery(cluster, dice)
     built = app.build(settings, jittery, inference, chat, clock)
+    jittery.in_flight = built.services.activity.in_flight
     await ask("deploy tinyllama")
     await pass_time(200)
     for _ in range(10):
@@ -389,3 +392,24 @@ async def test_a_start_that_never_ends_gives_its_gpus_back(ask, sweeps, cluster,
     assert cluster.workloads()[0].replicas == 1
     await sweeps(3)
     assert cluster.workloads()[0].replicas == 0 and "has failed" in told(chat, say)[-1]
+
+
+async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, monkeypatch, clock):
+    scale = cluster.scale
+
+    async def late(name: str, replicas: int, version: str = "") -> None:
+        if ready().record.kept is None:
+            await cluster.remember(name, kept=clock.now() + timedelta(hours=1))
+        await scale(name, replicas, version)
+
+    monkeypatch.setattr(cluster, "scale", late)
+    await sweeps(60)
+    assert ready().replicas == 1
+
+
+async def test_what_is_woken_is_warned_anew(ready, sweeps, ask, pass_time):
+    await sweeps(25)
+    assert ready().record.warned
+    await ask("sleep tinyllama")
+    await ask("wake tinyllama")
+    assert ready().record.warned is None
