@@ -65,9 +65,10 @@ class Reaper:
         """Look at every model's figures, then at what is due."""
         await self._activity.sweep()
         await self._advance()
+        wanted = self._line.asked_back()
         for workload in self._cluster.workloads():
             try:
-                await self._look_at(workload)
+                await self._look_at(workload, wanted)
             except UserError as error:  # changed meanwhile, or a server is away: next sweep
                 log.warning("sweep", workload=workload.name, why=error.text.key)
 
@@ -84,7 +85,7 @@ class Reaper:
                     reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
                     await self._messenger.post(place, reply, workload.record.locale)
 
-    async def _look_at(self, workload: Workload) -> None:
+    async def _look_at(self, workload: Workload, wanted: tuple[str, str]) -> None:
         now, record = self._clock.now(), workload.record
         open_now = bool(record.hours) and Hours(record.hours).inside(now, self._limits.zone)
         if workload.phase is Phase.ASLEEP:
@@ -96,7 +97,7 @@ class Reaper:
         elif self._hopeless(workload, now):
             await self._put_to_sleep(workload, "failed")
         elif workload.phase is Phase.READY and not open_now:
-            await self._judge(workload, now)
+            await self._judge(workload, now, wanted)
 
     def _hopeless(self, workload: Workload, now: datetime) -> bool:
         """It has failed for long, or its start never ends."""
@@ -104,11 +105,11 @@ class Reaper:
         tried = now - workload.record.started
         return failed or (workload.phase in STARTING and tried >= LOADS * self._limits.failed_after)
 
-    async def _judge(self, workload: Workload, now: datetime) -> None:
+    async def _judge(self, workload: Workload, now: datetime, wanted: tuple[str, str]) -> None:
         """Warn, wait, and let it sleep; or take the warning back."""
         policy, record = self._activity.policy, workload.record
         before = policy.warned_before(workload)
-        name, for_whom = self._line.asked_back()
+        name, for_whom = wanted
         early = policy.window_of(workload) / 2 if name == workload.name else timedelta(0)
         soon = self._activity.verdict(workload, early=max(before, early))
         ending = record.ends is not None and now >= record.ends - before

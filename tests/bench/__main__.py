@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import commands, deploy, mattermost, process, slack, tokens
+from tests.bench import commands, deploy, mattermost, process, slack, sweep, tokens
 
-PARTS = (commands, process, deploy, tokens, slack, mattermost)
+PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep)
 
 
 def main() -> None:

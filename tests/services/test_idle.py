@@ -413,3 +413,13 @@ async def test_what_is_woken_is_warned_anew(ready, sweeps, ask, pass_time):
     await ask("sleep tinyllama")
     await ask("wake tinyllama")
     assert ready().record.warned is None
+
+
+async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster, clock):
+    await ask("deploy tinyllama ttl=1h")
+    await pass_time(200)
+    await ask("keep tinyllama 4h")
+    [workload] = cluster.workloads()
+    assert workload.record.ends == workload.record.kept == clock.now() + timedelta(hours=4)
+    await ask("keep tinyllama 1h")
+    assert cluster.workloads()[0].record.kept == clock.now() + timedelta(hours=4)  # never sooner
