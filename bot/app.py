@@ -24,15 +24,17 @@ from bot.core.ports import Clock, Cluster
 from bot.core.text import Phrasebook
 from bot.dispatch import Dispatcher
 from bot.inference import VllmInference
+from bot.ledger import Ledger
 from bot.platforms.base import Platform
 from bot.platforms.mattermost.people import SYSTEM_ADMIN
 from bot.platforms.messengers import Messengers
+from bot.services.accounts import Accounts
 from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
 from bot.services.line import Line
-from bot.services.reaper import Limits, Reaper
+from bot.services.reaper import Reaper
 from bot.services.sleeper import Sleeper
 from bot.services.watcher import Watcher
 from bot.services.web_ui import WebUiService
@@ -118,8 +120,8 @@ def build(
         WebUiService(cluster, access),
     )
     sleeper = Sleeper(cluster, inference, activity)
-    limits = Limits(settings.failed_after, settings.stop_after, ZoneInfo(settings.timezone))
-    reaper = Reaper(cluster, messenger, activity, sleeper, line, clock, limits, settings.admin_place)
+    accounts = Accounts(cluster, activity, line, Ledger(settings.database_url.get_secret_value()), clock)
+    reaper = Reaper(cluster, messenger, activity, sleeper, line, accounts, clock, settings.admin_place)
     return App(Dispatcher(services, COMMANDS), services, reaper)
 
 

@@ -112,6 +112,7 @@ class Settings(BaseSettings):
     failed_after: Interval = timedelta(minutes=30)
     stop_after: Interval = timedelta(days=14)
     admin_channel: str = Field("", pattern=r"((slack|mattermost|console):\S+)?")
+    database_url: SecretStr = SecretStr("sqlite:///llm-bot.sqlite")
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=0, le=65535)
 
@@ -143,9 +144,16 @@ class Settings(BaseSettings):
     @property
     def idle_policy(self) -> Policy:
         """When a model is idle for too long."""
-        windows = {model: parse_duration(window) for model, window in self.idle_windows.items()}
-        act = self.idle_mode == "sleep"
-        return Policy(self.idle_window, self.idle_warning, self.sweep_interval, windows, act)
+        return Policy(
+            self.idle_window,
+            self.idle_warning,
+            self.sweep_interval,
+            {model: parse_duration(window) for model, window in self.idle_windows.items()},
+            self.idle_mode == "sleep",
+            self.failed_after,
+            self.stop_after,
+            ZoneInfo(self.timezone),
+        )
 
     @property
     def admin_place(self) -> Place | None:

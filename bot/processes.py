@@ -4,6 +4,8 @@ import asyncio
 import signal
 from datetime import timedelta
 
+from pydantic import SecretStr
+
 from bot import app, chats
 from bot.commands import COMMANDS
 from bot.config import Settings
@@ -20,7 +22,8 @@ SHORTEST_SWEEP = 0.2
 async def demo(settings: Settings, speed: float, user: str, operator: bool) -> None:
     """The whole bot in this terminal on the embedded simulator."""
     async with app.simulated(speed) as (cluster, clock):
-        settings = settings.model_copy(update={"namespace": cluster.namespace})
+        passing = {"namespace": cluster.namespace, "database_url": SecretStr("sqlite://")}
+        settings = settings.model_copy(update=passing)
         await _at_terminal(settings, cluster, clock, user, operator, speed)
 
 

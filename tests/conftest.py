@@ -87,6 +87,7 @@ def settings() -> Settings:
         admins=frozenset({"grace"}),
         researchers=frozenset({"ada", "bob"}),
         namespace="demo",
+        database_url="sqlite://",
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from zoneinfo import ZoneInfo
 
 from bot.core.ports import Load
 from bot.core.workload import Workload
@@ -54,13 +55,18 @@ class Life:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How long a model may be idle, and how long before the end of that its owner is warned; `windows` are
-    those of single models, by catalog key. With `act` False it is only told what would happen."""
+    those of single models, by catalog key. With `act` False it is only told what would happen. What has
+    failed gives its GPUs back after `failed_after`, what sleeps is removed after `stop_after`; office hours
+    are those of `zone`."""
 
     window: timedelta = timedelta(minutes=30)
     warning: timedelta = timedelta(minutes=10)
     interval: timedelta = timedelta(seconds=60)
     windows: Mapping[str, timedelta] = field(default_factory=dict)
     act: bool = True
+    failed_after: timedelta = timedelta(minutes=30)
+    stop_after: timedelta = timedelta(days=14)
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Berlin"))
 
     def window_of(self, workload: Workload) -> timedelta:
         """Its own, else its model's, else everybody's."""

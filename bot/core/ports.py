@@ -1,8 +1,8 @@
 """What the services need from the outside world; adapters and the simulator implement it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 
 from bot.core.message import Place, Turn
@@ -155,6 +155,26 @@ class Inference(Protocol):
 
     async def load(self, url: str) -> Load | None:
         """What the server at this address does now, or None if it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a model held on a day: GPU-seconds, and how many of them nothing ran."""
+
+    owner: str
+    model: str
+    seconds: float
+    idle: float = 0.0
+
+
+class Ledger(Protocol):
+    """Who used how much. Never needed to be right: without it, what is held now decides."""
+
+    async def add(self, day: date, uses: Sequence[Use]) -> None:
+        """Write down more of it."""
+
+    async def used(self, since: date) -> Mapping[str, float]:
+        """GPU-seconds of each owner from that day on; nothing if it cannot be read."""
 
 
 class Messenger(Protocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 
 import structlog
 
@@ -16,11 +17,13 @@ log = structlog.get_logger()
 
 
 class Line:
-    """Kept on the cluster: whoever waits has replicas 0, and since when in its record."""
+    """Kept on the cluster: whoever waits has replicas 0, and since when in its record. `used` are the
+    GPU-seconds of each person in the last week, as far as the ledger knows."""
 
     def __init__(self, cluster: Cluster, activity: Activity, clock: Clock) -> None:
         self._cluster, self._activity, self._clock = cluster, activity, clock
         self._advancing = asyncio.Lock()
+        self.used: Mapping[str, float] = {}
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
         """No node can take it now, or it is somebody else's turn. Where nodes cannot be read, the
@@ -69,6 +72,7 @@ class Line:
         return [self._wish(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued]
 
     def _wish(self, spec: Spec, record: Record) -> Waiting:
+        """The GPU-seconds of a week decide; where they are equal or not known, what is held now."""
         held = sum(w.gpus_on_nodes for w in self._cluster.workloads() if w.record.owner == record.owner)
         return Waiting(
             spec.name,
@@ -76,7 +80,7 @@ class Line:
             record.queued or self._clock.now(),
             spec.replicas,
             record.role,
-            held,
+            self.used.get(record.owner, 0.0) + held,
             record.high,
         )
 

@@ -1,9 +1,8 @@
 """The sweep: what must happen by itself when its time has come. Leases end, and the idle go to sleep."""
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -16,6 +15,7 @@ from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 from bot.core.workload import Phase, Workload
+from bot.services.accounts import Accounts
 from bot.services.activity import Activity
 from bot.services.line import Line
 from bot.services.sleeper import Sleeper
@@ -32,15 +32,6 @@ STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long what has failed holds its GPUs, and what sleeps is kept; `zone` is where office hours are."""
-
-    failed_after: timedelta
-    stop_after: timedelta
-    zone: ZoneInfo
-
-
 class Reaper:
     """Run every SWEEP_INTERVAL by the scheduler. `admins` is where admins read; all else that it must
     know of a model is on the cluster, so that a restart neither repeats nor forgets."""
@@ -52,18 +43,19 @@ class Reaper:
         activity: Activity,
         sleeper: Sleeper,
         line: Line,
+        accounts: Accounts,
         clock: Clock,
-        limits: Limits,
         admins: Place | None = None,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._sleeper = activity, sleeper
-        self._line, self._clock = line, clock
-        self._limits, self._admins = limits, admins
+        self._line, self._accounts, self._clock = line, accounts, clock
+        self._policy, self._admins = activity.policy, admins
 
     async def sweep(self) -> None:
         """Look at every model's figures, then at what is due."""
         await self._activity.sweep()
+        await self._accounts.sweep()
         await self._advance()
         wanted = self._line.asked_back()
         for workload in self._cluster.workloads():
@@ -87,10 +79,10 @@ class Reaper:
 
     async def _look_at(self, workload: Workload, wanted: tuple[str, str]) -> None:
         now, record = self._clock.now(), workload.record
-        open_now = bool(record.hours) and Hours(record.hours).inside(now, self._limits.zone)
+        open_now = bool(record.hours) and Hours(record.hours).inside(now, self._policy.zone)
         if workload.phase is Phase.ASLEEP:
             await self._asleep(workload, now, open_now)
-        elif workload.managed_by or not self._activity.policy.act:
+        elif workload.managed_by or not self._policy.act:
             await self._report(workload)
         elif record.ends and now >= record.ends:
             await self._end(workload, now - record.ends)
@@ -101,13 +93,13 @@ class Reaper:
 
     def _hopeless(self, workload: Workload, now: datetime) -> bool:
         """It has failed for long, or its start never ends."""
-        failed = workload.phase is Phase.FAILED and now - workload.since >= self._limits.failed_after
+        failed = workload.phase is Phase.FAILED and now - workload.since >= self._policy.failed_after
         tried = now - workload.record.started
-        return failed or (workload.phase in STARTING and tried >= LOADS * self._limits.failed_after)
+        return failed or (workload.phase in STARTING and tried >= LOADS * self._policy.failed_after)
 
     async def _judge(self, workload: Workload, now: datetime, wanted: tuple[str, str]) -> None:
         """Warn, wait, and let it sleep; or take the warning back."""
-        policy, record = self._activity.policy, workload.record
+        policy, record = self._policy, workload.record
         before = policy.warned_before(workload)
         name, for_whom = wanted
         early = policy.window_of(workload) / 2 if name == workload.name else timedelta(0)
@@ -130,7 +122,7 @@ class Reaper:
         self, workload: Workload, verdict: Verdict, now: datetime, *, ending: bool, for_whom: str
     ) -> None:
         """Remembered before it is said: whatever breaks, nobody is warned twice."""
-        before = self._activity.policy.warned_before(workload)
+        before = self._policy.warned_before(workload)
         await self._cluster.remember(workload.name, warned=now, warning="")
         if workload.record.place is None:
             return
@@ -166,7 +158,7 @@ class Reaper:
             await self._cluster.change(workload.spec, record.model_copy(update=fresh), awake=True)
         elif record.slept != "told" or record.warned:
             await self._settle(workload)
-        elif asleep >= self._limits.stop_after - NOTICE:
+        elif asleep >= self._policy.stop_after - NOTICE:
             await self._cluster.remember(workload.name, slept="leaving", warned=now, warning="")
             await self._tell(workload, notices.removal(workload, now + NOTICE))
 
