@@ -163,15 +163,15 @@ def _fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...
 
 
 def _queued(workload: Workload, nodes: Sequence[GpuNode], turn: Turn | None) -> Reply:
-    lines = [node_line(node) for node in nodes]
-    leave = "sleep" if workload.record.starts else "stop"  # one that ran before keeps all it has
+    text = t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size)
     if turn is not None:
-        place = {"place": turn.place, "of": turn.of}
-        lines.insert(0, t("card.turn_at", at=turn.at, **place) if turn.at else t("card.turn", **place))
+        place = {"waits": text, "place": turn.place, "of": turn.of}
+        text = t("card.turn_at", at=turn.at, **place) if turn.at else t("card.turn", **place)
+    leave = "sleep" if workload.record.starts else "stop"  # one that ran before keeps all it has
     return Reply(
-        t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size),
+        text,
         tone=Tone.QUEUED,
-        lines=tuple(lines),
+        lines=tuple(node_line(node) for node in nodes),
         buttons=(Button(t("button.leave_queue"), f"{leave} {workload.name}", about=workload.identity),),
     )
 

@@ -36,9 +36,10 @@ def slept(workload: Workload) -> Reply:
         return Reply(
             t("idle.hours_over", name=workload.name), Tone.ASLEEP, buttons=buttons("wake", workload=workload)
         )
+    last = max([workload.record.started, *workload.record.used.values()])
     undo = (_button("undo", workload, f"undo {workload.name}"),) if reason == "idle" else ()
     return Reply(
-        t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=workload.last_used),
+        t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,
         lines=(t("idle.wakes", name=workload.name),),
         buttons=(*buttons("wake", workload=workload), *undo),

@@ -43,11 +43,11 @@ async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_its
     await ask(BIG.format("m4"), who="bob")
     await pass_time(2)
     assert phases() == {"m1": Phase.READY, "m2": Phase.READY, "m3": Phase.QUEUED, "m4": Phase.QUEUED}
-    assert "m3 waits for 4 free GPUs on one node." in card("m3") and "place 1 of 2 · about" in card("m3")
-    assert "place 2 of 2" in card("m4") and "icc-gpu-1: 0 of 4 free, 4 × m1" in card("m4")
+    assert "m3 waits for 4 free GPUs on one node." in card("m3") and "Place 1 of 2, about" in card("m3")
+    assert "Place 2 of 2" in card("m4") and "icc-gpu-1: 0 of 4 free, 4 × m1" in card("m4")
     await ask("stop m1", who="grace")
     await pass_time(3)
-    assert phases()["m3"] is not Phase.QUEUED and "place 1 of 1" in card("m4")
+    assert phases()["m3"] is not Phase.QUEUED and "Place 1 of 1" in card("m4")
     assert any(say(h[-1].text) == "It is the turn of m3: it starts now." for h in chat.messages.values())
 
 
