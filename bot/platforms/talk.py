@@ -105,7 +105,8 @@ class Talk(ABC):
             await self._answer.finish(t("ask.stopped") if stopped else reply.footnote)
             self._threads.add(self._place, reply.question, reply.answer, reply.workload)
         elif stopped and self._sent:
-            await self._change(self._sent, replace(reply, live=False, lines=(t("ask.stopped"),)))
+            over = replace(reply, live=False, question="", lines=(t("ask.stopped"),))
+            await self._change(self._sent, over)
 
     async def _say_first(self, reply: Reply) -> str:
         if reply.private and not self._origin.direct:

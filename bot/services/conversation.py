@@ -19,7 +19,7 @@ from bot.services.addressee import Addressee
 from bot.services.lifecycle import Lifecycle
 from bot.services.watcher import Watcher
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.2
 WAIT_IN_QUEUE = timedelta(minutes=10)
 WAIT_AT_MOST = timedelta(hours=1)
 WAIT_FOR_A_MODEL, WAIT_OF_A_PERSON = 20, 3

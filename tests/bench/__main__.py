@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import commands, deploy, mattermost, process, slack, sweep, tokens
+from tests.bench import commands, deploy, mattermost, process, slack, sweep, tokens, week
 
-PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep)
+PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep, week)
 
 
 def main() -> None:

@@ -79,17 +79,22 @@ class MattermostTalk(Talk):
         return True
 
     def draw(self, reply: Reply) -> Payload:
-        """Markdown and buttons."""
-        return self._desk.buttons.payload(reply, self._say, self._place)
+        """Markdown and buttons; who waits for an answer can give up."""
+        post = self._desk.buttons.payload(reply, self._say, self._place)
+        return post | ({"props": self._stop()} if reply.question and not reply.answer else {})
+
+    def _stop(self) -> Payload:
+        return self._desk.buttons.stop(self._origin.key, self._say, self._place)
 
     def begin_answer(self, message: str) -> "MattermostAnswer":
         """In the thread, with a button that stops it."""
-        stop = self._desk.buttons.stop(self._origin.key, self._say, self._place)
-        return MattermostAnswer(self._desk, self._place, self._say, stop, message)
+        return MattermostAnswer(self._desk, self._place, self._say, self._stop(), message)
 
     async def post(self, reply: Reply) -> str:
         """A post; a long log is a file beside it."""
         self._desk.answer(self._origin.key, None)
+        if reply.question:
+            return await self._rest.create(self._place.channel, self._place.thread, self.draw(reply))
         return await send(self._desk, self._place, reply, self._say)
 
     async def whisper(self, reply: Reply) -> None:

@@ -13,7 +13,7 @@ from bot.platforms.slack import modal
 from bot.platforms.slack.answer import SlackAnswer
 from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.rates import Flow
-from bot.platforms.slack.render import LOG, payload, plain
+from bot.platforms.slack.render import LOG, Block, payload, plain
 from bot.platforms.slack.threads import SlackThreads
 from bot.platforms.slack.web import SlackRefused, Web
 from bot.platforms.talk import Origin, Talk
@@ -62,17 +62,23 @@ class SlackTalk(Talk):
         return True
 
     def draw(self, reply: Reply) -> Payload:
-        """Blocks."""
-        return payload(reply, self._say)
+        """Blocks; who waits for an answer can give up."""
+        drawn = payload(reply, self._say)
+        if reply.question and not reply.answer:
+            drawn["blocks"] = [*drawn["blocks"], self._stop()]
+        return drawn
 
-    def begin_answer(self, message: str) -> SlackAnswer:
-        """With a button that stops it."""
+    def _stop(self) -> Block:
         stop = {
             "type": "button",
             "action_id": STOP,
             "text": plain(self._say(t("button.stop_answer")), 75),
             "value": self._origin.key,
         }
+        return {"type": "actions", "elements": [stop]}
+
+    def begin_answer(self, message: str) -> SlackAnswer:
+        """With a button that stops it."""
         return SlackAnswer(
             self._web,
             self._desk.edits,
@@ -81,7 +87,7 @@ class SlackTalk(Talk):
             self._user,
             self._origin.team,
             self._say,
-            stop={"type": "actions", "elements": [stop]},
+            stop=self._stop(),
             message=message,
         )
 
@@ -90,7 +96,7 @@ class SlackTalk(Talk):
         if len(reply.log) > LOG:
             await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
             reply = replace(reply, log="")
-        return await self._web.post(self._place.channel, self._place.thread, payload(reply, self._say), {})
+        return await self._web.post(self._place.channel, self._place.thread, self.draw(reply), {})
 
     async def whisper(self, reply: Reply) -> None:
         """Seen by the person alone; a long log goes to the direct messages, where files can be private."""

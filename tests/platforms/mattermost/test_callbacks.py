@@ -225,3 +225,20 @@ async def test_fifty_clicks_at_once_are_all_answered(bot, chat, pass_time):
     ada = who(chat, "ada")
     answers = await asyncio.gather(*(chat.click(ada, card, "Keep 4 h") for _ in range(50)))
     assert all("is kept until" in answer["ephemeral_text"] for _, answer in answers)
+
+
+async def test_who_waits_for_a_sleeping_model_can_give_up(bot, chat, pass_time):
+    card = await card_of(chat, pass_time)
+    await chat.click(who(chat, "ada"), card, "Sleep")
+    await soon(lambda: bot.cluster.workloads()[0].replicas == 0)
+    asked = chat.say(who(chat, "eve"), "@llm ask tinyllama are you awake?")
+    await soon(lambda: bot.cluster.workloads()[0].replicas == 1)
+    await pass_time(2)
+    await soon(lambda: chat.posted("c1", asked))
+    [waiting] = chat.posted("c1", asked)
+    assert labels(waiting) == ["Stop"]
+    await chat.click(who(chat, "eve"), waiting, "Stop")
+    await soon(lambda: "stopped here" in waiting["message"])
+    await pass_time(200)
+    assert len(chat.posted("c1", asked)) == 1 and labels(waiting) == []
+    assert bot.cluster.workloads()[0].replicas == 1  # it wakes all the same

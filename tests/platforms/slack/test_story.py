@@ -250,3 +250,19 @@ async def test_a_card_that_changes_fast_is_edited_once_in_three_seconds(bot, wor
     edits = [at for at, _ in card["history"]]
     live = edits[:-1]  # the last one is never held back
     assert len(live) >= 2 and all(later - sooner > 2.9 for sooner, later in pairwise(live))
+
+
+async def test_who_waits_for_a_sleeping_model_can_give_up(bot, workspace, pass_time):
+    card = await deployed(workspace, pass_time)
+    await workspace.click("UADA", card, "Sleep")
+    await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 0)
+    await pass_time(3)
+    asked = await workspace.say("UEVE", f"<@{BOT}> ask tinyllama are you awake?")
+    await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 1)
+    await pass_time(2)
+    await soon(lambda: workspace.posted("C1", asked))
+    [waiting] = workspace.posted("C1", asked)
+    assert labels(waiting) == ["Stop"]
+    await workspace.click("UEVE", {**waiting, "thread_ts": asked}, "Stop")
+    await soon(lambda: "stopped here" in words(waiting))
+    assert labels(waiting) == [] and len(workspace.posted("C1", asked)) == 1
