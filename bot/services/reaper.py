@@ -80,6 +80,8 @@ class Reaper:
     async def _look_at(self, workload: Workload, wanted: tuple[str, str]) -> None:
         now, record = self._clock.now(), workload.record
         open_now = bool(record.hours) and Hours(record.hours).inside(now, self._policy.zone)
+        if workload.phase is Phase.DRAINING:
+            return  # its pods are ending already
         if workload.phase is Phase.ASLEEP:
             await self._asleep(workload, now, open_now)
         elif workload.managed_by or not self._policy.act:

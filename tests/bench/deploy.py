@@ -43,7 +43,7 @@ async def measure() -> list[dict]:
         try:
             plane.start()
             async with real_world(plane, Path(folder)) as world:
-                return [await _deploy(world), await _status(world)]
+                return [await _deploy(world), await _status(world), await _sleep(world)]
         finally:
             plane.stop()
 
@@ -100,3 +100,21 @@ async def _say(built: app.App, phrases: Phrasebook) -> None:
     async for reply in built.dispatcher.handle(message):
         assert len(reply.table.rows) == MANY
         render(reply, lambda text: phrases.say(text, "en"))
+
+
+async def _sleep(world: RealWorld) -> dict:
+    """From a verdict until the API server has replicas 0, at the version that the verdict was about."""
+    times = []
+    for number in range(TIMES):
+        await world.cluster.create(spec(f"s-{number}"), RECORD)
+        name = f"s-{number}"
+        await eventually(lambda: any(w.ready_replicas for w in world.cluster.workloads()))
+        await asyncio.sleep(1)  # its last events are in the mirror
+        [workload] = world.cluster.workloads()
+        begun = time.perf_counter()
+        await world.cluster.scale(name, 0, version=workload.version)
+        times.append(time.perf_counter() - begun)
+        assert world.cluster.workloads()[0].replicas == 0
+        await world.cluster.remove(name)
+    value = statistics.median(times)
+    return row("from verdict to replicas 0, s", value, 1, f"slowest {max(times) * 1000:.0f} ms")
