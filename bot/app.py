@@ -55,6 +55,7 @@ class App:
     dispatcher: Dispatcher
     services: Services
     reaper: Reaper
+    line: Line
 
 
 def phrasebook(settings: Settings) -> Phrasebook:
@@ -101,7 +102,7 @@ def build(
     )
     plans = planner(settings)
     activity = Activity(cluster, inference, clock, settings.idle_policy)
-    line = Line(cluster, activity, clock)
+    line = Line(cluster, messenger, activity, clock)
     lifecycle = Lifecycle(cluster, access, line, clock, ZoneInfo(settings.timezone))
     watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line)
     addressee = Addressee(cluster, plans.catalog, messenger)
@@ -122,7 +123,7 @@ def build(
     sleeper = Sleeper(cluster, inference, activity)
     accounts = Accounts(cluster, activity, line, Ledger(settings.database_url.get_secret_value()), clock)
     reaper = Reaper(cluster, messenger, activity, sleeper, line, accounts, clock, settings.admin_place)
-    return App(Dispatcher(services, COMMANDS), services, reaper)
+    return App(Dispatcher(services, COMMANDS), services, reaper, line)
 
 
 @asynccontextmanager
@@ -166,7 +167,7 @@ async def serve(
     scheduler.start()
     background = [
         asyncio.create_task(app.services.watcher.run()),
-        asyncio.create_task(app.reaper.follow()),
+        asyncio.create_task(app.line.follow()),
         asyncio.create_task(app.services.web_ui.run()),
     ]
     listening = [asyncio.create_task(p.listen(app.dispatcher.handle)) for p in platforms]

@@ -115,7 +115,7 @@ async def inference(server: SimulatedServer) -> AsyncIterator[VllmInference]:
 async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[app.App]:
     """The whole bot on the simulator, with its watcher and its line at work."""
     built = app.build(settings, cluster, inference, chat, clock)
-    working = [asyncio.create_task(work()) for work in (built.services.watcher.run, built.reaper.follow)]
+    working = [asyncio.create_task(work()) for work in (built.services.watcher.run, built.line.follow)]
     yield built
     for task in working:
         task.cancel()

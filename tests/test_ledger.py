@@ -39,7 +39,7 @@ async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(
         clock.advance(minutes=1)
         cluster.step()
         await bot.reaper.sweep()
-    used = bot.reaper._line.used
+    used = bot.line.used
     assert 2 * 25 * 60 <= used["ada"] <= 2 * 60 * 60  # it slept after half an hour
     clock.advance(days=9)
     await ask("deploy tinyllama", who="bob")
@@ -47,4 +47,4 @@ async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(
     for _ in range(2):
         clock.advance(minutes=1)
         await bot.reaper.sweep()
-    assert set(bot.reaper._line.used) == {"bob"}
+    assert set(bot.line.used) == {"bob"}

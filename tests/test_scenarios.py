@@ -85,7 +85,9 @@ async def test_three_of_four_gpus_each_and_the_third_waits_then_starts(ask, chat
     for name in ("one", "two", "three"):
         await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
     await pass_time(3)
-    assert say(chat.last.text) == "three waits for 4 free GPUs on one node. It starts by itself."
+    assert (
+        say(chat.last.text) == "three waits for 4 free GPUs on one node. It starts by itself. Place 1 of 1."
+    )
 
     await ask("stop one", who="grace")
     await pass_time(500)

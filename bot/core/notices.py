@@ -31,13 +31,14 @@ def withdrawn(workload: Workload) -> Reply:
 
 def slept(workload: Workload) -> Reply:
     """It sleeps: why, what is free again, and how to have it back."""
-    reason = workload.record.slept or "idle"
+    why = workload.record.slept
+    reason = why if why in ("lease", "failed") else "idle"
     if workload.record.hours and reason == "idle":
         return Reply(
             t("idle.hours_over", name=workload.name), Tone.ASLEEP, buttons=buttons("wake", workload=workload)
         )
     last = max([workload.record.started, *workload.record.used.values()])
-    undo = (_button("undo", workload, f"undo {workload.name}"),) if reason == "idle" else ()
+    undo = (_button("undo", workload, f"undo {workload.name}"),) if why == "idle" else ()
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,

@@ -76,7 +76,7 @@ class Record(Frozen):
 
     `kept` is until when a person wants it kept although idle, `window` its own idle window; `warned` when
     its owner was told that it would sleep or be removed, in the message `warning`; `slept` why it sleeps
-    (idle, lease, failed, hours; `told` once that was said, `leaving` once its removal was announced).
+    (person, idle, lease, failed; `told` once that was said, `leaving` once its removal was announced).
     Inside its office `hours` it stays warm, outside it sleeps. `starts` are the seconds that its last
     starts took. `queued` is since when it waits in line (replicas are 0 then), `role` its owner's, `high`
     that an admin called it urgent."""

@@ -118,6 +118,7 @@ class Lifecycle:
             await self._cluster.remember(workload.name, queued=None)
         else:
             await self._cluster.scale(workload.name, 0)
+            await self._cluster.remember(workload.name, slept="person")
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
         """Start a sleeping workload again, as it was."""

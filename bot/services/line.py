@@ -8,8 +8,10 @@ import structlog
 
 from bot.core.errors import UserError
 from bot.core.idle import State, Verdict
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.queue import Release, Turn, Waiting, forecast, in_order, startable
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
 from bot.core.workload import Phase, Record, Spec, Workload
 from bot.services.activity import Activity
 
@@ -20,8 +22,9 @@ class Line:
     """Kept on the cluster: whoever waits has replicas 0, and since when in its record. `used` are the
     GPU-seconds of each person in the last week, as far as the ledger knows."""
 
-    def __init__(self, cluster: Cluster, activity: Activity, clock: Clock) -> None:
-        self._cluster, self._activity, self._clock = cluster, activity, clock
+    def __init__(self, cluster: Cluster, messenger: Messenger, activity: Activity, clock: Clock) -> None:
+        self._cluster, self._messenger = cluster, messenger
+        self._activity, self._clock = activity, clock
         self._advancing = asyncio.Lock()
         self.used: Mapping[str, float] = {}
 
@@ -53,20 +56,28 @@ class Line:
         waiting = next(w for w in self._cluster.workloads() if w.name == line[0].name)
         return (min(idle)[1], waiting.record.owner_name) if idle else ("", "")
 
-    async def advance(self) -> list[Workload]:
-        """Start those whose turn it is, and return them."""
+    async def follow(self) -> None:
+        """Whoever waits starts as soon as GPUs are free; for ever."""
+        async for _ in self._cluster.changes():
+            await self.advance()
+
+    async def advance(self) -> None:
+        """Start those whose turn it is."""
         async with self._advancing:
             line = in_order(self._waiting())
-            started = []
             for name in startable(self._free(), line) if line else []:
                 workload = next(w for w in self._cluster.workloads() if w.name == name)
-                record = workload.record.model_copy(update={"queued": None, "started": self._clock.now()})
                 try:
-                    await self._cluster.change(workload.spec, record, awake=True)
-                    started.append(workload)
-                except UserError as error:
-                    log.warning("not started", workload=name, why=error.text.key)
-            return started
+                    await self._start(workload)
+                except UserError as error:  # started, but not told, or not yet: the next change tries again
+                    log.warning("turn", workload=name, why=error.text.key)
+
+    async def _start(self, workload: Workload) -> None:
+        record = workload.record.model_copy(update={"queued": None, "started": self._clock.now()})
+        await self._cluster.change(workload.spec, record, awake=True)
+        if record.place is not None:
+            reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
+            await self._messenger.post(record.place, reply, record.locale)
 
     def _waiting(self) -> list[Waiting]:
         return [self._wish(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued]

@@ -1,6 +1,5 @@
 """The sweep: what must happen by itself when its time has come. Leases end, and the idle go to sleep."""
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -12,7 +11,7 @@ from bot.core.hours import Hours
 from bot.core.idle import State, Verdict
 from bot.core.message import Place
 from bot.core.ports import Clock, Cluster, Messenger
-from bot.core.reply import Reply, Tone
+from bot.core.reply import Reply
 from bot.core.text import t
 from bot.core.workload import Phase, Workload
 from bot.services.accounts import Accounts
@@ -56,26 +55,13 @@ class Reaper:
         """Look at every model's figures, then at what is due."""
         await self._activity.sweep()
         await self._accounts.sweep()
-        await self._advance()
+        await self._line.advance()
         wanted = self._line.asked_back()
         for workload in self._cluster.workloads():
             try:
                 await self._look_at(workload, wanted)
             except UserError as error:  # changed meanwhile, or a server is away: next sweep
                 log.warning("sweep", workload=workload.name, why=error.text.key)
-
-    async def follow(self) -> None:
-        """Whoever waits starts as soon as GPUs are free; for ever."""
-        async for _ in self._cluster.changes():
-            await self._advance()
-
-    async def _advance(self) -> None:
-        for workload in await self._line.advance():
-            place = workload.record.place
-            if place is not None:
-                with suppress(UserError):  # its card says it, too
-                    reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
-                    await self._messenger.post(place, reply, workload.record.locale)
 
     async def _look_at(self, workload: Workload, wanted: tuple[str, str]) -> None:
         now, record = self._clock.now(), workload.record
@@ -155,22 +141,33 @@ class Reaper:
             if record.warned and now >= record.warned + NOTICE:
                 await self._cluster.remove(workload.name)
                 await self._tell(workload, notices.removed(workload))
-        elif open_now and record.hours and (record.slept in ("idle", "told")):
-            fresh = {"started": now, "slept": "", "warned": None, "warning": ""}
-            await self._cluster.change(workload.spec, record.model_copy(update=fresh), awake=True)
-        elif record.slept != "told" or record.warned:
+        elif open_now and record.slept in ("idle", "told"):
+            await self._open(workload, now)
+        elif record.warned or record.slept not in ("told", "person"):
             await self._settle(workload)
+        elif record.slept == "person" and record.hours and not open_now:
+            await self._cluster.remember(workload.name, slept="told")  # it wakes when the office opens
         elif asleep >= self._policy.stop_after - NOTICE:
             await self._cluster.remember(workload.name, slept="leaving", warned=now, warning="")
             await self._tell(workload, notices.removal(workload, now + NOTICE))
+
+    async def _open(self, workload: Workload, now: datetime) -> None:
+        """Its office opens: it starts, or waits in line."""
+        fresh: dict[str, object] = {"started": now, "slept": "", "warned": None, "warning": ""}
+        record = workload.record.model_copy(update=fresh)
+        wait = self._line.must_wait(workload.spec, record)
+        record = record.model_copy(update={"queued": now if wait else None})
+        await self._cluster.change(workload.spec, record, awake=not wait)
 
     async def _settle(self, before: Workload, lines: str = "") -> None:
         """It sleeps: the warning says so now, or a new message if there was none. Whom a person put to
         sleep nobody need be told."""
         workload = next((w for w in self._cluster.workloads() if w.name == before.name), before)
         record = workload.record
-        await self._cluster.remember(workload.name, slept="told", warned=None, warning="")
-        if record.warned or record.slept:
+        by_itself = record.slept not in ("", "person")
+        why = "told" if by_itself else "person"
+        await self._cluster.remember(workload.name, slept=why, warned=None, warning="")
+        if record.warned or by_itself:
             await self._tell(workload, replace(notices.slept(workload), log=lines))
 
     async def _tell(self, workload: Workload, reply: Reply) -> None:

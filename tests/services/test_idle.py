@@ -423,3 +423,15 @@ async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster
     assert workload.record.ends == workload.record.kept == clock.now() + timedelta(hours=4)
     await ask("keep tinyllama 1h")
     assert cluster.workloads()[0].record.kept == clock.now() + timedelta(hours=4)  # never sooner
+
+
+async def test_whom_a_person_put_to_sleep_sleeps_until_the_office_opens_again(
+    ask, pass_time, sweeps, cluster, chat, say
+):
+    await ask("deploy tinyllama hours=mo-fr 8-20")
+    await pass_time(200)
+    await ask("sleep tinyllama")
+    await sweeps(6 * 60)
+    assert cluster.workloads()[0].replicas == 0 and told(chat, say)[1:] == []
+    await sweeps(13 * 60)
+    assert cluster.workloads()[0].replicas == 1

@@ -120,7 +120,7 @@ async def test_a_restart_keeps_the_line(ask, pass_time, settings, cluster, infer
     for name, who in (("m1", "grace"), ("m2", "grace"), ("m3", "ada")):
         await ask(BIG.format(name), who=who)
     again = app.build(settings, cluster, inference, chat, clock)
-    assert again.services.watcher._line.turn(cluster.workloads()[-1]).place == 1
+    assert again.line.turn(cluster.workloads()[-1]).place == 1
     await ask("stop m1", who="grace")
     await again.reaper.sweep()
     assert phases()["m3"] is not Phase.QUEUED
