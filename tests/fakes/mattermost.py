@@ -123,7 +123,7 @@ class FakeMattermost:
         form = {"token": token, "team_id": "t1", "team_domain": "t", "channel_id": channel, "user_id": user}
         form |= {"channel_name": "c", "user_name": user, "command": "/llm", "text": text, "root_id": ""}
         form |= {"trigger_id": self._trigger(user), "response_url": f"https://outside/hooks/commands/{hook}"}
-        headers = {"Authorization": f"Token {token}"}
+        headers = {"Authorization": f"Token {more.pop('header', token)}"}
         status, answer = await self.call("command", data=form | more, headers=headers)
         if status == 200:
             self._whisper(user, answer)

@@ -237,12 +237,15 @@ async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
     assert ready().replicas == 0 and "has failed and gave its GPU back" in told(chat, say)[-1]
 
 
+NEARLY = timedelta(minutes=9)
+
+
 class Jittery:
     """The cluster, but every call takes a random number of turns of the loop; nothing may be in flight
     when it is scaled down."""
 
     def __init__(self, cluster, dice: random.Random) -> None:
-        self._cluster, self._dice, self.in_flight = cluster, dice, {}
+        self._cluster, self._dice, self.in_flight, self.scaled = cluster, dice, {}, 0
 
     def __getattr__(self, name: str):
         found = getattr(self._cluster, name)
@@ -253,6 +256,7 @@ class Jittery:
             for _ in range(self._dice.randrange(12)):
                 await asyncio.sleep(0)
             assert name != "scale" or not self.in_flight["tinyllama"]
+            self.scaled += name == "scale"
             return await found(*arguments, **named)
 
         return late
@@ -269,19 +273,25 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
     await ask("deploy tinyllama")
     await pass_time(200)
     for _ in range(10):
-        await sweeps(31, reaper=built.reaper)
-        clock.advance(minutes=1)
-        questions = [asyncio.create_task(question(built, f"p{n}", dice)) for n in range(10)]
+        while not (warned := cluster.workloads()[0].record.warned) or clock.now() < warned + timedelta(
+            minutes=9
+        ):
+            await sweeps(1, reaper=built.reaper)
+        clock.advance(minutes=1)  # now its time has come
+        moment = dice.random() * 0.02
+        questions = [asyncio.create_task(question(built, f"p{n}", moment, dice)) for n in range(10)]
         sweeping = asyncio.create_task(built.reaper.sweep())
         while not all(asked.done() for asked in questions):
             await pass_time(1)
         await sweeping
         for asked in questions:
             assert "tokens/s" in say(asked.result()[-1].footnote)
+    assert jittery.scaled  # else the questions never met a sweep that acts
 
 
-async def question(built, who: str, dice: random.Random) -> list:
+async def question(built, who: str, moment: float, dice: random.Random) -> list:
     """One that comes a little before, while or after."""
+    await asyncio.sleep(moment)
     for _ in range(dice.randrange(40)):
         await asyncio.sleep(0)
     message = Message("ask tinyllama hello", User(who, who), THREAD)

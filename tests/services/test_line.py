@@ -124,3 +124,10 @@ async def test_a_restart_keeps_the_line(ask, pass_time, settings, cluster, infer
     await ask("stop m1", who="grace")
     await again.reaper.sweep()
     assert phases()["m3"] is not Phase.QUEUED
+
+
+async def test_gpus_of_a_model_that_is_not_placed_yet_are_not_free(ask, cluster, phases, monkeypatch):
+    monkeypatch.setattr(cluster, "_schedule", lambda running: None)  # a scheduler that takes its time
+    for name in ("m1", "m2", "m3"):
+        await ask(BIG.format(name), who="grace")
+    assert [workload.replicas for workload in cluster.workloads()] == [1, 1, 0]

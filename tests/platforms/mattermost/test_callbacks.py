@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.fakes.mattermost import COMMAND_TOKEN
 from tests.platforms.mattermost.conftest import attachments, soon, who
 
 
@@ -136,7 +137,8 @@ async def test_a_late_word_comes_by_the_address_of_the_command_else_directly(bot
     await soon(lambda: chat.posted(f"d{bob}"[:26]))
 
 
-FORGED_TOKENS = [{"token": "guessed"}, {"team_id": "t2"}, {"token": ""}]
+FORGED_TOKENS = [{"token": "guessed"}, {"team_id": "t2"}, {"token": ""}, {"header": "guessed"}]
+FORGED_TOKENS += [{"token": "guessed", "header": COMMAND_TOKEN}]
 
 
 @pytest.mark.parametrize("forged", FORGED_TOKENS, ids=str)
