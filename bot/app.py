@@ -2,22 +2,19 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
 from bot.commands.base import Services
 from bot.config import Settings
 from bot.core.access import Access, Role
 from bot.core.catalog import read_catalog
-from bot.core.clock import SpeedClock
 from bot.core.gpu import PROFILES
 from bot.core.planning import Planner
 from bot.core.ports import Clock, Cluster
@@ -36,15 +33,12 @@ from bot.services.lifecycle import Lifecycle
 from bot.services.line import Line
 from bot.services.reaper import Reaper
 from bot.services.sleeper import Sleeper
+from bot.services.waiting import Waiting
 from bot.services.watcher import Watcher
 from bot.services.web_ui import WebUiService
-from bot.simulator.cluster import SimulatedCluster
-from bot.simulator.server import SimulatedServer
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = ROOT / "manifests"
-TOKEN_PAUSE, READING_SPEED = 0.025, 60.0
-"""Seconds between simulated tokens, up to this speed of the clock: people read no faster."""
 JITTER_SECONDS = 5
 
 
@@ -106,7 +100,10 @@ def build(
     lifecycle = Lifecycle(cluster, access, line, clock, ZoneInfo(settings.timezone))
     watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line)
     addressee = Addressee(cluster, plans.catalog, messenger)
-    conversation = Conversation(cluster, inference, messenger, addressee, lifecycle, activity, watcher, clock)
+    waiting = Waiting(cluster, messenger, clock)
+    conversation = Conversation(
+        cluster, inference, messenger, addressee, lifecycle, activity, watcher, waiting, clock
+    )
     services = Services(
         access,
         activity,
@@ -126,33 +123,6 @@ def build(
     return App(Dispatcher(services, COMMANDS), services, reaper, line)
 
 
-@asynccontextmanager
-async def simulated(speed: float) -> AsyncIterator[tuple[SimulatedCluster, Clock]]:
-    """The embedded cluster with its server, and the clock they live by."""
-    clock = SpeedClock(speed)
-    cluster = SimulatedCluster(clock)
-    server = SimulatedServer(cluster, TOKEN_PAUSE / max(1.0, speed / READING_SPEED))
-    cluster.url = await server.start()
-    life = asyncio.create_task(cluster.run())
-    try:
-        yield cluster, clock
-    finally:
-        life.cancel()
-        await server.stop()
-
-
-@asynccontextmanager
-async def kubernetes(settings: Settings) -> AsyncIterator[tuple[KubernetesCluster, Clock]]:
-    """The real cluster with its mirror; UserError when it cannot be reached."""
-    cluster = KubernetesCluster(
-        settings.kubeconfig,
-        workload_settings(settings),
-        settings.inference_url_template,
-    )
-    async with cluster:
-        yield cluster, SpeedClock()
-
-
 async def serve(
     settings: Settings, app: App, platforms: Iterable[Platform], *, interval: float | None = None
 ) -> None:
@@ -168,6 +138,7 @@ async def serve(
     background = [
         asyncio.create_task(app.services.watcher.run()),
         asyncio.create_task(app.line.follow()),
+        asyncio.create_task(app.services.conversation.waiting.run()),
         asyncio.create_task(app.services.web_ui.run()),
     ]
     listening = [asyncio.create_task(p.listen(app.dispatcher.handle)) for p in platforms]
@@ -190,6 +161,8 @@ async def _first_to_end(talk: Awaitable[object], background: list[asyncio.Task[N
         for task in done:
             task.result()
     finally:
+        for task in background:  # first: what waits then knows that it is not given up
+            task.cancel()
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
 

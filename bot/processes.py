@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 
-from bot import app, chats
+from bot import app, chats, worlds
 from bot.commands import COMMANDS
 from bot.config import Settings
 from bot.core.ports import Clock, Cluster
@@ -21,7 +21,7 @@ SHORTEST_SWEEP = 0.2
 
 async def demo(settings: Settings, speed: float, user: str, operator: bool) -> None:
     """The whole bot in this terminal on the embedded simulator."""
-    async with app.simulated(speed) as (cluster, clock):
+    async with worlds.simulated(speed) as (cluster, clock):
         passing = {"namespace": cluster.namespace, "database_url": SecretStr("sqlite://")}
         settings = settings.model_copy(update=passing)
         await _at_terminal(settings, cluster, clock, user, operator, speed)
@@ -29,7 +29,7 @@ async def demo(settings: Settings, speed: float, user: str, operator: bool) -> N
 
 async def run(settings: Settings, console: bool, user: str, operator: bool) -> None:
     """The service; or the same in this terminal."""
-    async with app.kubernetes(settings) as (cluster, clock):
+    async with worlds.kubernetes(settings) as (cluster, clock):
         if console:
             await _at_terminal(settings, cluster, clock, user, operator, 1.0)
             return

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
@@ -19,6 +20,9 @@ from bot.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
 from tests.real.control_plane import ControlPlane
+
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")  # a busy machine is no failure
 
 THREAD = Place("test", "C1", "1.0")
 
@@ -64,6 +68,9 @@ class Chat:
 
     async def history(self, place: Place) -> list[Turn]:
         return self.turns
+
+    async def resume(self, place: Place, message: str) -> bool:
+        return False
 
     @property
     def last(self) -> Reply:

@@ -1,6 +1,7 @@
 """/llm ask [NAME] [temp=0.2] [top-p=0.9] [max-tokens=400] [system="…"] TEXT … — ask a model."""
 
 from contextlib import aclosing
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -28,6 +29,13 @@ class Ask(Command):
         workload, text = await ctx.services.addressee.choose(self.text, ctx.user, ctx.place)
         sampling = Sampling(self.temperature, self.top_p, self.max_tokens)
         question = Question(text, ctx.user, ctx.place, sampling, self.system or "")
-        async with aclosing(conversation.ask(workload, question)) as replies:
-            async for reply in replies:
-                yield reply
+        line, message = self.line(text=f"{workload.name} {text}"), ""
+        try:
+            async with aclosing(conversation.ask(workload, question)) as replies:
+                async for reply in replies:
+                    sent = yield replace(reply, again="" if reply.answer else line)
+                    if sent and not reply.answer:
+                        message = sent
+                        await conversation.waiting.begins(workload.name, ctx.place, message)
+        finally:
+            await conversation.waiting.ends(workload.name, message)

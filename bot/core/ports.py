@@ -189,6 +189,9 @@ class Messenger(Protocol):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The conversation with models in this place, oldest first."""
 
+    async def resume(self, place: Place, message: str) -> bool:
+        """Run the line again that a message waits for, for whoever typed it; False if it waits no more."""
+
 
 class Clock(Protocol):
     """The time; in a demo it runs faster."""

@@ -44,7 +44,8 @@ class Table:
 class Reply:
     """A message. `answer` (a model's Markdown) and `log` (monospaced) are foreign text: renderers
     make them harmless. `question` is what `answer` answers, or will, and `workload` who answers.
-    `live` means that news will follow by itself in the same message. `form` is a way to say what was
+    `live` means that news will follow by itself in the same message; `again` is the line to run anew where
+    a restart of the bot cut the wait for them. `form` is a way to say what was
     left out, where forms can be shown."""
 
     text: Text | None = None
@@ -61,3 +62,4 @@ class Reply:
     form: Form | None = None
     private: bool = False
     live: bool = False
+    again: str = ""

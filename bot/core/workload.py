@@ -79,7 +79,7 @@ class Record(Frozen):
     (person, idle, lease, failed; `told` once that was said, `leaving` once its removal was announced).
     Inside its office `hours` it stays warm, outside it sleeps. `starts` are the seconds that its last
     starts took. `queued` is since when it waits in line (replicas are 0 then), `role` its owner's, `high`
-    that an admin called it urgent."""
+    that an admin called it urgent. `waiting` are the messages whose questions wait until it is ready."""
 
     owner: str
     owner_name: str
@@ -100,6 +100,7 @@ class Record(Frozen):
     queued: datetime | None = None
     role: int = 1
     high: bool = False
+    waiting: dict[str, Place] = {}
 
     @property
     def usual_start(self) -> timedelta | None:

@@ -15,11 +15,12 @@ Say = Callable[[Text], str]
 
 
 class Refused(UserError):
-    """The chat server did not do it; `code` is its own word for why, or `unreachable`."""
+    """The chat server did not do it; `code` is its own word for why, or `unreachable`. `gone` is what it
+    was about, or out of our reach for good."""
 
-    def __init__(self, text: Text, code: str) -> None:
+    def __init__(self, text: Text, code: str, *, gone: bool) -> None:
         super().__init__(text)
-        self.code = code
+        self.code, self.gone = code, gone
 
 
 class Platform(ABC):
@@ -51,6 +52,10 @@ class Platform(ABC):
     @abstractmethod
     async def history(self, place: Place) -> Sequence[Turn]:
         """The conversation with models in this place, oldest first."""
+
+    async def resume(self, place: Place, message: str) -> bool:
+        """Go on with a request whose message waited when the bot ended; False where none is remembered."""
+        return False
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         """Tell a place something it did not just ask for."""

@@ -16,6 +16,7 @@ from bot.core.text import t
 from bot.platforms.base import Handle, Refused, Say, next_reply
 from bot.platforms.seen import Seen
 from bot.platforms.talk import Origin, Talk
+from bot.platforms.threads import Threads
 
 AT_ONCE = 1000
 """Requests in work; what comes on top of them is dropped, with a line in the log."""
@@ -32,11 +33,12 @@ log = structlog.get_logger()
 class Ears(ABC):
     """Every request is a task of its own: a slow answer delays nobody else."""
 
-    def __init__(self, handle: Handle, say_in: Callable[[str], Say]) -> None:
-        self.handle, self.say_in = handle, say_in
+    def __init__(self, handle: Handle, say_in: Callable[[str], Say], threads: Threads) -> None:
+        self.handle, self.say_in, self._threads = handle, say_in, threads
         self._seen = Seen()
         self._tasks: set[asyncio.Task[None]] = set()
         self._talking: dict[str, tuple[asyncio.Task[Any], str]] = {}
+        self._closing = False
 
     @abstractmethod
     async def person(self, user: str, team: str) -> User:
@@ -75,7 +77,9 @@ class Ears(ABC):
             log.error("chat", exc_info=error)
 
     async def close(self) -> None:
-        """End what goes on; what was said so far stays, and says that it was cut."""
+        """End what goes on; what was said so far stays, and says that it was cut. What only waits goes on
+        after a restart."""
+        self._closing = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -92,6 +96,16 @@ class Ears(ABC):
             await self._refuse(error, person, place, origin)
             return
         await self.converse(Message(text, person, place, free, about), origin)
+
+    async def resume(self, place: Place, message: str) -> bool:
+        """A request goes on in the message that waits for it; False if that waits no more."""
+        event = await self._threads.waits(place.channel, message)
+        if event is None:
+            return False
+        origin = Origin(event["key"], event["team"], sent=message)
+        place = replace(place, thread=event["thread"])
+        self.start(self.hear(event["line"], event["user"], place, origin))
+        return True
 
     async def fill(
         self, line: str, user: str, place: Place, origin: Origin, about: str = ""
@@ -150,7 +164,8 @@ class Ears(ABC):
                     reply = await next_reply(coming, await talk.show(reply))
             await talk.end()
         except asyncio.CancelledError:
-            await talk.end(stopped=True)
+            if not (self._closing and talk.waits):
+                await talk.end(stopped=True)
         except Refused as error:
             log.warning("not said", why=error.code, channel=message.place.channel)
         finally:

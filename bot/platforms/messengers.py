@@ -27,6 +27,10 @@ class Messengers:
         """The conversation of the place."""
         return await self._of(place).history(place)
 
+    async def resume(self, place: Place, message: str) -> bool:
+        """Resume where the place is."""
+        return await self._of(place).resume(place, message)
+
     def _of(self, place: Place) -> Platform:
         if place.platform not in self._platforms:
             raise UserError(t("error.no_platform", platform=place.platform))

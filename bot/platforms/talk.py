@@ -5,7 +5,7 @@ import random
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from bot.core.form import Form
 from bot.core.message import Message
@@ -13,7 +13,7 @@ from bot.core.reply import Reply
 from bot.core.text import Text, t
 from bot.platforms.base import Say
 from bot.platforms.edits import Edits, Payload
-from bot.platforms.threads import Threads
+from bot.platforms.threads import Threads, waiting_event
 
 GATHER, CATCH_UP = (0.05, 0.15), 0.02
 """Seconds in which tokens gather, and in which they are taken: an answer is shown once a second, and
@@ -24,7 +24,7 @@ fifty answers looked at in turn leave time to acknowledge what people do meanwhi
 class Origin:
     """What a request came with: a `trigger` opens one form for a few seconds, `card` is the message
     whose button was pressed, `answer_to` takes a word to the person wherever that is, `direct` is a
-    conversation with nobody else in it."""
+    conversation with nobody else in it. `sent` is the message of a request that goes on after a restart."""
 
     key: str = ""
     team: str = ""
@@ -32,6 +32,7 @@ class Origin:
     card: str = ""
     answer_to: str = ""
     direct: bool = False
+    sent: str = ""
 
 
 class Answer(Protocol):
@@ -51,10 +52,22 @@ class Talk(ABC):
         self._threads, self._edits = threads, edits
         self._user, self._place = message.user, message.place
         self._origin, self._say = origin, say
-        self._sent = ""
+        self._sent = origin.sent
         self._answer: Answer | None = None
         self._last = Reply()
         self._pause_at = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """For a model; a restart of the bot does not end that."""
+        return bool(self._last.again) and self._answer is None
+
+    def memory(self, reply: Reply) -> dict[str, Any]:
+        """What its message remembers, if it waits."""
+        if not reply.again:
+            return {}
+        origin = self._origin
+        return waiting_event(reply.again, self._user.id, self._place.thread, origin.key, origin.team)
 
     @abstractmethod
     async def wait(self) -> None:
@@ -105,7 +118,7 @@ class Talk(ABC):
             await self._answer.finish(t("ask.stopped") if stopped else reply.footnote)
             self._threads.add(self._place, reply.question, reply.answer, reply.workload)
         elif stopped and self._sent:
-            over = replace(reply, live=False, question="", lines=(t("ask.stopped"),))
+            over = replace(reply, live=False, question="", again="", lines=(t("ask.stopped"),))
             await self._change(self._sent, over)
 
     async def _say_first(self, reply: Reply) -> str:

@@ -16,9 +16,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message of a thread: `ours` if the bot wrote it or is called in it, its Markdown, and what it
-    remembers of itself (`answer_event`)."""
+    """A message of a thread: its `id`, `ours` if the bot wrote it or is called in it, its Markdown, and
+    what it remembers of itself (`answer_event`, `waiting_event`)."""
 
+    id: str
     ours: bool
     markdown: str
     event: Mapping[str, Any]
@@ -34,7 +35,19 @@ class Threads(ABC):
 
     @abstractmethod
     async def fetch(self, channel: str, thread: str) -> Sequence[Said]:
-        """The messages of a thread, oldest first; Refused when they cannot be read now."""
+        """The messages of a thread, oldest first, or at least the one that is named; Refused when they
+        cannot be read now."""
+
+    async def waits(self, channel: str, message: str) -> Mapping[str, Any] | None:
+        """The `waiting_event` of a message, if it still waits."""
+        try:
+            said = await self.fetch(channel, message)
+        except Refused as error:
+            if error.gone:
+                return None
+            raise
+        found = [one.event for one in said if one.id == message and one.event.get("kind") == "waiting"]
+        return found[0] if found else None
 
     def join(self, channel: str, thread: str, *, new: bool = False) -> None:
         """The bot takes part from now on; nobody has spoken yet in a `new` thread."""
@@ -88,6 +101,11 @@ class Threads(ABC):
 def answer_event(question: str, workload: str, page: int) -> dict[str, Any]:
     """What an answer's message remembers of itself."""
     return {"kind": "answer", "question": question[:QUESTION], "workload": workload, "page": page}
+
+
+def waiting_event(line: str, user: str, thread: str, key: str, team: str) -> dict[str, Any]:
+    """What a message that waits for a model remembers: who asked what where."""
+    return {"kind": "waiting", "line": line, "user": user, "thread": thread, "key": key, "team": team}
 
 
 def _conversation(messages: Iterable[Said]) -> list[Turn]:

@@ -1,8 +1,7 @@
 """Questions to models: waiting until one is ready, then its answer as it comes."""
 
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import perf_counter
@@ -17,13 +16,12 @@ from bot.core.workload import Phase, Workload
 from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.lifecycle import Lifecycle
+from bot.services.waiting import Waiting
 from bot.services.watcher import Watcher
 
 LOOK_EVERY = 0.2
 WAIT_IN_QUEUE = timedelta(minutes=10)
 WAIT_AT_MOST = timedelta(hours=1)
-WAIT_FOR_A_MODEL, WAIT_OF_A_PERSON = 20, 3
-"""Questions that may wait until a model is ready, and of one person for any model."""
 ANSWER_SHARE = 4
 """A quarter of the context is kept free for the answer."""
 CHARACTERS_PER_TOKEN = 2
@@ -53,6 +51,7 @@ class Conversation:
         lifecycle: Lifecycle,
         activity: Activity,
         watcher: Watcher,
+        waiting: Waiting,
         clock: Clock,
     ) -> None:
         self._cluster = cluster
@@ -63,13 +62,13 @@ class Conversation:
         self._activity = activity
         self._watcher = watcher
         self._clock = clock
-        self._waiting: defaultdict[str, list[str]] = defaultdict(list)
+        self.waiting = waiting
 
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         """Wake and wait if need be; then the answer, each reply longer than the one before."""
         self._addressee.spoke(question.place, workload)
         while not self._open(workload.name):
-            with self._in_line(workload.name, question.user.id):
+            with self.waiting.among_others(workload.name, question.user.id):
                 async with aclosing(self._until_ready(workload.name, question)) as news:
                     async for reply in news:
                         yield reply
@@ -80,19 +79,6 @@ class Conversation:
                 async for reply in replies:
                     yield reply
         await self._activity.used(self._lifecycle.find(workload.name), question.user.id)
-
-    @contextmanager
-    def _in_line(self, name: str, user: str) -> Iterator[None]:
-        """Waits for the model among others; UserError when too many do."""
-        if len(self._waiting[name]) >= WAIT_FOR_A_MODEL:
-            raise UserError(t("ask.crowd", name=name, count=WAIT_FOR_A_MODEL))
-        if sum(line.count(user) for line in self._waiting.values()) >= WAIT_OF_A_PERSON:
-            raise UserError(t("ask.patience", count=WAIT_OF_A_PERSON))
-        self._waiting[name].append(user)
-        try:
-            yield
-        finally:
-            self._waiting[name].remove(user)
 
     def _open(self, name: str) -> bool:
         """It answers, and is not about to sleep."""

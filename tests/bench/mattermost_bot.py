@@ -5,7 +5,7 @@ import logging
 
 import structlog
 
-from bot import app, chats
+from bot import app, chats, worlds
 from bot.config import Settings
 from bot.platforms.messengers import Messengers
 
@@ -13,7 +13,7 @@ from bot.platforms.messengers import Messengers
 async def main() -> None:
     """Everything, as in service."""
     settings = Settings(_env_file=None)
-    async with app.simulated(1.0) as (cluster, clock):
+    async with worlds.simulated(1.0) as (cluster, clock):
         chat = chats.mattermost(settings)
         built = app.build(settings, cluster, app.inference_of(settings), Messengers([chat]), clock)
         await app.serve(settings, built, [chat])

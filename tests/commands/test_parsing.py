@@ -138,7 +138,7 @@ def test_slips(line, says, instead):
 @example('deploy tp="' + "a=" * 4_900)
 @example("deploy " + "—" * 9_990)
 @example("x" * 10_000)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_is_a_command_or_a_sentence(text):
     for line in (text, f"deploy {text}", f"ask {text}", f"stop {text}"):
         try:
@@ -169,7 +169,7 @@ WORDS = st.sampled_from(
 
 
 @given(st.lists(WORDS, max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_mix_of_its_own_words_is_a_command_or_a_sentence(words):
     with suppress(UserError):
         parse(" ".join(words))

@@ -59,6 +59,7 @@ class Mattermost(Platform):
         self._callbacks: Callbacks | None = None
         self._heartbeat = heartbeat
         self._socket: Socket | None = None
+        self._ears: MattermostEars | None = None
 
     @property
     def ready(self) -> bool:
@@ -70,11 +71,12 @@ class Mattermost(Platform):
         ears = MattermostEars(self._desk, self._people, handle, self._say_in)
         try:
             await self._introduce()
+            self._ears = ears
             self._callbacks = Callbacks(ears, self._command_tokens, self._say_in)
             self._socket = Socket(self._rest.client, self._heartbeat, ears.heard, ears.missed)
             await self._socket.run()
         finally:
-            self._callbacks = None
+            self._callbacks = self._ears = None
             await ears.close()
             self._desk.edits.close()
             await self._rest.close()
@@ -117,6 +119,12 @@ class Mattermost(Platform):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The thread's questions and answers."""
         return await self._threads.turns(place)
+
+    async def resume(self, place: Place, message: str) -> bool:
+        """By what the post remembers."""
+        if self._ears is None:
+            raise MattermostRefused(0, "unreachable")
+        return await self._ears.resume(place, message)
 
     async def _introduce(self) -> None:
         """Who we are; while the server is away, ask again."""

@@ -35,7 +35,7 @@ class MattermostEars(Ears):
     """Hears what the websocket tells."""
 
     def __init__(self, desk: Desk, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
-        super().__init__(handle, say_in)
+        super().__init__(handle, say_in, desk.threads)
         self.desk, self._people = desk, people
         self._seen = Seen(forget_after=float("inf"))  # a gap may be long
         self._begun, self._latest = int(time.time() * 1000), 0
@@ -59,7 +59,7 @@ class MattermostEars(Ears):
         here = self.talk(Message("", user, place), origin, self.say_in(user.locale))
         await here.whisper(Reply(t("chat.not_here")))
         direct = Place("mattermost", await self.desk.rest.direct(user.id))
-        return direct, replace(origin, direct=True, card="")
+        return direct, replace(origin, direct=True, card="", sent="")
 
     def heard(self, event: Event) -> None:
         """An event of the websocket."""

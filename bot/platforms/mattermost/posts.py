@@ -24,7 +24,7 @@ class MattermostEdits(Edits):
         try:
             await self._rest.api.posts.patch_post(message, payload)
         except MattermostRefused as error:
-            if error.status in (403, 404) or "time_limit" in error.code:
+            if error.gone or "time_limit" in error.code:
                 return False
             raise
         return True
@@ -59,4 +59,4 @@ class MattermostThreads(Threads):
     def _said(self, post: dict[str, Any]) -> Said:
         ours = post["user_id"] == self.bot or bool(self.me.search(post["message"]))
         event = post.get("props", {}).get(MEMORY, {}) if post["user_id"] == self.bot else {}
-        return Said(ours, event.get("markdown") or post["message"], event)
+        return Said(str(post["id"]), ours, event.get("markdown") or post["message"], event)

@@ -25,7 +25,7 @@ class MattermostRefused(Refused):
     """An answer that is no success: `status` of HTTP, or 0 when the server cannot be reached."""
 
     def __init__(self, status: int, code: str) -> None:
-        super().__init__(t("mattermost.refused", why=code), code)
+        super().__init__(t("mattermost.refused", why=code), code, gone=status in (403, 404))
         self.status = status
 
 

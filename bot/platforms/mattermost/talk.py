@@ -81,7 +81,9 @@ class MattermostTalk(Talk):
     def draw(self, reply: Reply) -> Payload:
         """Markdown and buttons; who waits for an answer can give up."""
         post = self._desk.buttons.payload(reply, self._say, self._place)
-        return post | ({"props": self._stop()} if reply.question and not reply.answer else {})
+        if reply.question and not reply.answer:
+            post["props"] = {**self._stop(), MEMORY: self.memory(reply)}
+        return post
 
     def _stop(self) -> Payload:
         return self._desk.buttons.stop(self._origin.key, self._say, self._place)

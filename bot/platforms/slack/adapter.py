@@ -62,26 +62,25 @@ class Slack(Platform):
             request_verification_enabled=not app_token,
         )
         self._sockets = Sockets(self._bolt, app_token, ping)
-        self._listening = False
+        self._ears: SlackEars | None = None
 
     @property
     def ready(self) -> bool:
         """Slack can reach us."""
-        return self._sockets.ready if self._app_token else self._listening
+        return self._sockets.ready if self._app_token else self._ears is not None
 
     async def listen(self, handle: Handle) -> None:
         """For ever; UserError when Slack does not accept the tokens."""
         await self._introduce()
-        ears = SlackEars(self._desk, self._people, handle, self._say_in)
+        self._ears = ears = SlackEars(self._desk, self._people, handle, self._say_in)
         home = Home(self._web, self._people, handle, self._say_in)
         forms = Forms(self._web, self._people, ears, handle, self._say_in)
         listen(self._bolt, ears, forms, home)
-        self._listening = True
         following = asyncio.create_task(home.follow(self._changes()))
         try:
             await (self._sockets.run() if self._app_token else asyncio.Event().wait())
         finally:
-            self._listening = False
+            self._ears = None
             following.cancel()
             await self._sockets.close()
             await ears.close()
@@ -107,7 +106,7 @@ class Slack(Platform):
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
         """What Slack sends in HTTP mode; a wrong or old signature gets 401."""
-        if not self._listening:
+        if self._ears is None:
             return web.Response(status=503)
         answer = await self._bolt.async_dispatch(await to_bolt_request(request))
         return await to_aiohttp_response(answer)
@@ -125,6 +124,12 @@ class Slack(Platform):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The thread's questions and answers."""
         return await self._threads.turns(place)
+
+    async def resume(self, place: Place, message: str) -> bool:
+        """By what the message remembers."""
+        if self._ears is None:
+            raise SlackRefused("unreachable")
+        return await self._ears.resume(place, message)
 
     async def _introduce(self) -> None:
         """Who we are; while Slack is away, ask again."""

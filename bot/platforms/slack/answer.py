@@ -12,7 +12,7 @@ from bot.core.reply import Reply
 from bot.core.text import Text
 from bot.platforms.foreign import HarmlessStream
 from bot.platforms.pages import Pages
-from bot.platforms.slack.edits import GONE, SlackEdits
+from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import ANSWER, Block, blocks, text
 from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
@@ -156,7 +156,7 @@ class SlackAnswer:
         try:
             await self._web.call("chat.stopStream", channel=self._place.channel, ts=self._message)
         except SlackRefused as error:
-            if error.code not in (*GONE, "message_not_in_streaming_state"):
+            if not error.gone and error.code != "message_not_in_streaming_state":
                 return False
         self._streaming = self._broken = False
         return True

@@ -23,7 +23,7 @@ class SlackEars(Ears):
     """Hears for one workspace."""
 
     def __init__(self, desk: Desk, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
-        super().__init__(handle, say_in)
+        super().__init__(handle, say_in, desk.threads)
         self._desk, self._people = desk, people
 
     def talk(self, message: Message, origin: Origin, say: Say) -> SlackTalk:
@@ -60,7 +60,7 @@ class SlackEars(Ears):
         if origin.answer_to:
             with suppress(SlackRefused):
                 await self._desk.web.respond(origin.answer_to, self.say_in(user.locale)(t("chat.not_here")))
-        return Place("slack", direct), replace(origin, direct=True, card="")
+        return Place("slack", direct), replace(origin, direct=True, card="", sent="")
 
 
 def plain_text(text: str) -> str:

@@ -3,8 +3,6 @@
 from bot.platforms.edits import Edits, Payload
 from bot.platforms.slack.web import SlackRefused, Web
 
-GONE = ("message_not_found", "channel_not_found", "is_inactive", "cant_update_message", "edit_window_closed")
-
 
 class SlackEdits(Edits):
     """By `chat.update`."""
@@ -18,7 +16,7 @@ class SlackEdits(Edits):
         try:
             await self._web.call("chat.update", channel=channel, ts=message, **payload)
         except SlackRefused as error:
-            if error.code in GONE:
+            if error.gone:
                 return False
             raise
         return True

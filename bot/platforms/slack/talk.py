@@ -15,10 +15,12 @@ from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import LOG, Block, payload, plain
 from bot.platforms.slack.threads import SlackThreads
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
 from bot.platforms.talk import Origin, Talk
 
 STOP = "stop_answer"
+SAID = {"kind": "said"}
+"""What a message remembers that waits for nothing, or no more."""
 AWAY = ("not_in_channel", "channel_not_found", "user_not_in_channel", "is_archived")
 
 
@@ -63,7 +65,8 @@ class SlackTalk(Talk):
 
     def draw(self, reply: Reply) -> Payload:
         """Blocks; who waits for an answer can give up."""
-        drawn = payload(reply, self._say)
+        remembered = {"event_type": NONCE_EVENT, "event_payload": self.memory(reply) or SAID}
+        drawn = payload(reply, self._say) | {"metadata": remembered}
         if reply.question and not reply.answer:
             drawn["blocks"] = [*drawn["blocks"], self._stop()]
         return drawn
@@ -96,7 +99,9 @@ class SlackTalk(Talk):
         if len(reply.log) > LOG:
             await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
             reply = replace(reply, log="")
-        return await self._web.post(self._place.channel, self._place.thread, self.draw(reply), {})
+        drawn = self.draw(reply)
+        event = drawn.pop("metadata")["event_payload"]
+        return await self._web.post(self._place.channel, self._place.thread, drawn, event)
 
     async def whisper(self, reply: Reply) -> None:
         """Seen by the person alone; a long log goes to the direct messages, where files can be private."""

@@ -37,7 +37,9 @@ class SlackThreads(Threads):
 
     def _said(self, message: dict[str, Any]) -> Said:
         ours = message.get("user") == self.bot or f"<@{self.bot}" in message.get("text", "")
-        return Said(ours, _markdown(message), message.get("metadata", {}).get("event_payload", {}))
+        event = message.get("metadata", {}).get("event_payload", {})
+        own = event if message.get("user") == self.bot else {}
+        return Said(str(message["ts"]), ours, _markdown(message), own)
 
 
 def _markdown(message: dict[str, Any]) -> str:

@@ -23,6 +23,14 @@ REQUEST_SECONDS = 30.0
 CONNECTIONS = 100
 ONCE = ("chat.postMessage", "chat.postEphemeral", "chat.startStream", "chat.appendStream")
 """Methods that must not be sent twice: a connection that broke may have delivered the first one."""
+GONE = (
+    "message_not_found",
+    "thread_not_found",
+    "channel_not_found",
+    "is_inactive",
+    "cant_update_message",
+    "edit_window_closed",
+)
 NONCE_EVENT = "llm_bot"
 LOOK_BACK = 30
 
@@ -31,7 +39,7 @@ class SlackRefused(Refused):
     """An answer that is not ok."""
 
     def __init__(self, code: str) -> None:
-        super().__init__(t("slack.refused", why=code), code)
+        super().__init__(t("slack.refused", why=code), code, gone=code in GONE)
 
 
 class _RetryConnection(AsyncConnectionErrorRetryHandler):

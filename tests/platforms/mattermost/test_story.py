@@ -226,3 +226,24 @@ async def test_a_wrong_token_is_said_and_ends_the_bot(settings, server_url):
         await chats.mattermost(wrong).listen(lambda message: None)
     told = app.phrasebook(settings).say(error.value.text, "en")
     assert told.startswith("Mattermost does not accept MATTERMOST_TOKEN") and "guessed" not in told
+
+
+async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
+    await deployed(chat, pass_time)
+    chat.say(who(chat, "ada"), "!llm sleep tinyllama")
+    await soon(lambda: bot.cluster.workloads()[0].replicas == 0)
+    await pass_time(3)
+    asked = chat.say(who(chat, "eve"), "@llm ask tinyllama are you awake?")
+    await soon(lambda: bot.cluster.workloads()[0].replicas == 1)
+    await pass_time(2)
+    await soon(lambda: bot.cluster.workloads()[0].record.waiting)
+    await bot.stop()
+    [waiting] = chat.posted("c1", asked)
+    await bot.start(chat)
+    await pass_time(10)
+    await soon(lambda: bot.app.services.conversation.waiting._people["tinyllama"])
+    await pass_time(200)
+    answer = await said(chat, asked, "tokens/s")
+    assert answer["id"] == waiting["id"] and "are you awake?" in answer["message"]
+    await soon(lambda: not bot.cluster.workloads()[0].record.waiting)
+    assert len(chat.posted("c1", asked)) == 1

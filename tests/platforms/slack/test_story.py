@@ -1,7 +1,10 @@
 """What people do in Slack, over the real SDK and its sockets."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
+
+import pytest
 
 from bot.core.message import Place
 from tests.fakes.slack import BOT, labels, words
@@ -266,3 +269,61 @@ async def test_who_waits_for_a_sleeping_model_can_give_up(bot, workspace, pass_t
     await workspace.click("UEVE", {**waiting, "thread_ts": asked}, "Stop")
     await soon(lambda: "stopped here" in words(waiting))
     assert labels(waiting) == [] and len(workspace.posted("C1", asked)) == 1
+
+
+async def asleep_and_asked(bot, workspace, pass_time) -> tuple[str, dict]:
+    """A question of eve's that waits until the model wakes: its thread, and the message that says so."""
+    card = await deployed(workspace, pass_time)
+    await workspace.click("UADA", card, "Sleep")
+    await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 0)
+    await pass_time(3)
+    asked = await workspace.say("UEVE", f"<@{BOT}> ask tinyllama temp=0.5 are you awake?")
+    await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 1)
+    await pass_time(2)
+    await soon(lambda: bot.app.services.cluster.workloads()[0].record.waiting)
+    [waiting] = workspace.posted("C1", asked)
+    return asked, waiting
+
+
+async def test_a_question_that_waits_survives_a_restart(bot, workspace, pass_time):
+    asked, waiting = await asleep_and_asked(bot, workspace, pass_time)
+    await bot.restart()
+    assert "stopped here" not in words(waiting)
+    await pass_time(10)
+    await soon(lambda: bot.app.services.conversation.waiting._people["tinyllama"] == ["UEVE"])
+    await pass_time(200)
+    answer = await answered(workspace, asked)
+    assert answer["ts"] == waiting["ts"] and "are you awake?" in words(answer)
+    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.waiting)
+    await bot.restart()
+    await pass_time(10)
+    assert len(workspace.posted("C1", asked)) == 1 and "tokens/s" in words(answer)
+
+
+@pytest.mark.parametrize("how", ["given up", "deleted"])
+async def test_a_wait_that_is_over_is_not_taken_up_again(bot, workspace, pass_time, how):
+    asked, waiting = await asleep_and_asked(bot, workspace, pass_time)
+    if how == "deleted":
+        await bot.stop()
+        del workspace.messages["C1", waiting["ts"]]
+        await bot.start()
+    else:
+        await workspace.click("UEVE", {**waiting, "thread_ts": asked}, "Stop")
+        await soon(lambda: "stopped here" in words(waiting))
+    await pass_time(10)
+    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.waiting)
+    await pass_time(200)
+    assert [m["ts"] for m in workspace.posted("C1", asked)] == ([] if how == "deleted" else [waiting["ts"]])
+
+
+async def test_a_wait_whose_model_cannot_start_ends_in_its_message_after_a_restart(
+    bot, workspace, pass_time, cluster
+):
+    asked, waiting = await asleep_and_asked(bot, workspace, pass_time)
+    await bot.restart()
+    pod = cluster._running["llm-tinyllama"].pods[0]
+    pod.timeline = replace(pod.timeline, fails="OutOfMemoryError")
+    await pass_time(200)
+    await soon(lambda: "did not start" in words(waiting))
+    await soon(lambda: not cluster.workloads()[0].record.waiting)
+    assert len(workspace.posted("C1", asked)) == 1
