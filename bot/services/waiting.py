@@ -47,7 +47,8 @@ class Waiting:
 
     async def ends(self, name: str, message: str) -> None:
         """It was answered, cannot be, or was given up; but not because the bot ends."""
-        if not self._closing and self._messages[name].pop(message, None):
+        if message in self._messages[name] and not self._closing:
+            del self._messages[name][message]
             await self._remember(name)
 
     async def run(self) -> None:
