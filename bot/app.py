@@ -11,11 +11,13 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
-from bot.commands.base import Services
+from bot.commands.base import Command, Services
+from bot.commands.simulate import Breakable, Simulate
 from bot.config import Settings
 from bot.core.access import Access, Role
 from bot.core.catalog import read_catalog
 from bot.core.gpu import PROFILES
+from bot.core.measures import Monitoring
 from bot.core.planning import Planner
 from bot.core.ports import Clock, Cluster
 from bot.core.text import Phrasebook
@@ -28,7 +30,9 @@ from bot.platforms.messengers import Messengers
 from bot.services.accounts import Accounts
 from bot.services.activity import Activity
 from bot.services.addressee import Addressee
+from bot.services.alerts import Alerts
 from bot.services.conversation import Conversation
+from bot.services.incidents import Incidents
 from bot.services.lifecycle import Lifecycle
 from bot.services.line import Line
 from bot.services.reaper import Reaper
@@ -50,6 +54,14 @@ class App:
     services: Services
     reaper: Reaper
     line: Line
+    alerts: Alerts
+
+    async def sweep(self) -> None:
+        """What is due by itself; then admins hear what is wrong, be it that the sweep has failed."""
+        try:
+            await self.reaper.sweep()
+        finally:
+            await self.alerts.look()
 
 
 def phrasebook(settings: Settings) -> Phrasebook:
@@ -78,6 +90,21 @@ def workload_settings(settings: Settings) -> WorkloadSettings:
     )
 
 
+def _access(settings: Settings, operator: str) -> Access:
+    by_office = {operator} if operator else set()
+    by_office |= {SYSTEM_ADMIN} if settings.mattermost_token else set()
+    return Access(
+        {Role.ADMIN: frozenset(settings.admins | by_office), Role.RESEARCHER: settings.researchers},
+        {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
+    )
+
+
+def _commands(cluster: Cluster) -> dict[str, type[Command]]:
+    """Those that make sense there."""
+    breakable = isinstance(cluster, Breakable)
+    return {verb: command for verb, command in COMMANDS.items() if verb != Simulate.verb or breakable}
+
+
 def build(
     settings: Settings,
     cluster: Cluster,
@@ -85,29 +112,26 @@ def build(
     messenger: Messengers,
     clock: Clock,
     operator: str = "",
+    monitoring: Monitoring | None = None,
 ) -> App:
     """Put the services together. `operator` is the person at the terminal, who is an admin."""
-    by_office = {operator} if operator else set()
-    by_office |= {SYSTEM_ADMIN} if settings.mattermost_token else set()
-    admins = settings.admins | by_office
-    access = Access(
-        {Role.ADMIN: frozenset(admins), Role.RESEARCHER: settings.researchers},
-        {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
-    )
+    access = _access(settings, operator)
     plans = planner(settings)
-    activity = Activity(cluster, inference, clock, settings.idle_policy)
+    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
     line = Line(cluster, messenger, activity, clock)
     lifecycle = Lifecycle(cluster, access, line, clock, ZoneInfo(settings.timezone))
     watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line)
     addressee = Addressee(cluster, plans.catalog, messenger)
     waiting = Waiting(cluster, messenger, clock)
-    conversation = Conversation(
-        cluster, inference, messenger, addressee, lifecycle, activity, watcher, waiting, clock
-    )
+    known = addressee, lifecycle, activity, watcher, waiting
+    conversation = Conversation(cluster, inference, messenger, *known, clock)
+    incidents = Incidents(cluster, messenger, activity, watcher, clock)
+    alerts = Alerts(cluster, messenger, incidents, clock, settings.admin_place)
     services = Services(
         access,
         activity,
         addressee,
+        alerts,
         clock,
         cluster,
         conversation,
@@ -120,7 +144,7 @@ def build(
     sleeper = Sleeper(cluster, inference, activity)
     accounts = Accounts(cluster, activity, line, Ledger(settings.database_url.get_secret_value()), clock)
     reaper = Reaper(cluster, messenger, activity, sleeper, line, accounts, clock, settings.admin_place)
-    return App(Dispatcher(services, COMMANDS), services, reaper, line)
+    return App(Dispatcher(services, _commands(cluster)), services, reaper, line, alerts)
 
 
 async def serve(
@@ -131,13 +155,12 @@ async def serve(
     scheduler = AsyncIOScheduler()
     seconds = interval or settings.sweep_interval.total_seconds()
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
-    scheduler.add_job(
-        app.reaper.sweep, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter
-    )
+    scheduler.add_job(app.sweep, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter)
     scheduler.start()
     background = [
         asyncio.create_task(app.services.watcher.run()),
         asyncio.create_task(app.line.follow()),
+        asyncio.create_task(app.alerts.run()),
         asyncio.create_task(app.services.conversation.waiting.run()),
         asyncio.create_task(app.services.web_ui.run()),
     ]

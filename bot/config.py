@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     stop_after: Interval = timedelta(days=14)
     admin_channel: str = Field("", pattern=r"((slack|mattermost|console):\S+)?")
     database_url: SecretStr = SecretStr("sqlite:///llm-bot.sqlite")
+    prometheus_url: str = Field("", pattern=r"(https?://.+)?")
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=0, le=65535)
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from bot.core.ports import Use
+from bot.core.measures import Use
 
 METADATA = MetaData()
 GPU_TIME = Table(

@@ -14,6 +14,7 @@ from bot.health import Health
 from bot.platforms.base import Platform
 from bot.platforms.console.adapter import Console
 from bot.platforms.messengers import Messengers
+from bot.prometheus import Prometheus
 
 SHORTEST_SWEEP = 0.2
 """Seconds between two sweeps, however fast the clock of a demo runs."""
@@ -36,7 +37,10 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
         inference = app.inference_of(settings)
         slack, mattermost = chats.slack(settings, cluster.changes), chats.mattermost(settings)
         platforms: list[Platform] = [chat for chat in (slack, mattermost) if chat]
-        built = app.build(settings, cluster, inference, Messengers(platforms), clock)
+        url = settings.prometheus_url
+        monitoring = Prometheus(url, settings.namespace) if url else None
+        messengers = Messengers(platforms)
+        built = app.build(settings, cluster, inference, messengers, clock, monitoring=monitoring)
         health = Health(
             settings.http_host,
             settings.http_port,

@@ -72,6 +72,13 @@ class Chat:
     async def resume(self, place: Place, message: str) -> bool:
         return False
 
+    async def find(self, place: Place, key: str) -> str:
+        found = [name for name, history in self.messages.items() if history[0].key == key]
+        return found[0] if found else ""
+
+    def away(self) -> list[str]:
+        return []
+
     @property
     def last(self) -> Reply:
         return list(self.messages.values())[-1][-1]

@@ -2,10 +2,10 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from bot.cluster import web_ui
+from bot.cluster import notes, web_ui
 from bot.cluster.annotations import changes_to_annotations
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
 from bot.cluster.logs import read_log
@@ -16,24 +16,24 @@ from bot.cluster.manifests import (
     owned_by,
     workload_objects,
 )
+from bot.cluster.reading import Reading
 from bot.cluster.views import Views
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.ports import Endpoint, GpuNode, Server, WebUi
+from bot.core.ports import Endpoint, WebUi
 from bot.core.text import t
-from bot.core.workload import Record, Spec, Workload, object_name
+from bot.core.workload import Record, Spec, object_name
 
 MANAGER = {"fieldManager": FIELD_MANAGER}
 
 
-class KubernetesCluster:
+class KubernetesCluster(Reading):
     """`async with` it: it reads from mirrors that must be kept up to date."""
 
     def __init__(self, kubeconfig: str, settings: WorkloadSettings, url_template: str) -> None:
-        self.namespace = settings.namespace
+        super().__init__(settings.namespace, url_template)
         self._kubeconfig = kubeconfig
         self._settings = settings
-        self._url_template = url_template
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
         self._keys: dict[str, str] = {}
@@ -51,31 +51,6 @@ class KubernetesCluster:
     async def __aexit__(self, *failure: object) -> None:
         await self._views.stop()
         await self._api.close()
-
-    @property
-    def synced(self) -> bool:
-        """The mirrors know the cluster."""
-        return self._views.synced
-
-    def workloads(self) -> Sequence[Workload]:
-        """Every workload as last seen."""
-        return self._views.workloads()
-
-    def nodes(self) -> Sequence[GpuNode]:
-        """Nodes with GPUs as last seen."""
-        return self._views.nodes()
-
-    def changes(self) -> AsyncIterator[str]:
-        """Names of workloads as they change."""
-        return self._views.changes()
-
-    def servers(self, name: str) -> Sequence[Server]:
-        """By the pods' own addresses; from outside the cluster, by the one there is."""
-        return self._views.servers(object_name(name), self._url_template)
-
-    def address(self, name: str) -> str:
-        """Its address inside the cluster."""
-        return f"http://{object_name(name)}.{self.namespace}.svc:8000"
 
     def key_command(self, name: str) -> str:
         """A command line that shows the key."""
@@ -178,6 +153,14 @@ class KubernetesCluster:
         """Remove all but chats, accounts and the secret that signs sessions."""
         await web_ui.remove(self._api, self._settings)
         self._views.deployments.discard((self.namespace, WEB_UI))
+
+    async def recall(self) -> str:
+        """From a ConfigMap of the bot's own."""
+        return await notes.recall(self._api, self.namespace)
+
+    async def keep(self, text: str) -> None:
+        """In that ConfigMap."""
+        await notes.keep(self._api, self.namespace, text)
 
     async def _patch(self, name: str, subresource: str, body: Json) -> Json:
         path = f"{object_name(name)}{subresource}"

@@ -19,6 +19,7 @@ class Node(NamedTuple):
     name: str
     gpus: int
     schedulable: bool
+    ready: bool
 
 
 class Holder(NamedTuple):
@@ -35,7 +36,7 @@ def keep_node(node: Json) -> Node:
     conditions = node.get("status", {}).get("conditions") or []
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
     cordoned = node.get("spec", {}).get("unschedulable", False)
-    return Node(node["metadata"]["name"], gpus, ready and not cordoned)
+    return Node(node["metadata"]["name"], gpus, ready and not cordoned, ready)
 
 
 def keep_pod(pod: Json) -> Holder | None:
@@ -60,5 +61,6 @@ def inventory(
             held[names.get(holder.name, holder.name)] += holder.gpus
     with_gpus = sorted(node for node in nodes if node.gpus)
     return [
-        GpuNode(node.name, node.gpus, dict(used.get(node.name, {})), node.schedulable) for node in with_gpus
+        GpuNode(node.name, node.gpus, dict(used.get(node.name, {})), node.schedulable, node.ready)
+        for node in with_gpus
     ]

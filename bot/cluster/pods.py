@@ -1,11 +1,12 @@
 """The phase of a workload, from its Deployment and pods."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
+from bot.core.redact import redact
 from bot.core.workload import Phase, Workload
 
 RESTARTS_FORGIVEN = 1
@@ -34,15 +35,26 @@ _ORDER = [
 
 
 def view(
-    deployment: Json, pods: Sequence[Json], warnings: Mapping[str, str], managed_by: str = ""
+    deployment: Json,
+    pods: Sequence[Json],
+    warnings: Mapping[str, str],
+    managed_by: str = "",
+    lost: Set[str] = frozenset(),
 ) -> Workload:
-    """The workload as the port shows it; `warnings` has the last one of a pod, by its name.
+    """The workload as the port shows it; `warnings` has the last one of a pod, by its name, and `lost`
+    are nodes whose kubelets do not answer.
 
     ValueError if its annotations are not ours."""
     metadata, spec = deployment["metadata"], deployment["spec"]
-    alive = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    alive = _alive(pods)
+    ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
     record = read_record(metadata)
-    state = _state(deployment, alive, warnings, ending=len(alive) < len(pods))
+    gone = [pod for pod in alive if pod["spec"].get("nodeName") in lost]
+    if gone and len(gone) == len(alive):
+        since = moment(_condition(gone[0], "Ready").get("lastTransitionTime"))
+        state = State(Phase.FAILED, since, "node_lost", gone[0]["spec"]["nodeName"])
+    else:
+        state = _state(deployment, alive, warnings, ending=bool(ending))
     if record.queued and state.phase is Phase.ASLEEP:
         state = State(Phase.QUEUED, record.queued)
     ready = [pod for pod in alive if is_ready(pod)]
@@ -58,9 +70,17 @@ def view(
         ready_replicas=len(ready),
         nodes=tuple(sorted(nodes)),
         cause=state.cause,
-        evidence=state.evidence[:400],
+        evidence=redact(state.evidence[:400]),
         managed_by=managed_by,
+        ending_since=min((moment(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _alive(pods: Sequence[Json]) -> list[Json]:
+    """Those that are not ending; of those that ended by themselves the last one, if it is all there is."""
+    staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    going_on = [pod for pod in staying if pod.get("status", {}).get("phase") != "Failed"]
+    return going_on or staying[-1:]
 
 
 def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, ending: bool) -> State:
@@ -82,6 +102,11 @@ def pod_state(pod: Json, warning: str = "") -> State:
     """How far a pod is, and what stopped it. A container that is not created yet says nothing of
     why: only a `warning` among the pod's events does (a volume that cannot be mounted, a sandbox)."""
     created = moment(pod["metadata"]["creationTimestamp"])
+    if pod.get("status", {}).get("phase") == "Failed":
+        evicted = pod["status"].get("reason") == "Evicted"
+        return State(
+            Phase.FAILED, created, "evicted" if evicted else "crashed", pod["status"].get("message", "")
+        )
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
         return State(Phase.READY, moment(ready.get("lastTransitionTime")))

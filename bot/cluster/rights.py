@@ -28,6 +28,7 @@ RIGHTS = (
     Right("", "events", ("list", "watch"), needed=False),
     Right("autoscaling", "horizontalpodautoscalers", ("list", "watch"), needed=False),
     Right("", "services", ("create", "patch", "delete")),
+    Right("", "configmaps", ("get", "create", "patch")),
     Right("", "secrets", ("get", "list", "create", "patch")),
     Right("", "persistentvolumeclaims", ("create",)),
     Right("networking.k8s.io", "ingresses", ("create", "patch", "delete")),

@@ -58,7 +58,7 @@ class Views:
         )
         scalers = f"/apis/autoscaling/v1/namespaces/{namespace}/horizontalpodautoscalers"
         self._scalers = Mirror(api, scalers, self._scaler_changed, target)
-        self._nodes = Mirror(api, "/api/v1/nodes", _unheard, gpus.keep_node)
+        self._nodes = Mirror(api, "/api/v1/nodes", self._node_changed, gpus.keep_node)
         self._holders = Mirror(api, "/api/v1/pods", _unheard, gpus.keep_pod, fieldSelector=gpus.RUNNING_PODS)
         self._mirroring: list[asyncio.Task[None]] = []
 
@@ -114,7 +114,10 @@ class Views:
         way = POD if template.endswith(IN_CLUSTER) else template
         told = {"service": name, "namespace": self._namespace}
         ready = [pod for pod in self.pods_of(name) if is_ready(pod)]
-        return [Server(server_id(pod), way.format(ip=pod["status"].get("podIP"), **told)) for pod in ready]
+        return [
+            Server(server_id(pod), way.format(ip=pod["status"].get("podIP"), **told), pod["metadata"]["name"])
+            for pod in ready
+        ]
 
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
@@ -123,6 +126,11 @@ class Views:
         if self._holders.forbidden:
             holders = [gpus.keep_pod(pod) for pod in self._pods.items.values()]
         return gpus.inventory(self._nodes.items.values(), holders, names)
+
+    def lacks(self) -> Sequence[str]:
+        """What the API server does not let us follow."""
+        named = {"nodes": self._nodes, "pods": self._holders, "events": self._events}
+        return [name for name, mirror in named.items() if mirror.forbidden]
 
     def changes(self) -> AsyncIterator[str]:
         """Names of workloads as they change."""
@@ -146,6 +154,15 @@ class Views:
         if pod := self._pods.items.get((self._namespace, seen.pod)):
             self._refresh(_workload_of(pod))
 
+    def _node_changed(self, old: gpus.Node | None, new: gpus.Node | None) -> None:
+        """What runs on it is lost or found with it."""
+        if old and (new is None or old.ready != new.ready):
+            on_it = {
+                _workload_of(p) for p in self._pods.items.values() if p["spec"].get("nodeName") == old.name
+            }
+            for name in on_it - {""}:
+                self._refresh(name)
+
     def _scaler_changed(self, old: str | None, new: str | None) -> None:
         self._refresh(new or old or "")
 
@@ -161,7 +178,8 @@ class Views:
         else:
             try:
                 managed = managed_by(deployment, name in self._scalers.items.values())
-                workload = view(deployment, self.pods_of(name), self._warnings, managed)
+                lost = {node.name for node in self._nodes.items.values() if not node.ready}
+                workload = view(deployment, self.pods_of(name), self._warnings, managed, lost)
             except ValueError as error:  # somebody broke our annotations
                 log.warning("unreadable", deployment=name, why=str(error)[:200])
                 return

@@ -18,6 +18,7 @@ from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.reply import Reply
 from bot.services.activity import Activity
 from bot.services.addressee import Addressee
+from bot.services.alerts import Alerts
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
 from bot.services.watcher import Watcher
@@ -53,6 +54,7 @@ class Services:
     access: Access
     activity: Activity
     addressee: Addressee
+    alerts: Alerts
     clock: Clock
     cluster: Cluster
     conversation: Conversation

@@ -16,7 +16,7 @@ from bot.core.units import Tokens
 from bot.core.workload import Phase, Spec, Workload
 
 NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache", "container_oomkilled"}
-REMEDIED = {sign.cause for sign in (*SIGNS, *LAST_RESORT)} | {"container_oomkilled"}
+REMEDIED = {sign.cause for sign in (*SIGNS, *LAST_RESORT)} | {"container_oomkilled", "node_lost", "evicted"}
 LARGEST = 4
 """GPUs of a node: a model stays on one."""
 
@@ -143,11 +143,11 @@ def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
         t("card.failed", name=workload.name, cause=t(f"cause.{cause}")),
         tone=Tone.FAILED,
         lines=tuple(lines),
-        buttons=(*_fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
+        buttons=(*fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
     )
 
 
-def _fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...]:
+def fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...]:
     """The changes that may let it start, each as a command."""
     spec, cause = workload.spec, diagnosis.cause if diagnosis else workload.cause
     changes = []

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from bot.core.causes import DIED, LAST_RESORT, SERVING, SIGNS, TOKENS_THAT_FIT, WRAPPERS, Sign
+from bot.core.redact import redact
 
 WINDOW = 600
 """Characters from the start of a sign's line in which its pattern must be found."""
@@ -128,4 +129,4 @@ def _window(text: str, begin: int) -> str:
 def _line(text: str, at: int) -> str:
     begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
     line = text[begin : end if end >= 0 else len(text)]
-    return _PREFIX.sub("", line[:2000]).strip()[:EVIDENCE]
+    return redact(_PREFIX.sub("", line[:2000]).strip())[:EVIDENCE]

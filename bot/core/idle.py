@@ -14,6 +14,8 @@ COVERAGE = 0.9
 """Of the samples that a window has, so many must be there."""
 STALE = 2.5
 """Sweeps without a sample until what we know is too old to judge."""
+BUSY = 0.05
+"""Of a GPU's time: more is work that no request of the server explains."""
 PROBES = 2
 """Probes after which a request that gets no token for a whole window no longer counts."""
 
@@ -30,7 +32,8 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """`since` is the last sign of life, `due` when the window is over if none comes; `seen` of `expected`
-    samples of the window are there; `running` and `waiting` are requests in the last one."""
+    samples of the window are there; `running` and `waiting` are requests in the last one, and `gpus` is how
+    busy its GPUs were lately, from 0 to 1."""
 
     state: State
     since: datetime
@@ -40,16 +43,19 @@ class Verdict:
     running: int = 0
     waiting: int = 0
     in_flight: int = 0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """What speaks for a model besides its servers: `since` is the latest of ready, woken, redeployed and
-    asked, `kept` until when a person wants it kept."""
+    asked, `kept` until when a person wants it kept. GPUs that are busy (`gpus`) speak for it, too; that they
+    are not, or that nobody knows, speaks against nothing."""
 
     since: datetime
     kept: datetime | None = None
     in_flight: int = 0
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ class Quiet:
         expected = max(1, int(window / interval))
         seen = sum(sample > now - window for sample in self._samples)
         fresh = bool(self._samples) and timedelta(0) <= now - self._samples[-1] <= STALE * interval
-        if life.in_flight:
+        if life.in_flight or life.gpus > BUSY:
             state = State.ACTIVE
         elif not fresh:
             state = State.UNKNOWN
@@ -127,4 +133,5 @@ class Quiet:
         else:
             stuck = (running or waiting) and self._probes < PROBES
             state = State.SUSPECT if stuck else State.IDLE
-        return Verdict(state, since, due, min(seen, expected), expected, running, waiting, life.in_flight)
+        shown = min(seen, expected), expected, running, waiting, life.in_flight, life.gpus
+        return Verdict(state, since, due, *shown)

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from bot.core.cards import buttons
-from bot.core.idle import Policy, Verdict
+from bot.core.idle import BUSY, Policy, Verdict
 from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t
 from bot.core.workload import Workload
@@ -77,7 +77,8 @@ def explained(workload: Workload, verdict: Verdict, policy: Policy, zone_now: da
         waiting=verdict.waiting,
         count=verdict.in_flight,
     )
-    return (evidence, *_last_question(workload), _outlook(workload, verdict, policy, zone_now))
+    busy = (t("why.gpus", share=f"{verdict.gpus:.0%}"),) if verdict.gpus > BUSY else ()
+    return (evidence, *busy, *_last_question(workload), _outlook(workload, verdict, policy, zone_now))
 
 
 def _last_question(workload: Workload) -> tuple[Text, ...]:

@@ -1,8 +1,8 @@
 """What the services need from the outside world; adapters and the simulator implement it."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Protocol
 
 from bot.core.message import Place, Turn
@@ -12,12 +12,14 @@ from bot.core.workload import Record, Spec, Workload
 
 @dataclass(frozen=True, slots=True)
 class GpuNode:
-    """A node with GPUs. `used` counts GPUs by what holds them: a workload's name, or `namespace/pod`."""
+    """A node with GPUs. `used` counts GPUs by what holds them: a workload's name, or `namespace/pod`.
+    Pods may come if it is `schedulable`; `ready` says that its kubelet answers."""
 
     name: str
     total: int
     used: dict[str, int]
     schedulable: bool = True
+    ready: bool = True
 
     @property
     def free(self) -> int:
@@ -40,6 +42,7 @@ class Server:
 
     id: str
     url: str
+    pod: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,6 @@ class Load:
     running: int
     waiting: int
     tokens: float
-
-    def __add__(self, other: "Load") -> "Load":
-        """Both together."""
-        tokens = self.tokens + other.tokens
-        return Load(self.running + other.running, self.waiting + other.waiting, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +139,15 @@ class Cluster(Protocol):
     async def remove_web_ui(self) -> None:
         """Stop Open WebUI; chats and accounts stay."""
 
+    def lacks(self) -> Sequence[str]:
+        """What we may not look at, though we should."""
+
+    async def recall(self) -> str:
+        """The text that was kept last, or nothing."""
+
+    async def keep(self, text: str) -> None:
+        """Keep a text that is about no workload alone."""
+
 
 class Inference(Protocol):
     """The models' servers."""
@@ -157,26 +164,6 @@ class Inference(Protocol):
         """What the server at this address does now, or None if it does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What a model held on a day: GPU-seconds, and how many of them nothing ran."""
-
-    owner: str
-    model: str
-    seconds: float
-    idle: float = 0.0
-
-
-class Ledger(Protocol):
-    """Who used how much. Never needed to be right: without it, what is held now decides."""
-
-    async def add(self, day: date, uses: Sequence[Use]) -> None:
-        """Write down more of it."""
-
-    async def used(self, since: date) -> Mapping[str, float]:
-        """GPU-seconds of each owner from that day on; nothing if it cannot be read."""
-
-
 class Messenger(Protocol):
     """Where people are told things, and where they were told before."""
 
@@ -188,6 +175,12 @@ class Messenger(Protocol):
 
     async def history(self, place: Place) -> Sequence[Turn]:
         """The conversation with models in this place, oldest first."""
+
+    async def find(self, place: Place, key: str) -> str:
+        """The message that was posted with this `Reply.key`, if it is there; else nothing."""
+
+    def away(self) -> Sequence[str]:
+        """Platforms that people cannot reach us by now."""
 
     async def resume(self, place: Place, message: str) -> bool:
         """Run the line again that a message waits for, for whoever typed it; False if it waits no more."""

@@ -44,9 +44,9 @@ class Table:
 class Reply:
     """A message. `answer` (a model's Markdown) and `log` (monospaced) are foreign text: renderers
     make them harmless. `question` is what `answer` answers, or will, and `workload` who answers.
-    `live` means that news will follow by itself in the same message; `again` is the line to run anew where
-    a restart of the bot cut the wait for them. `form` is a way to say what was
-    left out, where forms can be shown."""
+    `live` means that news will follow by itself in the same message. `form` is a way to say what was
+    left out, where forms can be shown. For the time after a restart of the bot a message remembers its
+    `key`, by which it is found, and `again`, the line to run anew if it waited."""
 
     text: Text | None = None
     tone: Tone = Tone.PLAIN
@@ -63,3 +63,4 @@ class Reply:
     private: bool = False
     live: bool = False
     again: str = ""
+    key: str = ""

@@ -122,7 +122,8 @@ class Workload(Frozen):
 
     `since` is when the phase began, `version` the resourceVersion that this view was read at,
     `replicas` what is wanted now (0: asleep), `cause` the name of a `[cause]` sentence; of one that
-    cannot be scheduled, what it misses: `volume` or `node`. `managed_by` is somebody else who decides how
+    cannot be scheduled, what it misses: `volume` or `node`. A pod of it should be gone since
+    `ending_since`. `managed_by` is somebody else who decides how
     many replicas it has."""
 
     spec: Spec
@@ -137,6 +138,7 @@ class Workload(Frozen):
     cause: str = ""
     evidence: str = ""
     managed_by: str = ""
+    ending_since: datetime | None = None
 
     @property
     def name(self) -> str:

@@ -53,6 +53,10 @@ class Platform(ABC):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The conversation with models in this place, oldest first."""
 
+    async def find(self, place: Place, key: str) -> str:
+        """A message that was posted with this key, by an earlier run of the bot; nothing where none is."""
+        return ""
+
     async def resume(self, place: Place, message: str) -> bool:
         """Go on with a request whose message waited when the bot ended; False where none is remembered."""
         return False

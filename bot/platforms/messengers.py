@@ -27,6 +27,14 @@ class Messengers:
         """The conversation of the place."""
         return await self._of(place).history(place)
 
+    async def find(self, place: Place, key: str) -> str:
+        """Look where the place is."""
+        return await self._of(place).find(place, key)
+
+    def away(self) -> Sequence[str]:
+        """Those that are not ready."""
+        return [name for name, platform in self._platforms.items() if not platform.ready]
+
     async def resume(self, place: Place, message: str) -> bool:
         """Resume where the place is."""
         return await self._of(place).resume(place, message)

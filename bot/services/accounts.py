@@ -3,7 +3,8 @@
 from collections import defaultdict
 from datetime import datetime, timedelta
 
-from bot.core.ports import Clock, Cluster, Ledger, Use
+from bot.core.measures import Ledger, Use
+from bot.core.ports import Clock, Cluster
 from bot.core.workload import Workload
 from bot.services.activity import Activity
 from bot.services.line import Line

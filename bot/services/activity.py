@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from bot.core.errors import UserError
 from bot.core.idle import Life, Policy, Quiet, Verdict
+from bot.core.measures import Figures, Monitoring
 from bot.core.ports import Clock, Cluster, Inference, Load
 from bot.core.workload import Phase, Workload
 
@@ -19,14 +20,25 @@ SCRAPES_AT_ONCE = 50
 class Activity:
     """Own requests in flight, people's last use, and what the servers showed since the bot began."""
 
-    def __init__(self, cluster: Cluster, inference: Inference, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        inference: Inference,
+        clock: Clock,
+        policy: Policy,
+        monitoring: Monitoring | None = None,
+    ) -> None:
         self._cluster, self._inference, self._clock = cluster, inference, clock
+        self._monitoring = monitoring
         self._quiet: dict[str, Quiet] = {}
         self._asked: dict[str, datetime] = {}
         self._gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
         self.policy = policy
         self.in_flight: Counter[str] = Counter()
         self.draining: set[str] = set()
+        self.figures = Figures()
+        self.failed: Counter[str] = Counter()
+        """Sweeps in a row that could not look after a model."""
 
     @contextmanager
     def answering(self, name: str) -> Iterator[None]:
@@ -85,6 +97,8 @@ class Activity:
 
         workloads = self._cluster.workloads()
         await asyncio.gather(*map(look, workloads))
+        if self._monitoring is not None:
+            self.figures = await self._monitoring.figures()
         names = {workload.name for workload in workloads}
         for gone in (set(self._quiet) | set(self._asked)) - names:
             self._quiet.pop(gone, None)
@@ -105,10 +119,17 @@ class Activity:
         since = max(
             workload.last_used, workload.record.started, self._asked.get(workload.name, workload.since)
         )
-        life = Life(since, workload.record.kept, self.in_flight[workload.name])
+        life = Life(since, workload.record.kept, self.in_flight[workload.name], self._gpus(workload))
         quiet = self._quiet.get(workload.name, Quiet())
         window = self.policy.window_of(workload) - early
         return quiet.judge(self._clock.now(), life, window, self.policy.interval)
+
+    def _gpus(self, workload: Workload) -> float:
+        """How busy its GPUs were lately, if the cluster's monitoring says."""
+        if not self.figures.busy:
+            return 0.0
+        pods = [f"{self._cluster.namespace}/{s.pod}" for s in self._cluster.servers(workload.name)]
+        return max((self.figures.busy.get(pod, 0.0) for pod in pods), default=0.0)
 
     def idle_since(self, workload: Workload) -> datetime:
         """When it last did something, as far as we know; ready counts as something."""

@@ -26,6 +26,7 @@ NOTICE = timedelta(days=1)
 LOADS = 4
 """A start may take so many times as long as a failure is kept."""
 LOG_LINES = 300
+SWEEP = "sweep"
 STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 
 log = structlog.get_logger()
@@ -53,6 +54,8 @@ class Reaper:
 
     async def sweep(self) -> None:
         """Look at every model's figures, then at what is due."""
+        failed = self._activity.failed
+        failed[SWEEP] += 1  # until it has ended
         await self._activity.sweep()
         await self._accounts.sweep()
         await self._line.advance()
@@ -60,8 +63,13 @@ class Reaper:
         for workload in self._cluster.workloads():
             try:
                 await self._look_at(workload, wanted)
+                failed.pop(workload.name, None)
             except UserError as error:  # changed meanwhile, or a server is away: next sweep
+                failed[workload.name] += 1
                 log.warning("sweep", workload=workload.name, why=error.text.key)
+        failed.pop(SWEEP, None)
+        for gone in set(failed) - {workload.name for workload in self._cluster.workloads()}:
+            del failed[gone]
 
     async def _look_at(self, workload: Workload, wanted: tuple[str, str]) -> None:
         now, record = self._clock.now(), workload.record

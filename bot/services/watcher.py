@@ -116,11 +116,11 @@ class Watcher:
             return
         if workload.phase is not Phase.LOADING:
             self._progress.pop(name, None)
+        await self._diagnose(workload)
         record = workload.record
         told_before = name not in self._shown and record.announced == workload.news
         if not record.card or record.place is None or told_before:
             return
-        await self._diagnose(workload)
         reply = card(
             workload,
             self._clock.now(),

@@ -1,21 +1,20 @@
 """The Cluster port in memory: whole GPUs on nodes, and pods that get ready by the clock."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from dataclasses import replace
 from itertools import count
 
 from bot.core.changes import Changes
 from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.ports import Clock, Endpoint, GpuNode, Server, WebUi
+from bot.core.ports import Clock, Endpoint, GpuNode, Server
 from bot.core.text import t
 from bot.core.workload import Phase, Record, Spec, Workload, object_name
 from bot.simulator.pods import Pod, Running, gpus_by_node
-from bot.simulator.timeline import timeline
+from bot.simulator.timeline import FAILURES, timeline
+from bot.simulator.web_ui import SimulatedWebUi
 
-WEB_UI_STARTS = 30.0
 
-
-class SimulatedCluster:
+class SimulatedCluster(SimulatedWebUi):
     """`nodes` maps a node's name to its number of GPUs; `url` is where the models answer."""
 
     def __init__(
@@ -25,17 +24,17 @@ class SimulatedCluster:
         url: str = "http://127.0.0.1:9",
         namespace: str = "demo",
     ) -> None:
-        self.namespace = namespace
+        self.causes = tuple(FAILURES)
+        super().__init__(clock, namespace)
         self.url = url
         self.cordoned: set[str] = set()
-        self._clock = clock
         self._nodes = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
         self._running: dict[str, Running] = {}
         self._versions = count(1)
         self._images: set[str] = set()
         self._models: set[str] = set()
         self._changes = Changes()
-        self._web_ui: tuple[datetime, tuple[str, ...], str] | None = None
+        self._kept = ""
 
     async def run(self) -> None:
         """Let time pass, for ever."""
@@ -161,23 +160,25 @@ class SimulatedCluster:
         """As on a real cluster."""
         return f"kubectl -n {self.namespace} get secret {object_name(name)} -o yaml"
 
-    def web_ui(self) -> WebUi | None:
-        """The Open WebUI, ready half a minute after its start."""
-        if self._web_ui is None:
-            return None
-        started, names, owner = self._web_ui
-        ready = (self._clock.now() - started).total_seconds() >= WEB_UI_STARTS
-        reach = f"kubectl -n {self.namespace} port-forward service/llm-webui 8080:8080"
-        return WebUi(ready, names, "", reach, owner)
+    def fail(self, name: str, cause: str) -> None:
+        """Its servers crash now."""
+        running = self._find(name)
+        for pod in running.pods:
+            if pod.timeline:
+                pod.timeline = replace(pod.timeline, fails=FAILURES[cause], crashed=self._clock.now())
+        self._changed(running)
 
-    async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
-        """Start it or connect it."""
-        started = self._web_ui[0] if self._web_ui else self._clock.now()
-        self._web_ui = (started, tuple(names), owner)
+    def lacks(self) -> Sequence[str]:
+        """Nothing."""
+        return []
 
-    async def remove_web_ui(self) -> None:
-        """Stop it."""
-        self._web_ui = None
+    async def recall(self) -> str:
+        """What was kept."""
+        return self._kept
+
+    async def keep(self, text: str) -> None:
+        """Keep it as long as this cluster lives."""
+        self._kept = text
 
     def _find(self, name: str) -> Running:
         try:

@@ -11,10 +11,14 @@ PULL_FIRST, PULL_AGAIN = 40.0, 3.0
 DOWNLOAD_PER_GIB, SHARD, WARMING = 4.0, 18.0, 15.0
 SHARD_GIB = 5.0
 IMAGE = "0.8.5.post1"
-OUT_OF_MEMORY = (
-    "[engine.py:389] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB. GPU 0 has a "
-    "total capacity of 15.77 GiB of which 1.12 GiB is free."
-)
+FAILURES = {
+    "cuda_oom": "[engine.py:389] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB.",
+    "context_too_long_for_kv_cache": "[engine.py:389] ValueError: The model's max seq len (8192) is larger "
+    "than the maximum number of tokens that can be stored in KV cache (5904).",
+    "gated_model": "[engine.py:389] OSError: You are trying to access a gated repo.",
+    "disk_full": "[engine.py:389] OSError: [Errno 28] No space left on device",
+}
+"""Last lines of starts that failed, by their cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Timeline:
     downloaded: float
     shards: int
     fails: str = ""
+    crashed: datetime | None = None
 
     @property
     def loaded(self) -> float:
@@ -36,7 +41,7 @@ class Timeline:
     @property
     def ready(self) -> float:
         """When it answers, or crashes."""
-        return self.loaded + WARMING
+        return (self.crashed - self.begun).total_seconds() if self.crashed else self.loaded + WARMING
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:
         """The phase, and since when."""
@@ -93,5 +98,5 @@ def timeline(spec: Spec, begun: datetime, *, image_there: bool, cached: bool) ->
     A name that begins with `fail-` ends in an out-of-memory crash, to see what that looks like."""
     pulled = SCHEDULING + (PULL_AGAIN if image_there else PULL_FIRST)
     downloaded = pulled + (0.0 if cached else spec.weights_gib * DOWNLOAD_PER_GIB)
-    fails = OUT_OF_MEMORY if spec.name.startswith("fail-") else ""
+    fails = FAILURES["cuda_oom"] if spec.name.startswith("fail-") else ""
     return Timeline(spec, begun, pulled, downloaded, ceil(spec.weights_gib / SHARD_GIB) or 1, fails)

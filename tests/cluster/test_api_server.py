@@ -100,6 +100,100 @@ async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world):
     assert workload.cause == "quota_exceeded" and "exceeded quota: gpus" in workload.evidence
 
 
+async def test_a_node_that_does_not_answer_loses_its_models_until_it_does(world):
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: phase(world) is Phase.READY)
+    [node] = world.cluster.workloads()[0].nodes
+    world.kubelet.dead.add(node)
+    await world.kubelet.beat(node)
+    await eventually(lambda: phase(world) is Phase.FAILED, 10)
+    [workload] = world.cluster.workloads()
+    assert (workload.cause, workload.evidence) == ("node_lost", node)
+    assert [n.name for n in world.cluster.nodes() if not n.ready] == [node]
+    world.kubelet.dead.clear()
+    await world.kubelet.beat(node)
+    await eventually(lambda: phase(world) is Phase.READY, 10)
+
+
+async def test_an_evicted_pod_is_a_cause_only_until_another_takes_its_place(world):
+    world.kubelet.behave["llm-tinyllama"] = "evict"
+    seen = []
+    changes = world.cluster.changes()
+
+    async def follow() -> None:
+        async for _ in changes:
+            seen.extend(workload.cause for workload in world.cluster.workloads())
+
+    following = asyncio.create_task(follow())
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: world.kubelet.evicted and phase(world) is Phase.READY, 30)
+    following.cancel()
+    assert "evicted" in seen or "" in seen
+
+
+async def test_a_pod_that_does_not_end_is_seen_with_since_when(world):
+    await world.cluster.create(spec(), RECORD)
+    await eventually(lambda: phase(world) is Phase.READY)
+    world.kubelet.behave["llm-tinyllama"] = "linger"
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    await world.cluster.scale("tinyllama", 0)
+    await eventually(lambda: phase(world) is Phase.DRAINING)
+    [workload] = world.cluster.workloads()
+    assert workload.ending_since is not None and workload.ending_since > before
+    world.kubelet.behave.clear()
+    await eventually(lambda: phase(world) is Phase.ASLEEP)
+    assert world.cluster.workloads()[0].ending_since is None
+
+
+@pytest.mark.parametrize(
+    ("selector", "storage", "cause"), [({"gpu": "none"}, "", "node"), ({}, "no-such-class", "volume")]
+)
+async def test_what_can_never_be_placed_says_what_it_misses(
+    control_plane, tmp_path, selector, storage, cause
+):
+    settings = {"node_selector": selector, "storage_class": storage}
+    async with real_world(control_plane, tmp_path, **settings) as world:
+        await world.cluster.create(spec(), RECORD)
+        await eventually(lambda: [w.cause for w in world.cluster.workloads()] == [cause], 10)
+        assert phase(world) is Phase.SCHEDULING
+
+
+async def test_a_webhook_that_refuses_pods_is_named(world):
+    configuration = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": f"no-{world.namespace}"},
+        "webhooks": [
+            {
+                "name": "no.pods.example.org",
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "resources": ["pods"],
+                        "operations": ["CREATE"],
+                    }
+                ],
+                "clientConfig": {"url": "https://127.0.0.1:9/"},
+                "namespaceSelector": {"matchLabels": {"refuse": "pods"}},
+                "sideEffects": "None",
+                "admissionReviewVersions": ["v1"],
+            }
+        ],
+    }
+    world.plane.kubectl("label", "namespace", world.namespace, "refuse=pods")
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    await world.admin.request("POST", path, configuration)
+    try:
+        await asyncio.sleep(1)  # the API server has to see it
+        await world.cluster.create(spec(), RECORD)
+        await eventually(lambda: phase(world) is Phase.FAILED, 20)
+        [workload] = world.cluster.workloads()
+        assert workload.cause == "admission_denied" and "no.pods.example.org" in workload.evidence
+    finally:
+        await world.admin.request("DELETE", f"{path}/no-{world.namespace}")
+
+
 async def test_a_missing_right_is_named(world):
     world.plane.kubectl("delete", "rolebinding", "llm-bot", "-n", world.namespace)
     for forbidden, verb in (

@@ -240,3 +240,11 @@ async def test_open_webui_is_connected_to_the_models_that_are_named(world):
     await world.until(lambda: world.cluster.web_ui().connected == ())
     await world.cluster.remove_web_ui()
     assert world.cluster.web_ui() is None
+
+
+async def test_a_text_is_kept_and_replaced(world):
+    assert await world.cluster.recall() == ""
+    await world.cluster.keep("{}")
+    await world.cluster.keep('{"number": 7, "über": "✕"}')
+    assert await world.cluster.recall() == '{"number": 7, "über": "✕"}'
+    assert world.cluster.lacks() == []

@@ -30,12 +30,14 @@ def stamp() -> str:
 
 
 class Kubelet:
-    """`behave` maps a workload's object name to `crash`, `oom`, `image`, `mount` or `hold`; else it gets
-    ready. With `launch` the container is a real process on this machine."""
+    """`behave` maps a workload's object name to `crash`, `oom`, `image`, `mount`, `evict`, `linger` or `hold`;
+    else it gets ready. A lingering pod does not end. Nodes in `dead` do not answer. With `launch` the container is a real process on this machine."""
 
     def __init__(self, api: Api, folder: Path, launch: Launch | None = None) -> None:
         self.behave: dict[str, str] = {}
         self.launch = launch
+        self.dead: set[str] = set()
+        self.evicted = False
         self.logs: dict[str, list[str]] = {}
         self._api = api
         self._folder = folder
@@ -84,11 +86,14 @@ class Kubelet:
     async def _heartbeat(self) -> None:
         while True:
             for name in self._nodes:
-                body = {"status": {"conditions": [_condition("Ready", True)]}}
-                with suppress(UserError):
-                    path = f"/api/v1/nodes/{name}/status"
-                    await self._api.request("PATCH", path, body, None, MERGE_PATCH)
+                await self.beat(name)
             await asyncio.sleep(10)
+
+    async def beat(self, name: str) -> None:
+        """Say how the node is now."""
+        body = {"status": {"conditions": [_condition("Ready", name not in self.dead)]}}
+        with suppress(UserError):
+            await self._api.request("PATCH", f"/api/v1/nodes/{name}/status", body, None, MERGE_PATCH)
 
     async def _watch(self) -> None:
         while True:
@@ -113,6 +118,8 @@ class Kubelet:
 
     async def _end(self, pod: Json) -> None:
         uid = pod["metadata"]["uid"]
+        while self.behave.get(pod["metadata"]["labels"].get("llm-bot/workload", "")) == "linger":
+            await asyncio.sleep(0.1)
         if begun := self._pods.get(uid):
             begun.cancel()
         if end := self._ends.pop(uid, None):
@@ -153,6 +160,16 @@ class Kubelet:
             await self._status(pod, "Running", {"waiting": waiting}, {"terminated": ended}, 2)
             return
         if behaviour == "hold":
+            return
+        if behaviour == "evict" and not self.evicted:
+            self.evicted = True
+            told = {
+                "phase": "Failed",
+                "reason": "Evicted",
+                "message": "The node was low on resource: memory.",
+            }
+            path = f"{_path(pod)}/status"
+            await self._api.request("PATCH", path, {"status": told}, None, MERGE_PATCH)
             return
         if self.launch is not None:
             self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, connect
@@ -42,6 +43,7 @@ async def real_world(
     folder: Path,
     launch: Launch | None = None,
     url_template: str = "http://127.0.0.1:9",
+    **more: Any,
 ) -> AsyncIterator[RealWorld]:
     """A fresh namespace; at the end its pods are gone, so that their GPUs are free."""
     namespace = f"w{next(_numbers)}-default"
@@ -49,7 +51,7 @@ async def real_world(
     admin = await connect(str(plane.kubeconfig(ADMIN)))
     kubelet = Kubelet(admin, folder, launch)
     await kubelet.start(NODES)
-    settings = WorkloadSettings(namespace=namespace)
+    settings = WorkloadSettings(namespace=namespace, **more)
     try:
         async with KubernetesCluster(str(kubeconfig), settings, url_template) as cluster:
             await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)

@@ -16,7 +16,7 @@ from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.callbacks import Callbacks
 from bot.platforms.mattermost.ears import MattermostEars
 from bot.platforms.mattermost.people import People
-from bot.platforms.mattermost.posts import MattermostEdits, MattermostThreads
+from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
 from bot.platforms.mattermost.setup import Registered, register
 from bot.platforms.mattermost.socket import Socket
@@ -119,6 +119,13 @@ class Mattermost(Platform):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The thread's questions and answers."""
         return await self._threads.turns(place)
+
+    async def find(self, place: Place, key: str) -> str:
+        """By what the channel's last posts remember."""
+        found = await self._rest.api.posts.get_posts_for_channel(place.channel, {"per_page": "100"})
+        posts = (post for post in found["posts"].values() if post["user_id"] == self._rest.me)
+        marked = [p["id"] for p in posts if ((p.get("props") or {}).get(MEMORY) or {}).get("key") == key]
+        return str(marked[0]) if marked else ""
 
     async def resume(self, place: Place, message: str) -> bool:
         """By what the post remembers."""

@@ -125,6 +125,8 @@ async def send(desk: Desk, place: Place, reply: Reply, say: Say) -> str:
         files = [await desk.rest.upload(place.channel, "vllm.log", reply.log)]
         reply = replace(reply, log="")
     post = desk.buttons.payload(reply, say, place) | {"file_ids": files}
+    if reply.key:
+        post["props"][MEMORY] = {"key": reply.key}
     return await desk.rest.create(place.channel, place.thread, post)
 
 

@@ -113,7 +113,8 @@ class Slack(Platform):
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """Post a message."""
-        return await self._web.post(place.channel, place.thread, payload(reply, say), {})
+        event = {"key": reply.key} if reply.key else {}
+        return await self._web.post(place.channel, place.thread, payload(reply, say), event)
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
         """Change a message; anew if it was deleted."""
@@ -124,6 +125,10 @@ class Slack(Platform):
     async def history(self, place: Place) -> Sequence[Turn]:
         """The thread's questions and answers."""
         return await self._threads.turns(place)
+
+    async def find(self, place: Place, key: str) -> str:
+        """By what the channel's last messages remember."""
+        return await self._web.find(place.channel, place.thread, key=key)
 
     async def resume(self, place: Place, message: str) -> bool:
         """By what the message remembers."""

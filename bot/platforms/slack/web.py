@@ -120,17 +120,18 @@ class Web:
         except SlackRefused as error:
             if error.code != "unreachable":
                 raise
-        if arrived := await self._find(channel, thread, nonce):
+        if arrived := await self.find(channel, thread, nonce=nonce):
             return arrived
         return str((await self.call("chat.postMessage", **message))["ts"])
 
-    async def _find(self, channel: str, thread: str, nonce: str) -> str:
+    async def find(self, channel: str, thread: str, **marks: str) -> str:
+        """A message that remembers this, among the last ones."""
         method = "conversations.replies" if thread else "conversations.history"
         found = await self.ask(
             method, channel=channel, ts=thread or None, limit=LOOK_BACK, include_all_metadata=True
         )
         for message in found.get("messages", []):
-            if message.get("metadata", {}).get("event_payload", {}).get("nonce") == nonce:
+            if marks.items() <= message.get("metadata", {}).get("event_payload", {}).items():
                 return str(message["ts"])
         return ""
 

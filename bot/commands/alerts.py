@@ -1,0 +1,55 @@
+"""/llm alerts [list | silence WHICH | ack WHICH] [for=1d] — what is wrong now, and who takes care of it."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import Duration
+from bot.core.access import Role
+from bot.core.alert_messages import headline
+from bot.core.errors import UserError
+from bot.core.reply import Reply, Tone
+from bot.core.text import t
+
+
+class Alerts(Command):
+    verb = "alerts"
+    needs = Role.ADMIN
+    group = Group.SEE
+    examples = ("alerts", "alerts silence 17 1d", "alerts ack icc-gpu-1")
+
+    do: Literal["list", "silence", "ack"] = Field("list")
+    which: str = Field("", max_length=100, examples=["17"])
+    span: Duration = Field(timedelta(days=1), alias="for", examples=["1d"])
+
+    async def run(self, ctx: Context) -> Replies:
+        alerts = ctx.services.alerts
+        if self.do == "list":
+            yield _listed(ctx)
+            return
+        if not self.which:
+            raise UserError(t("alerts.which", do=self.do))
+        if self.do == "ack":
+            found = await alerts.acknowledge(self.which, ctx.user.name)
+            yield Reply(t("alerts.acknowledged", count=len(found), which=self.which), private=True)
+        else:
+            found = await alerts.silence(self.which, self.span)
+            text = t("alerts.silenced", count=len(found), which=self.which, span=self.span)
+            yield Reply(text, private=True)
+
+
+def _listed(ctx: Context) -> Reply:
+    """Every open one, a line each."""
+    found, state = ctx.services.alerts.open(), ctx.services.alerts.state
+    if not found:
+        return Reply(t("alerts.none"), Tone.READY)
+    now = ctx.services.clock.now()
+    lines = [
+        t("alerts.silent", what=headline(alert), until=state.silenced[alert.fingerprint])
+        if state.silent(alert, now)
+        else headline(alert)
+        for alert in found
+    ]
+    return Reply(t("alerts.title", count=len(found)), Tone.FAILED, lines=tuple(lines))

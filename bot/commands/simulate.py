@@ -1,0 +1,42 @@
+"""/llm simulate fail CAUSE NAME — in the demo alone: let a model fail, to see what that looks like."""
+
+from typing import Literal, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from bot.commands.base import Command, Context, Group, Replies
+from bot.commands.fields import WorkloadName
+from bot.core.access import Role
+from bot.core.errors import UserError
+from bot.core.reply import Reply
+from bot.core.text import t
+
+
+@runtime_checkable
+class Breakable(Protocol):
+    """A cluster whose models can be made to fail: `causes` are those it knows."""
+
+    causes: tuple[str, ...]
+
+    def fail(self, name: str, cause: str) -> None:
+        """Let its servers crash now."""
+
+
+class Simulate(Command):
+    verb = "simulate"
+    needs = Role.ADMIN
+    group = Group.SEE
+    examples = ("simulate fail cuda_oom llama-3-8b",)
+
+    what: Literal["fail"] = Field(examples=["fail"])
+    cause: str = Field(examples=["cuda_oom"])
+    name: WorkloadName
+
+    async def run(self, ctx: Context) -> Replies:
+        cluster = ctx.services.cluster
+        workload = ctx.services.lifecycle.find(self.name)
+        if not isinstance(cluster, Breakable) or self.cause not in cluster.causes:
+            known = cluster.causes if isinstance(cluster, Breakable) else ()
+            raise UserError(t("simulate.unknown", cause=self.cause, causes=known))
+        cluster.fail(workload.name, self.cause)
+        yield Reply(t("simulate.done", name=workload.name), private=True)
