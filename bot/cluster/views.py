@@ -21,13 +21,9 @@ from bot.core.workload import Workload, object_name
 
 OURS = "app.kubernetes.io/managed-by=llm-bot"
 POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"
-HOLDS_UP = {
-    "FailedMount",
-    "FailedAttachVolume",
-    "FailedMapVolume",
-    "FailedCreatePodSandBox",
-    "NetworkNotReady",
-}
+HOLDS_UP = set(
+    ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"]
+)
 """Events that tell why a container is not created; its status does not."""
 SYNC_SECONDS = 20.0
 IN_CLUSTER, POD = ".svc:8000", "http://{ip}:8000"
@@ -157,10 +153,8 @@ class Views:
     def _node_changed(self, old: gpus.Node | None, new: gpus.Node | None) -> None:
         """What runs on it is lost or found with it."""
         if old and (new is None or old.ready != new.ready):
-            on_it = {
-                _workload_of(p) for p in self._pods.items.values() if p["spec"].get("nodeName") == old.name
-            }
-            for name in on_it - {""}:
+            pods = [pod for pod in self._pods.items.values() if pod["spec"].get("nodeName") == old.name]
+            for name in {_workload_of(pod) for pod in pods} - {""}:
                 self._refresh(name)
 
     def _scaler_changed(self, old: str | None, new: str | None) -> None:

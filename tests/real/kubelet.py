@@ -30,8 +30,9 @@ def stamp() -> str:
 
 
 class Kubelet:
-    """`behave` maps a workload's object name to `crash`, `oom`, `image`, `mount`, `evict`, `linger` or `hold`;
-    else it gets ready. A lingering pod does not end. Nodes in `dead` do not answer. With `launch` the container is a real process on this machine."""
+    """`behave` maps a workload's object name to `crash`, `oom`, `image`, `mount`, `evict`, `linger` (a pod
+    that does not end) or `hold`; else it gets ready. Nodes in `dead` do not answer. With `launch` the
+    container is a real process on this machine."""
 
     def __init__(self, api: Api, folder: Path, launch: Launch | None = None) -> None:
         self.behave: dict[str, str] = {}
@@ -139,11 +140,10 @@ class Kubelet:
         if behaviour == "image":
             waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
             await self._status(pod, "Pending", {"waiting": waiting})
-            return
+            return None
         await self._status(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}})
         if behaviour == "mount":
-            await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
-            return
+            return await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
         running = {"running": {"startedAt": stamp()}}
         log += LOG
         await self._status(pod, "Running", running)
@@ -158,22 +158,19 @@ class Kubelet:
             }
             waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
             await self._status(pod, "Running", {"waiting": waiting}, {"terminated": ended}, 2)
-            return
+            return None
         if behaviour == "hold":
-            return
+            return None
         if behaviour == "evict" and not self.evicted:
-            self.evicted = True
-            told = {
-                "phase": "Failed",
-                "reason": "Evicted",
-                "message": "The node was low on resource: memory.",
-            }
-            path = f"{_path(pod)}/status"
-            await self._api.request("PATCH", path, {"status": told}, None, MERGE_PATCH)
-            return
+            return await self._evict(pod)
         if self.launch is not None:
             self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
         await self._status(pod, "Running", running, ready=True)
+
+    async def _evict(self, pod: Json) -> None:
+        self.evicted = True
+        told = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
+        await self._api.request("PATCH", f"{_path(pod)}/status", {"status": told}, None, MERGE_PATCH)
 
     async def _warn(self, pod: Json, reason: str, message: str) -> None:
         about = {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
