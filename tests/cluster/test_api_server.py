@@ -120,7 +120,7 @@ async def test_an_evicted_pod_that_was_replaced_is_no_failure(world):
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: world.kubelet.evicted and phase(world) is Phase.READY, 30)
     pods = (await world.admin.request("GET", f"/api/v1/namespaces/{world.namespace}/pods"))["items"]
-    assert sorted(pod["status"]["phase"] for pod in pods) == ["Failed", "Running"]
+    assert {"Failed", "Running"} <= {pod["status"]["phase"] for pod in pods}
     assert world.cluster.workloads()[0].cause == ""
 
 
@@ -160,14 +160,7 @@ async def test_a_webhook_that_refuses_pods_is_named(world):
         "webhooks": [
             {
                 "name": "no.pods.example.org",
-                "rules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "resources": ["pods"],
-                        "operations": ["CREATE"],
-                    }
-                ],
+                "rules": [rule],
                 "clientConfig": {"url": "https://127.0.0.1:9/"},
                 "namespaceSelector": {"matchLabels": {"refuse": "pods"}},
                 "sideEffects": "None",

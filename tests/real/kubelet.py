@@ -140,32 +140,36 @@ class Kubelet:
         if behaviour == "image":
             waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
             await self._status(pod, "Pending", {"waiting": waiting})
-            return None
+            return
         await self._status(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}})
         if behaviour == "mount":
-            return await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
+            await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
+            return
         running = {"running": {"startedAt": stamp()}}
         log += LOG
         await self._status(pod, "Running", running)
         if behaviour in ("crash", "oom"):
-            killed = behaviour == "oom"
-            ended = {
-                "reason": "OOMKilled" if killed else "Error",
-                "exitCode": 137 if killed else 1,
-                "message": "ValueError: the last line of its log",
-                "startedAt": stamp(),
-                "finishedAt": stamp(),
-            }
-            waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
-            await self._status(pod, "Running", {"waiting": waiting}, {"terminated": ended}, 2)
-            return None
+            await self._crash(pod, killed=behaviour == "oom")
+            return
         if behaviour == "hold":
-            return None
+            return
         if behaviour == "evict" and not self.evicted:
-            return await self._evict(pod)
+            await self._evict(pod)
+            return
         if self.launch is not None:
             self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
         await self._status(pod, "Running", running, ready=True)
+
+    async def _crash(self, pod: Json, *, killed: bool) -> None:
+        ended = {
+            "reason": "OOMKilled" if killed else "Error",
+            "exitCode": 137 if killed else 1,
+            "message": "ValueError: the last line of its log",
+            "startedAt": stamp(),
+            "finishedAt": stamp(),
+        }
+        waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
+        await self._status(pod, "Running", {"waiting": waiting}, {"terminated": ended}, 2)
 
     async def _evict(self, pod: Json) -> None:
         self.evicted = True
