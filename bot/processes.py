@@ -23,7 +23,11 @@ SHORTEST_SWEEP = 0.2
 async def demo(settings: Settings, speed: float, user: str, operator: bool) -> None:
     """The whole bot in this terminal on the embedded simulator."""
     async with worlds.simulated(speed) as (cluster, clock):
-        passing = {"namespace": cluster.namespace, "database_url": SecretStr("sqlite://")}
+        passing: dict[str, object] = {
+            "namespace": cluster.namespace,
+            "database_url": SecretStr("sqlite://"),
+            "admin_channel": "console:terminal",
+        }
         settings = settings.model_copy(update=passing)
         await _at_terminal(settings, cluster, clock, user, operator, speed)
 

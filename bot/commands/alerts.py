@@ -26,16 +26,17 @@ class Alerts(Command):
 
     async def run(self, ctx: Context) -> Replies:
         alerts = ctx.services.alerts
+        alerts.compare()
         if self.do == "list":
             yield _listed(ctx)
             return
         if not self.which:
             raise UserError(t("alerts.which", do=self.do))
         if self.do == "ack":
-            found = await alerts.acknowledge(self.which, ctx.user.name)
+            found = alerts.acknowledge(self.which, ctx.user.name)
             yield Reply(t("alerts.acknowledged", count=len(found), which=self.which), private=True)
         else:
-            found = await alerts.silence(self.which, self.span)
+            found = alerts.silence(self.which, self.span)
             text = t("alerts.silenced", count=len(found), which=self.which, span=self.span)
             yield Reply(text, private=True)
 

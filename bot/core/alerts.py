@@ -1,6 +1,6 @@
 """What is wrong, and what of it admins were told: pure, so that every step of it can be written down."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -120,6 +120,14 @@ class State(Frozen):
         used = {alert.key for alert in left.values()}
         posts = {k: post for k, post in self.posts.items() if k != key or k in used}
         return self.model_copy(update={"alerts": left, "posts": posts})
+
+    def touched(self, keys: Set[str]) -> "State":
+        """With these posts stale."""
+        posts = {
+            key: post.model_copy(update={"stale": True}) if key in keys else post
+            for key, post in self.posts.items()
+        }
+        return self.model_copy(update={"posts": posts})
 
     def counted(self, nodes: Mapping[str, int], now: datetime) -> "State":
         """With the most GPUs that nodes have ever shown, and no silence that is over."""

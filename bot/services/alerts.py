@@ -47,7 +47,7 @@ class Alerts:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear())
             while True:
-                await asyncio.sleep(GATHER)
+                await self._clock.sleep(GATHER)
                 self._news.clear()
                 await self.look()
                 await self._news.wait()
@@ -67,22 +67,22 @@ class Alerts:
             raise UserError(t("alerts.unknown", which=which))
         return found
 
-    async def acknowledge(self, which: str, who: str) -> list[Alert]:
+    def acknowledge(self, which: str, who: str) -> list[Alert]:
         """Somebody takes care of it: no more reminders, and fewer GPUs are as many as there are now."""
         found = [alert.model_copy(update={"by": who}) for alert in self.find(which)]
         nodes = {node.name: node.total for node in self._cluster.nodes()}
         about = {alert.about for alert in found if alert.kind in (Kind.FEWER, Kind.NODE)}
         counted = {n: nodes.get(n, 0) if n in about else most for n, most in self.state.gpus.items()}
-        self.state = self.state.put(found, gpus=counted)
-        await self.look()
+        self.state = self.state.put(found, gpus=counted).touched({alert.key for alert in found})
+        self._news.set()
         return found
 
-    async def silence(self, which: str, span: timedelta) -> list[Alert]:
+    def silence(self, which: str, span: timedelta) -> list[Alert]:
         """Nobody hears of it, nor of its like, for a while."""
         found, until = self.find(which), self._clock.now() + span
         quiet = self.state.silenced | {alert.fingerprint: until for alert in found}
         self.state = self.state.put((), silenced=quiet)
-        await self.look()
+        self._news.set()
         return found
 
     async def look(self) -> None:
@@ -90,7 +90,7 @@ class Alerts:
         async with self._turn:
             try:
                 await self._recall()
-                self._compare()
+                self.compare()
                 await self._save()  # before anything is posted: what is killed then looks for its message
                 for key in [key for key, post in self.state.posts.items() if post.stale]:
                     await self._show(key)
@@ -105,30 +105,25 @@ class Alerts:
             except ValidationError:
                 log.error("alerts unreadable: they begin anew")
             self._saved = self.state
+            self._unsure = {key for key, post in self.state.posts.items() if not post.id}
 
     async def _save(self) -> None:
         if self.state != self._saved:
             await self._cluster.keep(self.state.model_dump_json(exclude_defaults=True))
             self._saved = self.state
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
         """Every message that says something else than what is true now is stale."""
-        now, told = self._clock.now(), self._saved or State()
-        self._unsure = {key for key, post in told.posts.items() if not post.id}
-        nodes = {node.name: node.total for node in self._cluster.nodes()}
-        state = self.state.counted(nodes, now)
-        incidents = list(self.incidents.now(state))
+        now, before = self._clock.now(), self.state
+        incidents = list(self.incidents.now(before))
         self._buttons = {incident.fingerprint: incident.buttons for incident in incidents}
+        state = before.counted({node.name: node.total for node in self._cluster.nodes()}, now)
         state = state.compared(incidents, now)
-        stale = {a.key for name, a in state.alerts.items() if a != told.alerts.get(name)}
+        changed = {a.key for name, a in state.alerts.items() if a != before.alerts.get(name)}
         if self._admins is not None:
-            state, old = state.addressed(now).reminded(now)
-            stale |= set(old)
-        posts = {
-            key: post.model_copy(update={"stale": post.stale or key in stale})
-            for key, post in state.posts.items()
-        }
-        self.state = state.model_copy(update={"posts": posts})
+            state, repeated = state.addressed(now).reminded(now)
+            changed |= set(repeated)
+        self.state = state.touched(changed)
 
     async def _show(self, key: str) -> None:
         """Make a message say how things are; post it if it is not there."""
@@ -140,7 +135,9 @@ class Alerts:
         if known:
             await self._messenger.edit(self._admins, known, shown)
         else:
+            self._unsure.add(key)
             known = await self._messenger.post(self._admins, shown)
+        self._unsure.discard(key)
         fresh = post.model_copy(update={"id": known, "stale": False})
         self.state = self.state.put((), posts=self.state.posts | {key: fresh})
         self.state = self.state.drop([alert for alert in group if alert.ended], key)

@@ -234,7 +234,8 @@ async def test_silence_acknowledge_and_reminders(build, say_to, pass_time, clust
     assert say(done.text) == "fail-0 is silent for 2 h."
     assert "silent until" in say((await say_to(bot, "alerts"))[0].lines[0])
     await say_to(bot, "alerts ack #1")
-    assert "grace takes care of it" in [say(line) for line in chat.last.lines]
+    await bot.alerts.look()
+    assert "taken care of by grace" in [say(line) for line in chat.last.lines]
     assert not any(button.command.startswith("alerts ack") for button in chat.last.buttons)
     clock.advance(days=3)
     await bot.alerts.look()
@@ -266,6 +267,7 @@ async def test_nodes_and_their_gpus(build, cluster, board, say_to):
     await bot.alerts.look()
     assert board()[0].startswith("#1 node icc-gpu-1 offers 3/4 of its GPUs")
     await say_to(bot, "alerts ack icc-gpu-1")  # so be it
+    await bot.alerts.look()
     assert "resolved" in board()[0]
     del cluster._nodes["icc-gpu-2"]
     await bot.alerts.look()
