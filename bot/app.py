@@ -1,13 +1,8 @@
 """Wiring: settings → adapters → services → platforms. The only file that knows every other."""
 
-import asyncio
-import gc
-from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
-
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
@@ -24,7 +19,6 @@ from bot.core.text import Phrasebook
 from bot.dispatch import Dispatcher
 from bot.inference import VllmInference
 from bot.ledger import Ledger
-from bot.platforms.base import Platform
 from bot.platforms.mattermost.people import SYSTEM_ADMIN
 from bot.platforms.messengers import Messengers
 from bot.services.accounts import Accounts
@@ -32,9 +26,11 @@ from bot.services.activity import Activity
 from bot.services.addressee import Addressee
 from bot.services.alerts import Alerts
 from bot.services.conversation import Conversation
+from bot.services.crashes import Crashes
 from bot.services.incidents import Incidents
 from bot.services.lifecycle import Lifecycle
 from bot.services.line import Line
+from bot.services.proof import Proof
 from bot.services.reaper import Reaper
 from bot.services.sleeper import Sleeper
 from bot.services.waiting import Waiting
@@ -43,7 +39,6 @@ from bot.services.web_ui import WebUiService
 
 ROOT = Path(__file__).parent.parent
 MANIFESTS = ROOT / "manifests"
-JITTER_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,11 @@ class App:
     services: Services
     reaper: Reaper
     line: Line
-    alerts: Alerts
+
+    @property
+    def alerts(self) -> Alerts:
+        """What admins are told."""
+        return self.services.alerts
 
     async def sweep(self) -> None:
         """What is due by itself; then admins hear what is wrong, be it that the sweep has failed."""
@@ -105,6 +104,18 @@ def _commands(cluster: Cluster) -> dict[str, type[Command]]:
     return {verb: command for verb, command in COMMANDS.items() if verb != Simulate.verb or breakable}
 
 
+def _alerts(
+    settings: Settings,
+    cluster: Cluster,
+    messenger: Messengers,
+    activity: Activity,
+    watcher: Watcher,
+    clock: Clock,
+) -> Alerts:
+    incidents = Incidents(cluster, messenger, activity, watcher, clock)
+    return Alerts(cluster, messenger, incidents, clock, settings.admin_place)
+
+
 def build(
     settings: Settings,
     cluster: Cluster,
@@ -120,18 +131,17 @@ def build(
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
     line = Line(cluster, messenger, activity, clock)
     lifecycle = Lifecycle(cluster, access, line, clock, ZoneInfo(settings.timezone))
-    watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line)
+    proof, crashes = Proof(cluster, inference), Crashes(cluster)
+    watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line, proof, crashes)
     addressee = Addressee(cluster, plans.catalog, messenger)
     waiting = Waiting(cluster, messenger, clock)
     known = addressee, lifecycle, activity, watcher, waiting
     conversation = Conversation(cluster, inference, messenger, *known, clock)
-    incidents = Incidents(cluster, messenger, activity, watcher, clock)
-    alerts = Alerts(cluster, messenger, incidents, clock, settings.admin_place)
     services = Services(
         access,
         activity,
         addressee,
-        alerts,
+        _alerts(settings, cluster, messenger, activity, watcher, clock),
         clock,
         cluster,
         conversation,
@@ -144,50 +154,7 @@ def build(
     sleeper = Sleeper(cluster, inference, activity)
     accounts = Accounts(cluster, activity, line, Ledger(settings.database_url.get_secret_value()), clock)
     reaper = Reaper(cluster, messenger, activity, sleeper, line, accounts, clock, settings.admin_place)
-    return App(Dispatcher(services, _commands(cluster)), services, reaper, line, alerts)
-
-
-async def serve(
-    settings: Settings, app: App, platforms: Iterable[Platform], *, interval: float | None = None
-) -> None:
-    """Everything at once, until every platform has ended; without a platform, for ever."""
-    gc.freeze()  # what is loaded stays: the collector need not look at it again, 0.1 s each time
-    scheduler = AsyncIOScheduler()
-    seconds = interval or settings.sweep_interval.total_seconds()
-    jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
-    scheduler.add_job(app.sweep, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter)
-    scheduler.start()
-    background = [
-        asyncio.create_task(app.services.watcher.run()),
-        asyncio.create_task(app.line.follow()),
-        asyncio.create_task(app.alerts.run()),
-        asyncio.create_task(app.services.conversation.waiting.run()),
-        asyncio.create_task(app.services.web_ui.run()),
-    ]
-    listening = [asyncio.create_task(p.listen(app.dispatcher.handle)) for p in platforms]
-    try:
-        talk = asyncio.gather(*listening) if listening else asyncio.Event().wait()
-        await _first_to_end(talk, background)
-    finally:
-        for task in (*background, *listening):
-            if not task.cancelling():  # a second time would cut short how it ends
-                task.cancel()
-        await asyncio.gather(*background, *listening, return_exceptions=True)
-        scheduler.shutdown(wait=False)
-
-
-async def _first_to_end(talk: Awaitable[object], background: list[asyncio.Task[None]]) -> None:
-    """Until the talk ends; a background task never does, so if one does, its error is raised."""
-    talking = asyncio.ensure_future(talk)
-    try:
-        done, _ = await asyncio.wait({talking, *background}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in background:  # first: what waits then knows that it is not given up
-            task.cancel()
-        talking.cancel()
-        await asyncio.gather(talking, return_exceptions=True)
+    return App(Dispatcher(services, _commands(cluster)), services, reaper, line)
 
 
 def inference_of(settings: Settings) -> VllmInference:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 
-from bot import app, chats, worlds
+from bot import app, chats, serving, worlds
 from bot.commands import COMMANDS
 from bot.config import Settings
 from bot.core.ports import Clock, Cluster
@@ -51,7 +51,7 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
             lambda: cluster.synced and all(platform.ready for platform in platforms),
             chats.endpoints(settings, slack, mattermost),
         )
-        stop = asyncio.ensure_future(app.serve(settings, built, platforms))
+        stop = asyncio.ensure_future(serving.serve(settings, built, platforms))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
         await health.start()
         try:
@@ -78,6 +78,6 @@ async def _at_terminal(
         built = app.build(
             settings, cluster, inference, Messengers([console]), clock, user if operator else ""
         )
-        await app.serve(settings, built, [console], interval=interval.total_seconds() / speed)
+        await serving.serve(settings, built, [console], interval=interval.total_seconds() / speed)
     finally:
         await inference.close()

@@ -92,7 +92,7 @@ def _verbs(workload: Workload) -> tuple[str, ...]:
 
 def _phase(workload: Workload, ctx: Context) -> Text:
     if workload.phase is Phase.FAILED:
-        return t("status.failed", cause=t(f"cause.{ctx.services.watcher.cause(workload)}"))
+        return t("status.failed", cause=t(f"cause.{ctx.services.watcher.crashes.cause(workload)}"))
     progress = ctx.services.watcher.progress(workload)
     return (
         t("status.progress", phase=progress.phase.said, text=progress.text)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from bot.core.alerts import REMINDED_EVERY, Alert, Kind
-from bot.core.cards import REMEDIED
+from bot.core.remedies import REMEDIED
 from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t, verbatim
 

@@ -3,23 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from bot.core.causes import LAST_RESORT, SIGNS
 from bot.core.diagnosis import Diagnosis
 from bot.core.errors import UserError
 from bot.core.gpu import FORMATS, Quantization
 from bot.core.ports import GpuNode
 from bot.core.progress import Progress
 from bot.core.queue import Turn
+from bot.core.remedies import REMEDIED, fixes
 from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t
 from bot.core.units import Tokens
 from bot.core.workload import Phase, Spec, Workload
-
-NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache", "container_oomkilled"}
-REMEDIED = {sign.cause for sign in (*SIGNS, *LAST_RESORT)} | {"container_oomkilled", "node_lost", "evicted"}
-LARGEST = 4
-"""GPUs of a node: a model stays on one."""
-
 
 TONES = {
     Phase.READY: Tone.READY,
@@ -144,21 +138,6 @@ def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
         tone=Tone.FAILED,
         lines=tuple(lines),
         buttons=(*fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
-    )
-
-
-def fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...]:
-    """The changes that may let it start, each as a command."""
-    spec, cause = workload.spec, diagnosis.cause if diagnosis else workload.cause
-    changes = []
-    if cause == "context_too_long_for_kv_cache":
-        fits = diagnosis.fits if diagnosis and diagnosis.fits else spec.max_model_len // 2
-        changes.append(f"max-len={max(256, fits // 256 * 256)}")
-    if cause in NEED_MEMORY and spec.tensor_parallel_size < LARGEST:
-        changes.append(f"tp={spec.tensor_parallel_size * 2}")
-    return tuple(
-        Button(t("button.fix", change=change), f"scale {workload.name} {change}", about=workload.identity)
-        for change in changes
     )
 
 

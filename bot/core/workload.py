@@ -172,6 +172,11 @@ class Workload(Frozen):
         return f"{self.phase.value}:{self.record.started.isoformat()}:{ends}"
 
     @property
+    def start_news(self) -> str:
+        """How the news begins that this start has led to an answer."""
+        return f"{Phase.READY.value}:{self.record.started.isoformat()}"
+
+    @property
     def last_used(self) -> datetime:
         """The last question, or else since when it is ready."""
         return max([self.since, *self.record.used.values()])

@@ -115,7 +115,7 @@ class Conversation:
                 await self._lifecycle.wake(name, question.user, place, workload.record.card)
             elif workload.phase is Phase.FAILED:
                 raise UserError(
-                    t("ask.failed", name=name, cause=t(f"cause.{self._watcher.cause(workload)}")),
+                    t("ask.failed", name=name, cause=t(f"cause.{self._watcher.crashes.cause(workload)}")),
                     buttons=(Button(t("button.logs"), f"logs {name}"),),
                 )
             elif waited > WAIT_AT_MOST or (workload.phase is Phase.QUEUED and waited > WAIT_IN_QUEUE):

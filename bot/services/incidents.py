@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from bot.core.alerts import Incident, Kind, State
-from bot.core.cards import buttons, fixes
+from bot.core.cards import buttons
 from bot.core.idle import State as Idle
 from bot.core.measures import Figures
 from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.remedies import fixes
 from bot.core.reply import Button
 from bot.core.workload import Phase, Workload
 from bot.services.activity import Activity
@@ -36,7 +37,7 @@ class Incidents:
     def now(self, state: State) -> Iterator[Incident]:
         """All of them; one that is open stays so while its model starts again."""
         for workload in self._cluster.workloads():
-            yield from self._of(workload, state)
+            yield from self._of(self._watcher.proof.told(workload), state)
         yield from self._of_nodes(state)
         yield from self._of_figures(self._activity.figures)
         yield from self._of_the_bot()
@@ -59,10 +60,10 @@ class Incidents:
             yield from self._kept(workload, now)
 
     def _failed(self, workload: Workload) -> Incident:
-        found = self._watcher.diagnosis(workload)
+        found = self._watcher.crashes.diagnosis(workload)
         evidence = found.evidence if found else workload.evidence
         doing = (*buttons("logs", workload=workload), *fixes(workload, found))
-        return _about(workload, Kind.FAILED, self._watcher.cause(workload), evidence, doing)
+        return _about(workload, Kind.FAILED, self._watcher.crashes.cause(workload), evidence, doing)
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
         """Its window is long over, and it holds its GPUs only because somebody wants it kept."""

@@ -1,12 +1,10 @@
 """Keeps every deployment's card true, from the first message to ready, asleep or failed."""
 
 import asyncio
-from datetime import datetime
 
 import structlog
 
 from bot.core.cards import card
-from bot.core.diagnosis import Diagnosis, diagnose
 from bot.core.errors import UserError
 from bot.core.idle import Policy
 from bot.core.ports import Clock, Cluster, Messenger
@@ -14,13 +12,14 @@ from bot.core.progress import Progress, progress
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 from bot.core.workload import Phase, Record, Workload
+from bot.services.crashes import Crashes
 from bot.services.line import Line
+from bot.services.proof import Proof
 
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""
-TAIL, WHOLE = 60, 3000
-"""Lines of a log in which progress shows, and a cause."""
-CRASHES = ("crashed", "container_oomkilled")
+TAIL = 60
+"""Lines of a log in which progress shows."""
 
 log = structlog.get_logger()
 
@@ -29,32 +28,29 @@ class Watcher:
     """One path for news: what changes on the cluster goes into the card, whoever changed it."""
 
     def __init__(
-        self, cluster: Cluster, messenger: Messenger, clock: Clock, policy: Policy, line: Line
+        self,
+        cluster: Cluster,
+        messenger: Messenger,
+        clock: Clock,
+        policy: Policy,
+        line: Line,
+        proof: Proof,
+        crashes: Crashes,
     ) -> None:
         self._cluster = cluster
         self._messenger = messenger
         self._clock, self._policy, self._line = clock, policy, line
+        self.proof, self.crashes = proof, crashes
         self._progress: dict[str, Progress] = {}
         self._shown: dict[str, tuple[Record, Reply]] = {}
-        self._diagnoses: dict[str, tuple[datetime, Diagnosis]] = {}
         self._due: set[str] = set()
+        self._unproven: set[str] = set()
         self._refreshing: set[str] = set()
 
     def progress(self, workload: Workload) -> Progress | None:
         """How far a starting workload is, if its log says."""
         starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
         return self._progress.get(workload.name) if starting else None
-
-    def diagnosis(self, workload: Workload) -> Diagnosis | None:
-        """Why it failed, if its log of this start says."""
-        started, found = self._diagnoses.get(workload.name, (None, None))
-        failed = workload.phase is Phase.FAILED and started == workload.record.started
-        return found if failed else None
-
-    def cause(self, workload: Workload) -> str:
-        """The name of the `[cause]` sentence of a failed workload."""
-        found = self.diagnosis(workload)
-        return found.cause if found else workload.cause or "unknown"
 
     async def run(self) -> None:
         """Watch for ever, beginning with what happened while nobody watched."""
@@ -95,8 +91,12 @@ class Watcher:
 
     async def _follow_logs(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            starting = [w for w in self._cluster.workloads() if w.phase is Phase.LOADING]
+            workloads = self._cluster.workloads()
+            starting = [w for w in workloads if w.phase is Phase.LOADING]
             await asyncio.gather(*(self._read_log(w.name, tasks) for w in starting))
+            for workload in workloads:
+                if workload.name in self._unproven:
+                    self._changed(workload.name, tasks)
             await self._clock.sleep(LOOK_EVERY)
 
     async def _read_log(self, name: str, tasks: asyncio.TaskGroup) -> None:
@@ -116,7 +116,12 @@ class Watcher:
             return
         if workload.phase is not Phase.LOADING:
             self._progress.pop(name, None)
-        await self._diagnose(workload)
+        await self.crashes.look(workload)
+        self._unproven.discard(name)
+        if not await self.proof.ask(workload):
+            self._unproven.add(name)
+            return
+        workload = self.proof.told(workload)
         record = workload.record
         told_before = name not in self._shown and record.announced == workload.news
         if not record.card or record.place is None or told_before:
@@ -124,7 +129,7 @@ class Watcher:
         reply = card(
             workload,
             self._clock.now(),
-            diagnosis=self.diagnosis(workload),
+            diagnosis=self.crashes.diagnosis(workload),
             progress=self.progress(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
@@ -137,17 +142,6 @@ class Watcher:
         if await self._edit(record, reply) and workload.phase.settled:
             await self._announced(workload)
 
-    async def _diagnose(self, workload: Workload) -> None:
-        """Read the log of a start that crashed, once."""
-        if workload.cause not in CRASHES or self.diagnosis(workload):
-            return
-        try:
-            found = diagnose([await self._cluster.logs(workload.name, WHOLE)])
-        except UserError:
-            return  # the cluster's own word must do
-        if found.cause not in ("healthy", "unknown"):
-            self._diagnoses[workload.name] = workload.record.started, found
-
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
         """Nothing new: the same card, or one that only counts minutes."""
         shown = self._shown.get(name)
@@ -159,7 +153,6 @@ class Watcher:
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
         self._progress.pop(name, None)
-        self._diagnoses.pop(name, None)
         if record is not None:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 
@@ -176,7 +169,7 @@ class Watcher:
     async def _announced(self, workload: Workload) -> None:
         record = workload.record
         changes: dict[str, object] = {"announced": workload.news}
-        ready = f"{Phase.READY.value}:{record.started.isoformat()}"
+        ready = workload.start_news
         if workload.news.startswith(ready) and not record.announced.startswith(ready):
             changes["starts"] = record.with_start(workload.since - record.started)
         try:

@@ -25,7 +25,7 @@ CHARACTERS_PER_TOKEN = 4
 
 class SimulatedServer:
     """`pause` is the time between two tokens in seconds; `v1` gives /metrics the newer names;
-    `misbehave` maps a model to `dies`, `silent`, `no-template` or `http-500`."""
+    `misbehave` maps a model to `dies`, `silent`, `garbled`, `no-template` or `http-500`."""
 
     def __init__(self, cluster: SimulatedCluster, pause: float = 0.02, *, v1: bool = False) -> None:
         self.misbehave: dict[str, str] = {}
@@ -149,6 +149,7 @@ class SimulatedServer:
             if misbehaviour == "dies" and number == 5:
                 await _send(stream, {"error": {"message": "EngineCore encountered an issue"}})
                 break
+            word = "!" if misbehaviour == "garbled" else word
             self._tokens[workload.name] += 1
             last = "length" if number + 1 == limit < len(words) else None
             finish = "stop" if number + 1 == len(words) else last

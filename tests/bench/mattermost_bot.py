@@ -5,7 +5,7 @@ import logging
 
 import structlog
 
-from bot import app, chats, worlds
+from bot import app, chats, serving, worlds
 from bot.config import Settings
 from bot.platforms.messengers import Messengers
 
@@ -16,7 +16,7 @@ async def main() -> None:
     async with worlds.simulated(1.0) as (cluster, clock):
         chat = chats.mattermost(settings)
         built = app.build(settings, cluster, app.inference_of(settings), Messengers([chat]), clock)
-        await app.serve(settings, built, [chat])
+        await serving.serve(settings, built, [chat])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot import app, chats
+from bot import app, chats, serving
 from bot.config import Settings
 from bot.core.ports import Endpoint
 from bot.platforms.messengers import Messengers
@@ -35,7 +35,7 @@ async def ours() -> None:
     settings = Settings(_env_file=None, admins=frozenset({"UADA"}))
     slack = chats.slack(settings, cluster.changes)
     built = app.build(settings, cluster, app.inference_of(settings), Messengers([slack]), clock)
-    await app.serve(settings, built, [slack])
+    await serving.serve(settings, built, [slack])
     await living
 
 

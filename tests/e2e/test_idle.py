@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from time import monotonic
 
-from bot import app
+from bot import app, serving
 from bot.config import Settings
 from bot.core.message import Message, User
 from bot.core.workload import Phase
@@ -27,7 +27,7 @@ async def test_idle_is_announced_sleeps_and_a_question_wakes_it(
         containers.api = world.admin
         inference = app.inference_of(settings)
         built = app.build(settings, world.cluster, inference, chat, app.SpeedClock())
-        serving = asyncio.create_task(app.serve(settings, built, []))
+        serving = asyncio.create_task(serving.serve(settings, built, []))
         try:
             async with asyncio.timeout(240):
                 await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))

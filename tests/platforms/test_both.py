@@ -5,7 +5,7 @@ import asyncio
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot import app, chats
+from bot import app, chats, serving
 from bot.platforms.messengers import Messengers
 from tests.conftest import eventually
 from tests.fakes.mattermost import TOKEN, FakeMattermost
@@ -27,7 +27,7 @@ async def both(settings, cluster, inference, clock, monkeypatch):
     settings = settings.model_copy(update={**secrets, **urls})
     platforms = [chats.slack(settings, cluster.changes), chats.mattermost(settings)]
     built = app.build(settings, cluster, inference, Messengers(platforms), clock)
-    running = asyncio.create_task(app.serve(settings, built, platforms))
+    running = asyncio.create_task(serving.serve(settings, built, platforms))
     await eventually(lambda: all(platform.ready for platform in platforms), 15)
     yield slack, mattermost, running
     running.cancel()

@@ -160,3 +160,40 @@ async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
         await pass_time(5)
     answered = [task for task in (*waiting, *crowd) if task.result()[-1].footnote]
     assert len(answered) == 20
+
+
+async def test_ready_means_a_real_answer(ask, ready, server, pass_time, chat, say, cluster, bot):
+    server.misbehave["tinyllama"] = "http-500"
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    [card] = [history for history in chat.messages.values() if "tinyllama" in say(history[0].text)]
+    assert cluster.workloads()[0].phase.value == "ready"
+    assert not any("is ready" in say(reply.text) for reply in card)
+    server.misbehave.clear()
+    async with asyncio.timeout(20):
+        while "is ready" not in say(card[-1].text):
+            await pass_time(1)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
+    ask, server, pass_time, chat, say, cluster
+):
+    server.misbehave["tinyllama"] = "garbled"
+    await ask("deploy tinyllama")
+    [card] = chat.messages.values()
+    async with asyncio.timeout(20):
+        while card[-1].tone is not Tone.FAILED:
+            await pass_time(1)
+    assert "did not start: it answers nothing but “!”" in say(card[-1].text)
+    assert "bitsandbytes" in say(card[-1].lines[1]) and "!!!!" in say(card[-1].lines[0])
+    assert cluster.workloads()[0].record.starts == ()
+
+
+async def test_a_base_model_that_cannot_chat_is_ready(ask, server, pass_time, chat, say):
+    server.misbehave["tinyllama"] = "no-template"
+    await ask("deploy tinyllama")
+    [card] = chat.messages.values()
+    async with asyncio.timeout(20):
+        while "is ready" not in say(card[-1].text):
+            await pass_time(1)

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot import app
+from bot import app, serving
 from bot.health import Health
 from bot.platforms.mattermost.adapter import Mattermost
 from bot.platforms.messengers import Messengers
@@ -59,7 +59,7 @@ class Bot:
         )
         messengers = Messengers([self.mattermost])
         self.app = app.build(self.settings, self.cluster, self._inference, messengers, self._clock)
-        self._running = asyncio.create_task(app.serve(self.settings, self.app, [self.mattermost]))
+        self._running = asyncio.create_task(serving.serve(self.settings, self.app, [self.mattermost]))
         await soon(lambda: chat.sockets and self.mattermost.ready)
 
     def endpoints(self) -> dict:

@@ -8,7 +8,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from bot import app, chats
+from bot import app, chats, serving
 from bot.core.errors import UserError
 from bot.core.message import Place
 from bot.platforms.messengers import Messengers
@@ -209,7 +209,7 @@ async def test_over_tls_with_a_private_authority(settings, cluster, inference, c
     settings = settings.model_copy(update={**tokens, "mattermost_ca_file": str(tmp_path / "ca.pem")})
     chat = chats.mattermost(settings)
     built = app.build(settings, cluster, inference, Messengers([chat]), clock)
-    running = asyncio.create_task(app.serve(settings, built, [chat]))
+    running = asyncio.create_task(serving.serve(settings, built, [chat]))
     await soon(lambda: fake.sockets and chat.ready)
     asked = fake.say(eve, "gpus", f"d{eve}"[:26])
     await said(fake, asked, "GPUs are free", f"d{eve}"[:26])

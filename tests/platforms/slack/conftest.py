@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from bot import app
+from bot import app, serving
 from bot.platforms.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
 from tests.conftest import eventually
@@ -53,7 +53,7 @@ class Bot:
         )
         messengers = Messengers([self.slack])
         self.app = app.build(self.settings, self.cluster, self.inference, messengers, self._clock)
-        self._running = asyncio.create_task(app.serve(self.settings, self.app, [self.slack]))
+        self._running = asyncio.create_task(serving.serve(self.settings, self.app, [self.slack]))
         await self._fake.connected(2)
 
     async def stop(self) -> None:

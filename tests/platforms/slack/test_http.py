@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot import app
+from bot import app, serving
 from bot.doctor import doctor
 from bot.health import Health
 from bot.platforms.messengers import Messengers
@@ -34,7 +34,7 @@ async def address(settings, workspace, cluster, inference, clock, unused_tcp_por
         changes=cluster.changes,
     )
     built = app.build(settings, cluster, inference, Messengers([slack]), clock)
-    serving = asyncio.create_task(app.serve(settings, built, [slack]))
+    serving = asyncio.create_task(serving.serve(settings, built, [slack]))
     endpoints = {"/slack/events": slack.endpoint}
     health = Health("127.0.0.1", unused_tcp_port, lambda: slack.ready, endpoints)
     await health.start()
