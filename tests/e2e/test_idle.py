@@ -6,6 +6,7 @@ from time import monotonic
 
 from bot import app, serving
 from bot.config import Settings
+from bot.core.clock import SpeedClock
 from bot.core.message import Message, User
 from bot.core.workload import Phase
 from tests.conftest import THREAD, Chat, eventually
@@ -26,14 +27,14 @@ async def test_idle_is_announced_sleeps_and_a_question_wakes_it(
     async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
         containers.api = world.admin
         inference = app.inference_of(settings)
-        built = app.build(settings, world.cluster, inference, chat, app.SpeedClock())
-        serving = asyncio.create_task(serving.serve(settings, built, []))
+        built = app.build(settings, world.cluster, inference, chat, SpeedClock())
+        running = asyncio.create_task(serving.serve(settings, built, []))
         try:
             async with asyncio.timeout(240):
                 await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
         finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
             await inference.close()
 
 

@@ -34,15 +34,15 @@ async def address(settings, workspace, cluster, inference, clock, unused_tcp_por
         changes=cluster.changes,
     )
     built = app.build(settings, cluster, inference, Messengers([slack]), clock)
-    serving = asyncio.create_task(serving.serve(settings, built, [slack]))
+    running = asyncio.create_task(serving.serve(settings, built, [slack]))
     endpoints = {"/slack/events": slack.endpoint}
     health = Health("127.0.0.1", unused_tcp_port, lambda: slack.ready, endpoints)
     await health.start()
     await soon(lambda: slack.ready)
     yield f"http://127.0.0.1:{unused_tcp_port}"
     await health.stop()
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def call(
