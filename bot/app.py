@@ -1,9 +1,11 @@
 """Wiring: settings → adapters → services → platforms. The only file that knows every other."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from bot import chart
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
 from bot.commands.base import Command, Services
@@ -15,7 +17,7 @@ from bot.core.gpu import PROFILES
 from bot.core.measures import Monitoring
 from bot.core.planning import Planner
 from bot.core.ports import Clock, Cluster
-from bot.core.text import Phrasebook
+from bot.core.text import Phrasebook, t
 from bot.dispatch import Dispatcher
 from bot.inference import VllmInference
 from bot.ledger import Ledger
@@ -32,6 +34,7 @@ from bot.services.lifecycle import Lifecycle
 from bot.services.line import Line
 from bot.services.proof import Proof
 from bot.services.reaper import Reaper
+from bot.services.reports import Reports
 from bot.services.sleeper import Sleeper
 from bot.services.waiting import Waiting
 from bot.services.watcher import Watcher
@@ -116,6 +119,14 @@ def _alerts(
     return Alerts(cluster, messenger, incidents, clock, settings.admin_place)
 
 
+def _reports(settings: Settings, ledger: Ledger, messenger: Messengers, clock: Clock) -> Reports:
+    """Its chart speaks the language of the place where admins read."""
+    zone, say = ZoneInfo(settings.timezone), phrasebook(settings).say
+    labels = [say(t(f"report.{part}"), settings.language) for part in ("busy", "idle", "free", "unit")]
+    draw = partial(chart.draw, labels=labels[:3], unit=labels[3])
+    return Reports(ledger, messenger, draw, clock, zone, settings.admin_place)
+
+
 def build(
     settings: Settings,
     cluster: Cluster,
@@ -127,6 +138,7 @@ def build(
 ) -> App:
     """Put the services together. `operator` is the person at the terminal, who is an admin."""
     access = _access(settings, operator)
+    ledger = Ledger(settings.database_url.get_secret_value())
     plans = planner(settings)
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
     line = Line(cluster, messenger, activity, clock)
@@ -148,11 +160,12 @@ def build(
         lifecycle,
         messenger,
         plans,
+        _reports(settings, ledger, messenger, clock),
         watcher,
         WebUiService(cluster, access),
     )
     sleeper = Sleeper(cluster, inference, activity)
-    accounts = Accounts(cluster, activity, line, Ledger(settings.database_url.get_secret_value()), clock)
+    accounts = Accounts(cluster, activity, line, crashes, ledger, clock)
     reaper = Reaper(cluster, messenger, activity, sleeper, line, accounts, clock, settings.admin_place)
     return App(Dispatcher(services, _commands(cluster)), services, reaper, line)
 

@@ -6,13 +6,27 @@ from datetime import date
 from typing import Any
 
 import structlog
-from sqlalchemy import Column, Date, Float, MetaData, String, Table, create_engine, func, select, update
+from sqlalchemy import (
+    Column,
+    Date,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    and_,
+    create_engine,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from bot.core.measures import Use
+from bot.core.measures import Event, Kind, Use
 
+Values = Mapping[str, Any]
 METADATA = MetaData()
 GPU_TIME = Table(
     "gpu_time",
@@ -22,6 +36,16 @@ GPU_TIME = Table(
     Column("model", String(200), primary_key=True),
     Column("seconds", Float, nullable=False),
     Column("idle", Float, nullable=False),
+    Column("name", String(100), nullable=False),
+)
+EVENTS = Table(
+    "event",
+    METADATA,
+    Column("day", Date, primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("about", String(200), primary_key=True),
+    Column("amount", Float, nullable=False),
+    Column("times", Integer, nullable=False),
 )
 
 log = structlog.get_logger()
@@ -37,15 +61,25 @@ class Ledger:
         self._made = False
         self._turn = asyncio.Lock()
 
-    async def add(self, day: date, uses: Sequence[Use]) -> None:
+    async def add(self, day: date, uses: Sequence[Use], events: Sequence[Event] = ()) -> None:
         """Add to what the day has."""
-        await self._do(lambda connection: _add(connection, day, uses))
+        await self._do(lambda connection: _add(connection, day, uses, events))
 
     async def used(self, since: date) -> Mapping[str, float]:
         """GPU-seconds of each owner from that day on."""
         query = select(GPU_TIME.c.owner, func.sum(GPU_TIME.c.seconds)).where(GPU_TIME.c.day >= since)
         found = await self._do(lambda connection: connection.execute(query.group_by(GPU_TIME.c.owner)).all())
         return {owner: float(seconds) for owner, seconds in found or []}
+
+    async def uses(self, since: date) -> Sequence[tuple[date, Use]]:
+        """All of it from that day on."""
+        found = await self._do(lambda c: c.execute(select(GPU_TIME).where(GPU_TIME.c.day >= since)).all())
+        return [(day, Use(owner, model, s, idle, name)) for day, owner, model, s, idle, name in found or []]
+
+    async def events(self, since: date) -> Sequence[tuple[date, Event]]:
+        """The same of what else happened."""
+        found = await self._do(lambda c: c.execute(select(EVENTS).where(EVENTS.c.day >= since)).all())
+        return [(row[0], Event(Kind(row[1]), *row[2:])) for row in found or []]
 
     async def _do(self, work: Callable[[Connection], Any]) -> Any:
         """In one transaction; None if the database does not do it."""
@@ -64,11 +98,20 @@ class Ledger:
             return work(connection)
 
 
-def _add(connection: Connection, day: date, uses: Sequence[Use]) -> None:
-    columns = GPU_TIME.c
+def _add(connection: Connection, day: date, uses: Sequence[Use], events: Sequence[Event]) -> None:
     for use in uses:
-        here = (columns.day == day) & (columns.owner == use.owner) & (columns.model == use.model)
-        more = {"seconds": columns.seconds + use.seconds, "idle": columns.idle + use.idle}
-        if not connection.execute(update(GPU_TIME).where(here).values(more)).rowcount:
-            row = {"day": day, "owner": use.owner, "model": use.model}
-            connection.execute(GPU_TIME.insert().values(**row, seconds=use.seconds, idle=use.idle))
+        who = {"day": day, "owner": use.owner, "model": use.model}
+        _increase(connection, GPU_TIME, who, {"seconds": use.seconds, "idle": use.idle}, {"name": use.name})
+    for event in events:
+        what = {"day": day, "kind": event.kind.value, "about": event.about}
+        _increase(connection, EVENTS, what, {"amount": event.amount, "times": event.times}, {})
+
+
+def _increase(
+    connection: Connection, table: Table, key: Values, more: Mapping[str, float], known: Values
+) -> None:
+    """Add to the row of that key, or make it."""
+    here = and_(*(table.c[name] == value for name, value in key.items()))
+    sums = {name: table.c[name] + value for name, value in more.items()}
+    if not connection.execute(update(table).where(here).values(**sums, **known)).rowcount:
+        connection.execute(table.insert().values(**key, **more, **known))

@@ -11,6 +11,8 @@ from bot.config import Settings
 from bot.platforms.base import Platform
 
 JITTER_SECONDS = 5
+MORNING = 8
+"""O'clock, where the cluster is."""
 
 
 async def serve(
@@ -22,6 +24,7 @@ async def serve(
     seconds = interval or settings.sweep_interval.total_seconds()
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
     scheduler.add_job(app.sweep, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter)
+    scheduler.add_job(app.services.reports.morning, "cron", hour=MORNING, timezone=settings.timezone)
     scheduler.start()
     background = [
         asyncio.create_task(app.services.watcher.run()),

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from bot.core.ports import Use
+from bot.core.measures import Use
 from bot.ledger import Ledger
 
 DAY = date(2030, 1, 1)

@@ -21,6 +21,7 @@ from bot.services.addressee import Addressee
 from bot.services.alerts import Alerts
 from bot.services.conversation import Conversation
 from bot.services.lifecycle import Lifecycle
+from bot.services.reports import Reports
 from bot.services.watcher import Watcher
 from bot.services.web_ui import WebUiService
 
@@ -61,6 +62,7 @@ class Services:
     lifecycle: Lifecycle
     messenger: Messenger
     planner: Planner
+    reports: Reports
     watcher: Watcher
     web_ui: WebUiService
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from enum import StrEnum
 from typing import Protocol
 
 
@@ -25,19 +26,47 @@ class Monitoring(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a model held on a day: GPU-seconds, and how many of them nothing ran."""
+    """What a model held on a day: GPU-seconds, and how many of them nothing ran. `name` is what its owner
+    was called then."""
 
     owner: str
     model: str
     seconds: float
     idle: float = 0.0
+    name: str = ""
+
+
+class Kind(StrEnum):
+    """What else is written down of a day. GPU-seconds that the cluster had (`capacity`) and that sleeping
+    models gave back (`back`, by model), seconds waited in line (`waited`, by model), failures by cause."""
+
+    CAPACITY = "capacity"
+    BACK = "back"
+    WAITED = "waited"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """It happened `times` times, and came to `amount` together."""
+
+    kind: Kind
+    about: str
+    amount: float = 0.0
+    times: int = 1
 
 
 class Ledger(Protocol):
     """Who used how much. Never needed to be right: without it, what is held now decides."""
 
-    async def add(self, day: date, uses: Sequence[Use]) -> None:
+    async def add(self, day: date, uses: Sequence[Use], events: Sequence[Event] = ()) -> None:
         """Write down more of it."""
 
     async def used(self, since: date) -> Mapping[str, float]:
         """GPU-seconds of each owner from that day on; nothing if it cannot be read."""
+
+    async def uses(self, since: date) -> Sequence[tuple[date, Use]]:
+        """All of it from that day on, by day; nothing if it cannot be read."""
+
+    async def events(self, since: date) -> Sequence[tuple[date, Event]]:
+        """The same of what else happened."""

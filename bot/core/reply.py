@@ -41,6 +41,15 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG with its file's name, and what it shows in words."""
+
+    name: str
+    png: bytes
+    alt: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A message. `answer` (a model's Markdown) and `log` (monospaced) are foreign text: renderers
     make them harmless. `question` is what `answer` answers, or will, and `workload` who answers.
@@ -57,6 +66,7 @@ class Reply:
     question: str = ""
     workload: str = ""
     log: str = ""
+    picture: Picture | None = None
     footnote: Text | None = None
     buttons: tuple[Button, ...] = ()
     form: Form | None = None

@@ -82,6 +82,10 @@ class Talk(ABC):
         """A new message of the place; its id."""
 
     @abstractmethod
+    async def beside(self, reply: Reply) -> None:
+        """The picture of a reply whose message is there already."""
+
+    @abstractmethod
     async def whisper(self, reply: Reply) -> None:
         """For the person alone."""
 
@@ -145,6 +149,8 @@ class Talk(ABC):
             self._pause_at = monotonic() + CATCH_UP
 
     async def _change(self, message: str, reply: Reply) -> str:
+        if reply.picture:
+            await self.beside(reply)
         channel, live = self._place.channel, reply.live or bool(reply.question)
         if await self._edits.change(channel, message, self.draw(reply), live=live):
             return message

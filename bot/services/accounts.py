@@ -1,12 +1,13 @@
 """Who uses how many GPUs for how long, written down at each sweep: a fair line goes by it."""
 
-from collections import defaultdict
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from bot.core.measures import Ledger, Use
+from bot.core.measures import Event, Kind, Ledger, Use
 from bot.core.ports import Clock, Cluster
-from bot.core.workload import Workload
+from bot.core.workload import Phase, Workload
 from bot.services.activity import Activity
+from bot.services.crashes import Crashes
 from bot.services.line import Line
 
 WEEK = timedelta(days=7)
@@ -18,30 +19,59 @@ class Accounts:
     """Nothing here is needed for correctness."""
 
     def __init__(
-        self, cluster: Cluster, activity: Activity, line: Line, ledger: Ledger, clock: Clock
+        self,
+        cluster: Cluster,
+        activity: Activity,
+        line: Line,
+        crashes: Crashes,
+        ledger: Ledger,
+        clock: Clock,
     ) -> None:
         self._cluster, self._activity, self._line = cluster, activity, line
+        self._crashes = crashes
         self._ledger, self._clock = ledger, clock
         self._last: datetime | None = None
+        self._waiting: dict[str, datetime] = {}
 
     async def sweep(self) -> None:
         """Write down what was held since the last sweep, and read what the last week saw."""
         now, last = self._clock.now(), self._last
         self._last = now
-        if last is None:
-            self._line.used = await self._ledger.used((now - WEEK).date())
-            return
-        passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
-        uses: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        if last is not None:
+            passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
+            events = [*self._events(last, now), *self._gpus(passed)]
+            await self._ledger.add(now.date(), self._uses(passed), events)
+        self._waiting = {w.name: w.record.queued for w in self._cluster.workloads() if w.record.queued}
+        self._line.used = await self._ledger.used((now - WEEK).date())
+
+    def _uses(self, passed: float) -> list[Use]:
+        uses: dict[tuple[str, str], Use] = {}
         for workload in self._cluster.workloads():
             if workload.nodes and passed > 0:
-                account = uses[workload.record.owner, workload.spec.model]
+                owner, model = workload.record.owner, workload.spec.model
                 seconds = workload.gpus_on_nodes * passed
-                account[0] += seconds
-                account[1] += seconds if self._rests(workload) else 0.0
-        if uses:
-            await self._ledger.add(now.date(), [Use(*who, *spent) for who, spent in uses.items()])
-            self._line.used = await self._ledger.used((now - WEEK).date())
+                idle = seconds if self._rests(workload) else 0.0
+                before = uses.get((owner, model), Use(owner, model, 0.0))
+                name = workload.record.owner_name
+                uses[owner, model] = Use(owner, model, before.seconds + seconds, before.idle + idle, name)
+        return list(uses.values())
+
+    def _gpus(self, passed: float) -> Iterator[Event]:
+        """What the cluster had, and what sleeping models left to others."""
+        if gpus := sum(node.total for node in self._cluster.nodes()):
+            yield Event(Kind.CAPACITY, "", gpus * passed)
+        for workload in self._cluster.workloads():
+            if workload.phase is Phase.ASLEEP and workload.record.slept not in ("", "person"):
+                yield Event(Kind.BACK, workload.spec.model, workload.spec.gpus * passed)
+
+    def _events(self, last: datetime, now: datetime) -> Iterator[Event]:
+        """Whose turn came, and what failed, since the last sweep."""
+        for workload in self._cluster.workloads():
+            since = self._waiting.get(workload.name)
+            if since and not workload.record.queued:
+                yield Event(Kind.WAITED, workload.spec.model, (now - since).total_seconds())
+            if workload.phase is Phase.FAILED and last < workload.since <= now:
+                yield Event(Kind.FAILED, self._crashes.cause(workload))
 
     def _rests(self, workload: Workload) -> bool:
         """It could answer, and is not asked."""

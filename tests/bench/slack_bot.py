@@ -12,6 +12,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot import app, chats, serving
 from bot.config import Settings
+from bot.core.clock import SpeedClock
 from bot.core.ports import Endpoint
 from bot.platforms.messengers import Messengers
 from bot.simulator.cluster import SimulatedCluster
@@ -29,7 +30,7 @@ class OneModel(SimulatedCluster):
 
 async def ours() -> None:
     """Everything, as in service."""
-    clock = app.SpeedClock(SPEED)
+    clock = SpeedClock(SPEED)
     cluster = OneModel(clock)
     living = asyncio.create_task(cluster.run())
     settings = Settings(_env_file=None, admins=frozenset({"UADA"}))

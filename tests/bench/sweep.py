@@ -13,6 +13,7 @@ import aiohttp
 
 from bot import app
 from bot.config import Settings
+from bot.core.clock import SpeedClock
 from bot.core.ports import Server
 from bot.core.workload import Phase, Record, Spec, Workload
 from bot.platforms.messengers import Messengers
@@ -61,7 +62,7 @@ async def measure() -> list[dict]:
 
 async def swept(count: int, url: str, sweeps: int) -> tuple[float, float, float]:
     """Median seconds of a sweep, scrapes per model and sweep, and MiB that the second half added."""
-    clock = app.SpeedClock()
+    clock = SpeedClock()
     settings = Settings(_env_file=None)
     inference = app.inference_of(settings)
     reaper = app.build(settings, Hall(count, url, clock), inference, Messengers([]), clock).reaper

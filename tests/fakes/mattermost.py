@@ -294,9 +294,8 @@ class FakeMattermost:
                 return self._command(self._known(self.commands, command)["id"], await request.json())
             case ["POST", "files"]:
                 form = await request.post()
-                self.files.append(
-                    {"channel": form["channel_id"], "content": form["files"].file.read().decode()}
-                )
+                content = form["files"].file.read().decode(errors="replace")
+                self.files.append({"channel": form["channel_id"], "content": content})
                 return {"file_infos": [{"id": f"f{len(self.files)}"}]}
         raise Refusal(404, "api.context.404.app_error")
 

@@ -3,16 +3,18 @@
 import asyncio
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bot.core.message import Message, Place, Turn, User
-from bot.core.reply import Button, Reply, Tone
+from bot.core.reply import Button, Picture, Reply, Tone
 from bot.core.text import Phrasebook, t
 from bot.platforms.base import Handle, Platform, Say
 from bot.platforms.console.render import render
@@ -100,6 +102,8 @@ class Console(Platform):
             self._live.add(message)
         before = self._printed.get(message, "")
         now = render(reply, say)
+        if reply.picture:
+            now += f"\n  {_saved(reply.picture)}"
         self._printed[message] = now
         if before and now.startswith(before):
             self._write(now[len(before) :])
@@ -171,3 +175,10 @@ class Console(Platform):
                         yield await session.prompt_async("> ")
                     except EOFError:
                         return
+
+
+def _saved(picture: Picture) -> str:
+    """Where it lies: a terminal shows no pictures."""
+    file = Path(tempfile.mkdtemp(prefix="llm-bot-")) / picture.name
+    file.write_bytes(picture.png)
+    return str(file)

@@ -14,13 +14,13 @@ from bot.core.text import Phrasebook, Text, t
 from bot.platforms.base import Handle, Platform, Say
 from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.callbacks import Callbacks
+from bot.platforms.mattermost.desk import Desk, send
 from bot.platforms.mattermost.ears import MattermostEars
 from bot.platforms.mattermost.people import People
 from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
 from bot.platforms.mattermost.setup import Registered, register
 from bot.platforms.mattermost.socket import Socket
-from bot.platforms.mattermost.talk import Desk, send
 
 HEARTBEAT_SECONDS = 30.0
 TRY_AGAIN_SECONDS = 5.0

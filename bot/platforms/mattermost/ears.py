@@ -15,10 +15,11 @@ from bot.core.reply import Reply
 from bot.core.text import t
 from bot.platforms.base import Handle, Say
 from bot.platforms.ears import Ears
+from bot.platforms.mattermost.desk import Desk
 from bot.platforms.mattermost.people import People
 from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.mattermost.socket import Event
-from bot.platforms.mattermost.talk import Desk, MattermostTalk
+from bot.platforms.mattermost.talk import MattermostTalk
 from bot.platforms.seen import Seen
 from bot.platforms.talk import Origin
 

@@ -135,10 +135,10 @@ class Rest:
         told = {"channel_id": channel, "parent_id": thread}
         await self.client.post(f"/users/{self.me}/typing", options=told)
 
-    async def upload(self, channel: str, name: str, content: str) -> str:
-        """A text file of the channel; its id."""
+    async def upload(self, channel: str, name: str, content: bytes) -> str:
+        """A file of the channel; its id."""
         form = aiohttp.FormData({"channel_id": channel})
-        form.add_field("files", content.encode(), filename=name, content_type="text/plain")
+        form.add_field("files", content, filename=name)
         return str((await self.client.post("/files", files=form))["file_infos"][0]["id"])
 
     async def respond(self, url: str, post: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from time import monotonic
 
 import structlog
@@ -14,10 +14,11 @@ from bot.core.text import Text, t
 from bot.platforms.base import Refused, Say
 from bot.platforms.edits import Payload
 from bot.platforms.foreign import HarmlessStream
-from bot.platforms.mattermost.buttons import Buttons, with_commands
-from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
+from bot.platforms.mattermost.buttons import with_commands
+from bot.platforms.mattermost.desk import Desk, send
+from bot.platforms.mattermost.posts import MEMORY
 from bot.platforms.mattermost.render import LOG, LONGEST, cut, render
-from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.pages import Pages
 from bot.platforms.talk import Origin, Talk
 from bot.platforms.threads import answer_event
@@ -31,26 +32,6 @@ BLANK = 40
 FINAL_PAUSES = (0.0, 5.0, 20.0)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What all talks share. A call of Mattermost's that is not answered yet is `waiting`, by the key of
-    its origin: its answer is what is for the person alone, or nothing."""
-
-    rest: Rest
-    threads: MattermostThreads
-    edits: MattermostEdits
-    buttons: Buttons
-    waiting: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
-
-    def answer(self, key: str, post: Payload | None) -> bool:
-        """Let the answer be this; False when none is waited for."""
-        waiting = self.waiting.pop(key, None)
-        if waiting is None or waiting.done():
-            return False
-        waiting.set_result(post)
-        return True
 
 
 class MattermostTalk(Talk):
@@ -99,6 +80,12 @@ class MattermostTalk(Talk):
             return await self._rest.create(self._place.channel, self._place.thread, self.draw(reply))
         return await send(self._desk, self._place, reply, self._say)
 
+    async def beside(self, reply: Reply) -> None:
+        """A post with the picture alone: files cannot be added to one that is there."""
+        if reply.picture:
+            shown = Reply(reply.picture.alt, picture=reply.picture)
+            await send(self._desk, self._place, shown, self._say)
+
     async def whisper(self, reply: Reply) -> None:
         """As the answer to the call that it comes from; else in the direct messages."""
         if len(reply.log) > LOG:
@@ -116,18 +103,6 @@ class MattermostTalk(Talk):
     async def _tell(self, reply: Reply) -> None:
         direct = Place("mattermost", await self._rest.direct(self._user.id))
         await send(self._desk, direct, reply, self._say)
-
-
-async def send(desk: Desk, place: Place, reply: Reply, say: Say) -> str:
-    """A new post; its id."""
-    files = []
-    if len(reply.log) > LOG:
-        files = [await desk.rest.upload(place.channel, "vllm.log", reply.log)]
-        reply = replace(reply, log="")
-    post = desk.buttons.payload(reply, say, place) | {"file_ids": files}
-    if reply.key:
-        post["props"][MEMORY] = {"key": reply.key}
-    return await desk.rest.create(place.channel, place.thread, post)
 
 
 class MattermostAnswer:

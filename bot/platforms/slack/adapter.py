@@ -22,7 +22,7 @@ from bot.platforms.slack.people import People
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import payload
 from bot.platforms.slack.sockets import PING_SECONDS, Sockets
-from bot.platforms.slack.talk import Desk
+from bot.platforms.slack.talk import Desk, show
 from bot.platforms.slack.threads import SlackThreads
 from bot.platforms.slack.web import SlackRefused, Web
 
@@ -114,7 +114,9 @@ class Slack(Platform):
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """Post a message."""
         event = {"key": reply.key} if reply.key else {}
-        return await self._web.post(place.channel, place.thread, payload(reply, say), event)
+        sent = await self._web.post(place.channel, place.thread, payload(reply, say), event)
+        await show(self._web, place, reply.picture, say)
+        return sent
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
         """Change a message; anew if it was deleted."""

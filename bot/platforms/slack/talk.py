@@ -4,8 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from bot.core.form import Form
-from bot.core.message import Message
-from bot.core.reply import Reply
+from bot.core.message import Message, Place
+from bot.core.reply import Picture, Reply
 from bot.core.text import t
 from bot.platforms.base import Say
 from bot.platforms.edits import Payload
@@ -95,13 +95,19 @@ class SlackTalk(Talk):
         )
 
     async def post(self, reply: Reply) -> str:
-        """A message; a long log is a file beside it."""
+        """A message; a long log and a picture are files beside it."""
         if len(reply.log) > LOG:
             await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
             reply = replace(reply, log="")
         drawn = self.draw(reply)
         event = drawn.pop("metadata")["event_payload"]
-        return await self._web.post(self._place.channel, self._place.thread, drawn, event)
+        sent = await self._web.post(self._place.channel, self._place.thread, drawn, event)
+        await show(self._web, self._place, reply.picture, self._say)
+        return sent
+
+    async def beside(self, reply: Reply) -> None:
+        """The picture, as a file."""
+        await show(self._web, self._place, reply.picture, self._say)
 
     async def whisper(self, reply: Reply) -> None:
         """Seen by the person alone; a long log goes to the direct messages, where files can be private."""
@@ -123,7 +129,14 @@ class SlackTalk(Talk):
             await self._web.post(await self._web.direct(self._user.id), "", payload(reply, self._say), {})
 
 
+async def show(web: Web, place: Place, picture: Picture | None, say: Say) -> None:
+    """A picture as a file."""
+    if picture is not None:
+        alt = say(picture.alt)
+        await web.file(place.channel, place.thread, picture.name, picture.png, alt, alt)
+
+
 async def upload(web: Web, channel: str, thread: str, reply: Reply, say: Say) -> None:
     """A log as a file."""
     title = say(reply.text) if reply.text else "log"
-    await web.file(channel, thread, "vllm.log", reply.log, title)
+    await web.file(channel, thread, "vllm.log", reply.log.encode(), title)

@@ -100,11 +100,18 @@ class Web:
         """The conversation with one person."""
         return str((await self.call("conversations.open", users=user))["channel"]["id"])
 
-    async def file(self, channel: str, thread: str, name: str, content: str, title: str) -> None:
-        """Upload a text file."""
+    async def file(
+        self, channel: str, thread: str, name: str, content: bytes, title: str, alt: str = ""
+    ) -> None:
+        """Upload a file; of a picture `alt` says what it shows."""
         await _told(
             self.client.files_upload_v2(
-                channel=channel, thread_ts=thread or None, filename=name, content=content, title=title
+                channel=channel,
+                thread_ts=thread or None,
+                filename=name,
+                file=content,
+                title=title,
+                alt_txt=alt or None,
             )
         )
 

@@ -1,0 +1,47 @@
+"""What all talks in Mattermost share, and how a post is made."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from bot.core.message import Place
+from bot.core.reply import Reply
+from bot.platforms.base import Say
+from bot.platforms.edits import Payload
+from bot.platforms.mattermost.buttons import Buttons
+from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
+from bot.platforms.mattermost.render import LOG
+from bot.platforms.mattermost.rest import Rest
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all talks share. A call of Mattermost's that is not answered yet is `waiting`, by the key of
+    its origin: its answer is what is for the person alone, or nothing."""
+
+    rest: Rest
+    threads: MattermostThreads
+    edits: MattermostEdits
+    buttons: Buttons
+    waiting: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
+
+    def answer(self, key: str, post: Payload | None) -> bool:
+        """Let the answer be this; False when none is waited for."""
+        waiting = self.waiting.pop(key, None)
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(post)
+        return True
+
+
+async def send(desk: Desk, place: Place, reply: Reply, say: Say) -> str:
+    """A new post; its id."""
+    files = []
+    if len(reply.log) > LOG:
+        files = [await desk.rest.upload(place.channel, "vllm.log", reply.log.encode())]
+        reply = replace(reply, log="")
+    if reply.picture:
+        files.append(await desk.rest.upload(place.channel, reply.picture.name, reply.picture.png))
+    post = desk.buttons.payload(reply, say, place) | {"file_ids": files}
+    if reply.key:
+        post["props"][MEMORY] = {"key": reply.key}
+    return await desk.rest.create(place.channel, place.thread, post)
