@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from bot.config import Settings, mistakes
 from bot.core.errors import UserError
+from bot.core.redact import redact
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -96,15 +97,23 @@ def _speed(typed: str) -> float:
     return speed
 
 
+def _hide_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
 def _set_up_logging(level: int) -> None:
-    """One JSON line per event on stderr; prompts and keys are never logged."""
+    """On stderr one JSON line per event, or one to read where that is a terminal; prompts are never logged,
+    and what looks like a secret is hidden."""
+    readable = sys.stderr.isatty()
+    render = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            _hide_secrets,
+            render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),

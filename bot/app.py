@@ -15,6 +15,7 @@ from bot.core.access import Access, Role
 from bot.core.catalog import read_catalog
 from bot.core.gpu import PROFILES
 from bot.core.measures import Monitoring
+from bot.core.meters import SWEEP
 from bot.core.planning import Planner
 from bot.core.ports import Clock, Cluster
 from bot.core.text import Phrasebook, t
@@ -61,7 +62,8 @@ class App:
     async def sweep(self) -> None:
         """What is due by itself; then admins hear what is wrong, be it that the sweep has failed."""
         try:
-            await self.reaper.sweep()
+            with SWEEP.time():
+                await self.reaper.sweep()
         finally:
             await self.alerts.look()
 
@@ -138,16 +140,14 @@ def build(
 ) -> App:
     """Put the services together. `operator` is the person at the terminal, who is an admin."""
     access = _access(settings, operator)
-    ledger = Ledger(settings.database_url.get_secret_value())
-    plans = planner(settings)
+    ledger, plans = Ledger(settings.database_url.get_secret_value()), planner(settings)
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
     line = Line(cluster, messenger, activity, clock)
     lifecycle = Lifecycle(cluster, access, line, clock, ZoneInfo(settings.timezone))
     proof, crashes = Proof(cluster, inference), Crashes(cluster)
     watcher = Watcher(cluster, messenger, clock, settings.idle_policy, line, proof, crashes)
     addressee = Addressee(cluster, plans.catalog, messenger)
-    waiting = Waiting(cluster, messenger, clock)
-    known = addressee, lifecycle, activity, watcher, waiting
+    known = addressee, lifecycle, activity, watcher, Waiting(cluster, messenger, clock)
     conversation = Conversation(cluster, inference, messenger, *known, clock)
     services = Services(
         access,

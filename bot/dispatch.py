@@ -6,7 +6,6 @@ from contextlib import aclosing
 from time import perf_counter
 
 import structlog
-from prometheus_client import Counter
 
 from bot.commands.base import Command, Context, Replies, Services
 from bot.commands.forms import form_of
@@ -14,10 +13,10 @@ from bot.commands.free_text import understand
 from bot.commands.parsing import Missing, parse
 from bot.core.errors import UserError
 from bot.core.message import Message
+from bot.core.meters import COMMANDS
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 
-COMMANDS_RUN = Counter("llm_bot_commands", "Commands by verb and outcome", ["verb", "outcome"])
 log = structlog.get_logger()
 
 
@@ -49,7 +48,7 @@ class Dispatcher:
             log.exception("bug", verb=verb, user=message.user.id, id=number)
             yield Reply(t("error.internal", id=number), Tone.FAILED, private=True)
         finally:
-            COMMANDS_RUN.labels(verb, outcome).inc()
+            COMMANDS.labels(verb, outcome, message.place.platform).inc()
             took = round(perf_counter() - begun, 3)
             log.info("command", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from datetime import timedelta
 
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from bot import app, chats, serving, worlds
@@ -11,6 +12,7 @@ from bot.commands import COMMANDS
 from bot.config import Settings
 from bot.core.ports import Clock, Cluster
 from bot.health import Health
+from bot.metrics import Metrics
 from bot.platforms.base import Platform
 from bot.platforms.console.adapter import Console
 from bot.platforms.messengers import Messengers
@@ -45,6 +47,7 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
         monitoring = Prometheus(url, settings.namespace) if url else None
         messengers = Messengers(platforms)
         built = app.build(settings, cluster, inference, messengers, clock, monitoring=monitoring)
+        REGISTRY.register(Metrics(built))
         health = Health(
             settings.http_host,
             settings.http_port,

@@ -17,6 +17,7 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 from bot.core.errors import Changed, NameTaken, UserError
+from bot.core.meters import API_ERRORS
 from bot.core.text import t, verbatim
 
 FIELD_MANAGER = "llm-bot"
@@ -163,6 +164,7 @@ async def connect(kubeconfig: str) -> Api:
 
 def explain(status: int, answer: Any) -> UserError:
     """A Status object of the API as a sentence."""
+    API_ERRORS.labels(str(status)).inc()
     message = answer.get("message", "") if isinstance(answer, dict) else str(answer)
     reason = answer.get("reason", "") if isinstance(answer, dict) else ""
     if status == 409 and reason == "AlreadyExists":

@@ -5,12 +5,14 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from time import monotonic
 from typing import Any
 
 import structlog
 
 from bot.core.errors import UserError
 from bot.core.message import Message, Place, User
+from bot.core.meters import FIRST_REPLY
 from bot.core.reply import Reply, Tone
 from bot.core.text import t
 from bot.platforms.base import Handle, Refused, Say, next_reply
@@ -155,10 +157,11 @@ class Ears(ABC):
         task = asyncio.current_task()
         assert task is not None
         self._talking[origin.key] = (task, message.user.id)
-        patience = asyncio.create_task(_patience(talk))
+        patience, begun = asyncio.create_task(_patience(talk)), monotonic()
         try:
             async with aclosing(replies or self.handle(message)) as coming:
                 reply = await (first or next_reply(coming, None))
+                FIRST_REPLY.labels(message.place.platform).observe(monotonic() - begun)
                 while reply is not None:
                     patience.cancel()
                     reply = await next_reply(coming, await talk.show(reply))

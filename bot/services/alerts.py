@@ -11,6 +11,7 @@ from bot.core import alert_messages as messages
 from bot.core.alerts import STORMS, Alert, Kind, State
 from bot.core.errors import UserError
 from bot.core.message import Place
+from bot.core.meters import ALERTS
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.reply import Button, Reply
 from bot.core.text import t
@@ -123,6 +124,8 @@ class Alerts:
         if self._admins is not None:
             state, repeated = state.addressed(now).reminded(now)
             changed |= set(repeated)
+        for name in state.alerts.keys() - before.alerts.keys():
+            ALERTS.labels(state.alerts[name].kind.value).inc()
         self.state = state.touched(changed)
 
     async def _show(self, key: str) -> None:

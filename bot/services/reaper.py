@@ -26,7 +26,7 @@ NOTICE = timedelta(days=1)
 LOADS = 4
 """A start may take so many times as long as a failure is kept."""
 LOG_LINES = 300
-SWEEP = "sweep"
+WHOLE = "sweep"
 STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Reaper:
     async def sweep(self) -> None:
         """Look at every model's figures, then at what is due."""
         failed = self._activity.failed
-        failed[SWEEP] += 1  # until it has ended
+        failed[WHOLE] += 1  # until it has ended
         await self._activity.sweep()
         await self._accounts.sweep()
         await self._line.advance()
@@ -67,7 +67,7 @@ class Reaper:
             except UserError as error:  # changed meanwhile, or a server is away: next sweep
                 failed[workload.name] += 1
                 log.warning("sweep", workload=workload.name, why=error.text.key)
-        failed.pop(SWEEP, None)
+        failed.pop(WHOLE, None)
         for gone in set(failed) - {workload.name for workload in self._cluster.workloads()}:
             del failed[gone]
 

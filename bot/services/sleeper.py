@@ -5,6 +5,7 @@ from datetime import timedelta
 from bot.core.errors import UserError
 from bot.core.idle import State
 from bot.core.message import Turn
+from bot.core.meters import SCALE_DOWNS
 from bot.core.ports import Cluster, Endpoint, Inference, Sampling
 from bot.core.workload import Workload
 from bot.services.activity import Activity
@@ -38,6 +39,7 @@ class Sleeper:
     async def _to_zero(self, workload: Workload, reason: str) -> None:
         """Changed if anything about it changed since `workload` was read."""
         await self._cluster.scale(workload.name, 0, version=workload.version)
+        SCALE_DOWNS.labels(reason).inc()
         over = {"ends": None} if reason == "lease" else {}
         await self._cluster.remember(workload.name, slept=reason, kept=None, **over)
 

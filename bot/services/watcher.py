@@ -7,6 +7,7 @@ import structlog
 from bot.core.cards import card
 from bot.core.errors import UserError
 from bot.core.idle import Policy
+from bot.core.meters import STARTS
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.progress import Progress, progress
 from bot.core.reply import Reply, Tone
@@ -171,7 +172,9 @@ class Watcher:
         changes: dict[str, object] = {"announced": workload.news}
         ready = workload.start_news
         if workload.news.startswith(ready) and not record.announced.startswith(ready):
-            changes["starts"] = record.with_start(workload.since - record.started)
+            took = workload.since - record.started
+            changes["starts"] = record.with_start(took)
+            STARTS.observe(took.total_seconds())
         try:
             await self._cluster.remember(workload.name, **changes)
         except UserError as error:

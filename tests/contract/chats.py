@@ -59,7 +59,8 @@ class InSlack(Person):
         self.fake.url = await self.fake.start()
         self.fake.channel("C1", members=[self.user])
         self.fake.person(self.user, locale=self.locale)
-        roles = {"researchers": frozenset({"UADA"})}
+        roles = {"researchers": frozenset({"UADA"}), "admins": frozenset({"UGRACE"})}
+        roles |= {"admin_channel": "slack:C1"}
         self.bot = SlackBot(settings.model_copy(update=roles), self.fake, cluster, inference, clock)
         await self.bot.start()
 
@@ -88,9 +89,11 @@ class InMattermost(Person):
     async def come(self, settings, cluster, inference, clock) -> None:
         self.fake = FakeMattermost()
         url = await self.fake.start()
-        self.user = self.fake.person(self.name, locale=self.locale)
+        office = {"roles": "system_user system_admin"} if self.name == "grace" else {}
+        self.user = self.fake.person(self.name, locale=self.locale, **office)
         self.fake.channel("c1", members=[self.user])
         roles = {"researchers": frozenset({"ada".ljust(26, "0")}), "mattermost_token": SecretStr(TOKEN)}
+        roles |= {"admin_channel": "mattermost:c1"}
         self.bot = MattermostBot(settings.model_copy(update=roles), url, cluster, inference, clock)
         self.health = Health("127.0.0.1", 0, lambda: True, self.bot.endpoints())
         await self.health.start()
@@ -130,7 +133,7 @@ class AtTerminal(Person):
 
     async def come(self, settings, cluster, inference, clock) -> None:
         command = [sys.executable, "-m", "bot", "demo", "--speed", "600", "--user", self.name]
-        env = {**os.environ, "LANGUAGE": self.locale[:2], "RESEARCHERS": "ada"}
+        env = {**os.environ, "LANGUAGE": self.locale[:2], "RESEARCHERS": "ada", "ADMINS": "grace"}
         pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
         self.process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, **pipes)
         self._printed = ""

@@ -107,3 +107,15 @@ async def test_nonsense_of_any_size_gets_a_sentence_and_hurts_nobody(visit):
     await ada.type("gpus")
     await ada.reads("8 of 8 GPUs are free")
     assert "Traceback" not in ada.sees()
+
+
+async def test_admins_hear_of_a_failure_take_care_of_it_and_see_it_resolved(visit):
+    grace = await visit("grace")
+    await grace.type("deploy tinyllama")
+    await grace.reads("tinyllama is ready")
+    await grace.type("simulate fail cuda_oom tinyllama")
+    await grace.reads("#1 tinyllama")
+    await grace.press("Acknowledge")
+    await grace.reads("taken care of by grace")
+    await grace.type("scale tinyllama tp=2")
+    await grace.reads("resolved")

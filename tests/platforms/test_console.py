@@ -1,6 +1,7 @@
 """The terminal: what a reply looks like, and a whole story as a script."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,15 @@ def test_the_end_of_input_waits_until_what_runs_is_settled_but_not_for_the_queue
     done = demo(lines, "--speed", "900")
     assert done.stdout.count("is ready") == 2 and "m2 waits for 4 free GPUs" in done.stdout
     assert done.returncode == 0
+
+
+def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart():
+    lines = ("deploy tinyllama", "simulate fail cuda_oom tinyllama", "scale tinyllama tp=2", "report")
+    done = demo("\n".join(lines) + "\n", "--speed", "600")
+    assert done.returncode == 0 and done.stderr == ""
+    owner = "✕ tinyllama did not start: a GPU's memory was full while the model started"
+    admin = "✕ #1 tinyllama (you) does not run: a GPU's memory was full while the model started · cuda_oom"
+    for said in (owner, admin, "[2 Start again with tp=2]", "● #1 tinyllama", "GPU-hours used"):
+        assert said in done.stdout, said
+    [chart] = re.findall(r"/\S+\.png", done.stdout)
+    assert Path(chart).read_bytes().startswith(b"\x89PNG")

@@ -11,6 +11,8 @@ from pydantic import SecretStr
 from bot import app, chats, serving
 from bot.core.errors import UserError
 from bot.core.message import Place
+from bot.core.reply import Reply
+from bot.core.text import t
 from bot.platforms.messengers import Messengers
 from tests.fakes.mattermost import TOKEN, FakeMattermost
 from tests.platforms.mattermost.conftest import deployed, said, soon, who
@@ -247,3 +249,24 @@ async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
     assert answer["id"] == waiting["id"] and "are you awake?" in answer["message"]
     await soon(lambda: not bot.cluster.workloads()[0].record.waiting)
     assert len(chat.posted("c1", asked)) == 1
+
+
+async def test_a_message_is_found_by_its_key_after_a_restart(bot, chat):
+    admins = Place("mattermost", "c1")
+    sent = await bot.mattermost.post(admins, Reply(t("alerts.none"), key="alert-1"))
+    chat.say(who(chat, "eve"), "hello", props={"llm_bot": {"key": "alert-2"}})  # people cannot claim one
+    await bot.stop()
+    await bot.start(chat)
+    assert await bot.mattermost.find(admins, "alert-1") == sent
+    assert await bot.mattermost.find(admins, "alert-2") == ""
+
+
+async def test_a_report_comes_with_a_chart(bot, chat, pass_time, clock):
+    await deployed(chat, pass_time)
+    for _ in range(3):
+        clock.advance(minutes=1)
+        await bot.app.sweep()
+    asked = chat.say(who(chat, "grace"), "!llm report")
+    await said(chat, asked, "GPU-hours used")
+    shown = await said(chat, asked, "GPU-hours of the last 7 days")
+    assert shown["file_ids"] and "PNG" in chat.files[-1]["content"]

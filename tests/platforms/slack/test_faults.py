@@ -7,6 +7,8 @@ import pytest
 from bot import app
 from bot.core.errors import UserError
 from bot.core.message import Place
+from bot.core.reply import Reply
+from bot.core.text import t
 from bot.platforms.slack import answer as answer_module
 from bot.platforms.slack.adapter import Slack
 from tests.fakes.slack import BOT, TEAM, words
@@ -201,3 +203,13 @@ async def test_an_edit_that_had_to_wait_does_not_overwrite_the_one_after_it(bot,
     await soon(lambda: "is ready" in words(card))
     await soon(lambda: not bot.slack._desk.edits._sending)
     assert "is ready" in words(card)
+
+
+async def test_a_message_is_found_by_its_key_after_a_restart(bot, workspace):
+    admins = Place("slack", "C1")
+    sent = await bot.slack.post(admins, Reply(t("alerts.none"), key="alert-1"))
+    for _ in range(5):
+        await bot.slack.post(admins, Reply(t("alerts.none"), key="another"))
+    await bot.restart()
+    assert await bot.slack.find(admins, "alert-1") == sent
+    assert await bot.slack.find(admins, "alert-2") == ""

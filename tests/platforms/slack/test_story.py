@@ -327,3 +327,15 @@ async def test_a_wait_whose_model_cannot_start_ends_in_its_message_after_a_resta
     await soon(lambda: "did not start" in words(waiting))
     await soon(lambda: not cluster.workloads()[0].record.waiting)
     assert len(workspace.posted("C1", asked)) == 1
+
+
+async def test_a_report_comes_with_a_chart(bot, workspace, pass_time, clock):
+    await deployed(workspace, pass_time)
+    for _ in range(3):
+        clock.advance(minutes=1)
+        await bot.app.sweep()
+    await workspace.command("UGRACE", "report")
+    await soon(lambda: workspace.files and "content" in workspace.files[-1])
+    await soon(lambda: any("GPU-hours used" in words(message) for message in workspace.posted("C1")))
+    [file] = workspace.files
+    assert file["channel"] == "C1" and "PNG" in file["content"] and file["name"].endswith(".png")
