@@ -99,8 +99,7 @@ def _starting(workload: Workload, now: datetime, progress: Progress | None) -> R
         text = t(f"card.waits_{workload.cause}", name=workload.name)
         lines = (t("card.evidence", line=workload.evidence),)
         return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
-    phase = progress.phase if progress else workload.phase
-    state = progress.text if progress and progress.phase is Phase.LOADING else phase.said
+    state = progress.text if progress else workload.phase.said
     key = "card.starting_on" if workload.nodes else "card.starting"
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
     usual, passed = workload.record.usual_start, now - workload.record.started

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 from bot.core.text import Text, t
 from bot.core.workload import Phase
@@ -15,6 +16,8 @@ class Progress:
     text: Text
 
 
+ALL = 0.98
+"""Of the weights: small files and rounding."""
 _SHARDS = re.compile(
     r"Loading (?:safetensors|pt|np_cache) checkpoint shards:\s+\d+% Completed \| (\d+)/(\d+)"
 )
@@ -27,9 +30,20 @@ _STARTING = re.compile(r"Automatically detected platform|vLLM API server version
 _SERVING = re.compile(r"Starting vLLM .*server|Application startup complete")
 
 
-def progress(log: str) -> Progress | None:
-    """The last sign of progress in a log's tail; None when there is none."""
-    for line in reversed(log.splitlines()):
+_COUNTED = re.compile(r"llm-bot: (\d{1,15}) bytes after (\d{1,9}) s")
+"""What the side process of manifests/workloads/vllm.yaml says."""
+
+
+def progress(log: str, weights_gib: float = 0.0) -> Progress | None:
+    """The last sign of progress in a log's tail; None when there is none. `weights_gib` are all that there
+    are to download."""
+    lines = log.splitlines()
+    for number in range(len(lines) - 1, -1, -1):
+        line = lines[number]
+        if _COUNTED.search(line):
+            if download := _downloaded(lines[: number + 1], weights_gib):
+                return download
+            continue
         if found := _SHARDS.search(line):
             done, total = int(found[1]), int(found[2])
             return Progress(Phase.LOADING, t("progress.shards", done=done, total=total))
@@ -40,3 +54,17 @@ def progress(log: str) -> Progress | None:
         if _STARTING.search(line):
             return Progress(Phase.LOADING, t("progress.starting"))
     return None
+
+
+def _downloaded(lines: list[str], weights_gib: float) -> Progress | None:
+    """How much of the weights is there, and how long the rest takes at the speed so far; None if nothing
+    comes or all is there."""
+    counted = [(int(c[1]) / 2**30, int(c[2])) for line in lines if (c := _COUNTED.search(line))]
+    (before, sooner), (done, later) = counted[0], counted[-1]
+    if not 0 < done < ALL * weights_gib:
+        return None
+    told = {"share": f"{done / weights_gib:.0%}", "done": done, "total": weights_gib}
+    if done <= before:
+        return Progress(Phase.DOWNLOADING, t("progress.downloaded", **told))
+    left = timedelta(seconds=(weights_gib - done) * (later - sooner) / (done - before))
+    return Progress(Phase.DOWNLOADING, t("progress.downloaded_left", left=left, **told))

@@ -94,15 +94,16 @@ class Watcher:
         while True:
             workloads = self._cluster.workloads()
             starting = [w for w in workloads if w.phase is Phase.LOADING]
-            await asyncio.gather(*(self._read_log(w.name, tasks) for w in starting))
+            await asyncio.gather(*(self._read_log(w, tasks) for w in starting))
             for workload in workloads:
                 if workload.name in self._unproven:
                     self._changed(workload.name, tasks)
             await self._clock.sleep(LOOK_EVERY)
 
-    async def _read_log(self, name: str, tasks: asyncio.TaskGroup) -> None:
+    async def _read_log(self, workload: Workload, tasks: asyncio.TaskGroup) -> None:
+        name = workload.name
         try:
-            found = progress(await self._cluster.logs(name, TAIL))
+            found = progress(await self._cluster.logs(name, TAIL), workload.spec.weights_gib)
         except UserError:
             return  # no log yet, or the API is away: the next look will tell
         if found and found != self._progress.get(name):

@@ -10,6 +10,7 @@ SCHEDULING = 2.0
 PULL_FIRST, PULL_AGAIN = 40.0, 3.0
 DOWNLOAD_PER_GIB, SHARD, WARMING = 4.0, 18.0, 15.0
 SHARD_GIB = 5.0
+COUNTED_EVERY = 10
 IMAGE = "0.8.5.post1"
 FAILURES = {
     "cuda_oom": "[engine.py:389] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB.",
@@ -76,6 +77,9 @@ class Timeline:
             (self.pulled + 6, "[cuda.py:292] Using XFormers backend."),
             (self.pulled + 7, f"[model_runner.py:1108] Starting to load model {spec.repo}..."),
         ]
+        for second in range(0, int(self.downloaded - self.pulled), COUNTED_EVERY):
+            there = int(spec.weights_gib * 2**30 * second / (self.downloaded - self.pulled))
+            lines.append((self.pulled + 8 + second, f"llm-bot: {there} bytes after {second} s"))
         for done in range(total + 1):
             share = 100 * done // total
             bar = f"Loading safetensors checkpoint shards: {share:>3}% Completed | {done}/{total}"

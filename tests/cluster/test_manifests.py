@@ -1,5 +1,7 @@
 """The manifests of a workload: what a V100 needs, and what must never be there."""
 
+import os
+import subprocess
 from datetime import UTC, datetime
 
 import pytest
@@ -125,3 +127,22 @@ def test_open_webui_gets_addresses_keys_and_keeps_its_session_key(host):
     assert by_name["OPENAI_API_BASE_URLS"] == "http://llm-a.w123.svc:8000/v1;http://llm-b.w123.svc:8000/v1"
     assert by_name["ENABLE_PERSISTENT_CONFIG"] == "False" and by_name["BYPASS_MODEL_ACCESS_CONTROL"] == "True"
     assert "ka" not in str(found["Deployment"])
+
+
+def test_the_bytes_of_a_download_are_counted_beside_vllm_which_gets_its_arguments(tmp_path):
+    cache = tmp_path / "hub" / "models--Qwen--Qwen2.5-7B-Instruct"
+    cache.mkdir(parents=True)
+    (cache / "blob.incomplete").write_bytes(b"x" * 5000)
+    fake = tmp_path / "vllm"
+    fake.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/got\nsleep 0.5\n')
+    sleep = tmp_path / "sleep"  # the side process looks at once, 30 times
+    sleep.write_text("#!/bin/sh\n/bin/sleep 0.01\n")
+    for script in (fake, sleep):
+        script.chmod(0o755)
+    [container] = pod()["containers"]
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HF_HOME": str(tmp_path)}
+    command = [*container["command"], *container["args"]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=True)
+    size = sum(file.stat().st_size for file in (cache, cache / "blob.incomplete"))
+    assert done.stdout.splitlines() == [f"llm-bot: {size} bytes after 0 s"] and done.stderr == ""
+    assert (tmp_path / "got").read_text().split() == ["serve", *container["args"]]
