@@ -302,15 +302,19 @@ class Killed(BaseException):
     """kill -9, as far as a coroutine can see it."""
 
 
-class Mortal:
-    """Dies at the n-th call, before or after it was done; counts the calls."""
+AWAITED = ("scale", "remember", "change", "endpoint", "logs", "post", "edit", "load")
+"""All that the sweep, the drain and a wake wait for."""
 
-    def __init__(self, inner, calls: list[int], dies_at: int, *, before: bool) -> None:
+
+class Mortal:
+    """Dies at the n-th call that is waited for, before or after it was done; counts the calls."""
+
+    def __init__(self, inner, calls: list[int], dies_at: int, *, before: bool = True) -> None:
         self._inner, self._calls, self._dies_at, self._before = inner, calls, dies_at, before
 
     def __getattr__(self, name: str):
         found = getattr(self._inner, name)
-        if name not in ("scale", "remember", "post", "edit"):
+        if name not in AWAITED:
             return found
 
         async def mortal(*arguments, **named):
@@ -326,18 +330,19 @@ class Mortal:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("dies_at", range(1, 8))
+@pytest.mark.parametrize("dies_at", range(1, 38))
 async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     dies_at, before, settings, cluster, inference, chat, clock, ready, sweeps, say
 ):
     calls = [0]
-    world = [Mortal(inner, calls, dies_at, before=before) for inner in (cluster, chat)]
-    reaper = app.build(settings, world[0], inference, world[1], clock).reaper
+    world = [Mortal(inner, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
+    reaper = app.build(settings, *world, clock).reaper
     for _ in range(100):
         try:
             await sweeps(1, reaper=reaper)
         except Killed:
             reaper = app.build(settings, cluster, inference, chat, clock).reaper
+    assert calls[0] >= dies_at  # else it was not killed
     assert ready().replicas == 0 and ready().record.warned is None
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
@@ -445,3 +450,51 @@ async def test_whom_a_person_put_to_sleep_sleeps_until_the_office_opens_again(
     assert cluster.workloads()[0].replicas == 0 and told(chat, say)[1:] == []
     await sweeps(13 * 60)
     assert cluster.workloads()[0].replicas == 1
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("dies_at", range(1, 4))
+async def test_killed_at_any_step_of_a_wake_the_next_question_is_answered(
+    dies_at, before, settings, cluster, inference, chat, clock, ready, ask, pass_time, say
+):
+    await ask("sleep tinyllama")
+    calls = [0]
+    world = [Mortal(inner, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
+    dying = asyncio.create_task(question(app.build(settings, *world, clock), "eve", 0, random.Random(1)))
+    for _ in range(300):
+        await pass_time(1)
+        if dying.done():
+            break
+    assert isinstance(dying.exception(), Killed)
+    asking = asyncio.create_task(ask("ask tinyllama hello", who="eve"))
+    while not asking.done():
+        await pass_time(1)
+    assert "tokens/s" in say(asking.result()[-1].footnote)
+    assert len(cluster.workloads()) == 1 and ready().replicas == 1
+
+
+@pytest.fixture
+def foreign(cluster, monkeypatch):
+    """Somebody else decides how many replicas there are."""
+    seen = cluster.workloads
+    others = {"managed_by": "Argo CD"}
+    monkeypatch.setattr(cluster, "workloads", lambda: [w.model_copy(update=others) for w in seen()])
+
+
+async def test_what_others_manage_is_left_alone_and_admins_hear_of_it_once(
+    settings, cluster, inference, chat, clock, ready, sweeps, foreign, say, ask
+):
+    told_admins = settings.model_copy(update={"admin_channel": "test:admins"})
+    reaper = app.build(told_admins, cluster, inference, chat, clock).reaper
+    await sweeps(100, reaper=reaper)
+    assert ready().replicas == 1
+    [message] = told(chat, say)
+    assert "Argo CD" in message and "tinyllama" in message
+    again = app.build(told_admins, cluster, inference, chat, clock).reaper
+    await sweeps(100, reaper=again)
+    assert told(chat, say) == [message]  # nor after a restart
+    assert "Argo CD decides" in say((await ask("why tinyllama"))[0].lines[-1])
+    await ask("ask tinyllama hello")
+    await sweeps(50, reaper=again)
+    shown = [text for text in told(chat, say) if "Argo CD" in text]
+    assert len(shown) == 2  # used, and idle again: that is news
