@@ -268,11 +268,11 @@ class FakeMattermost:
                     raise Refusal(404, "store.sql_channel.get_member.missing.app_error")
                 return {"user_id": user}
             case ["GET", "channels", channel, "posts"]:
-                since = int(request.query["since"])
-                found = [
-                    p for p in self.posts.values() if p["channel_id"] == channel and p["create_at"] >= since
-                ]
-                return {"posts": {post["id"]: post for post in found}}
+                here = [post for post in self.posts.values() if post["channel_id"] == channel]
+                since = int(request.query.get("since", 0))
+                found = [post for post in here if post["create_at"] >= since]
+                page = found if since else found[-int(request.query.get("per_page", 60)) :]
+                return {"posts": {post["id"]: post for post in page}}
             case ["POST", "channels", "direct"]:
                 _, user = await request.json()
                 return {"id": f"d{user}"[:26]}

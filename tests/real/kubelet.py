@@ -13,6 +13,7 @@ from aiohttp import web
 
 from bot.cluster.client import MERGE_PATCH, Api, ApiError
 from bot.core.errors import UserError
+from tests.real.vllm import Ended
 
 Json = dict[str, Any]
 LOG = [
@@ -157,7 +158,11 @@ class Kubelet:
             await self._evict(pod)
             return
         if self.launch is not None:
-            self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
+            try:
+                self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
+            except Ended:
+                await self._crash(pod, killed=False)
+                return
         await self._status(pod, "Running", running, ready=True)
 
     async def _crash(self, pod: Json, *, killed: bool) -> None:

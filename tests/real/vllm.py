@@ -34,6 +34,10 @@ def make_model(binary: Path, folder: Path) -> Path:
     return model
 
 
+class Ended(Exception):
+    """The server ended before it answered; its code."""
+
+
 class VllmContainers:
     """`launch` starts what a pod's container asks for, on one port of this machine."""
 
@@ -43,8 +47,10 @@ class VllmContainers:
             self.port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.api = api
+        self.model: Path | str = model
+        self.more: list[str] = []
+        """Flags that go before all others."""
         self._binary = binary
-        self._model = model
 
     async def launch(self, pod: Json, log: Callable[[str], None]) -> Callable[[], Awaitable[None]]:
         """Start the pod's server; returns when it answers /health."""
@@ -61,9 +67,10 @@ class VllmContainers:
         """Start a server with its own line of flags: those of a V100's version it does not know."""
         command = [
             *(["taskset", "-c", "0"] if sys.platform == "linux" and (os.cpu_count() or 1) > 1 else []),
-            str(self._binary), "serve", str(self._model), "--served-model-name", name,
+            str(self._binary), "serve", str(self.model), "--served-model-name", name,
             "--dtype", "float32", "--max-model-len", length, "--kv-cache-memory-bytes", "64M",
-            "--enforce-eager", "--host", "127.0.0.1", "--port", str(self.port), "--api-key", key, *more,
+            "--enforce-eager", "--host", "127.0.0.1", "--port", str(self.port), "--api-key", key,
+            *self.more, *more,
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -72,6 +79,7 @@ class VllmContainers:
             env=os.environ | OFFLINE,
             start_new_session=True,
         )
+        self.process = process
         reading = asyncio.create_task(_read(process, log))
 
         async def end() -> None:
@@ -84,19 +92,24 @@ class VllmContainers:
                     await process.wait()
             await reading
 
-        await self._healthy(process)
+        try:
+            await self._healthy(process)
+        except Ended:
+            await reading
+            raise
         return end
 
     async def _healthy(self, process: asyncio.subprocess.Process) -> None:
-        async with asyncio.timeout(240), aiohttp.ClientSession() as session:
+        patience = aiohttp.ClientTimeout(2)
+        async with asyncio.timeout(240), aiohttp.ClientSession(timeout=patience) as session:
             while process.returncode is None:
                 try:
                     async with session.get(f"{self.url}/health") as answer:
                         if answer.status == 200:
                             return
-                except aiohttp.ClientError:
+                except (aiohttp.ClientError, TimeoutError):
                     await asyncio.sleep(0.2)
-        raise AssertionError(f"vLLM ended with {process.returncode}")
+        raise Ended(process.returncode)
 
     async def _key(self, namespace: str, container: Json) -> str:
         """As a kubelet does: the value that an environment variable takes from a Secret."""

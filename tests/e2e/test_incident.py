@@ -1,0 +1,135 @@
+"""Failures on real parts, from the cause to the end: a real vLLM whose KV cache is too small, and others."""
+
+import asyncio
+import os
+from datetime import timedelta
+
+import pytest
+
+from bot import app, serving
+from bot.config import Settings
+from bot.core.clock import SpeedClock
+from bot.core.diagnosis import diagnose
+from bot.core.errors import UserError
+from bot.core.message import Turn
+from bot.core.ports import Endpoint, Sampling
+from bot.core.workload import Phase
+from tests.conftest import Chat, eventually
+from tests.e2e.test_idle import type_
+from tests.real.vllm import Ended, VllmContainers, make_model
+from tests.real.world import real_world
+
+ROOM = 1024 * 1024
+"""Bytes for 1,024 tokens of the tiny model."""
+
+
+async def test_a_context_that_does_not_fit_is_told_mended_and_resolved(
+    control_plane, vllm_binary, tmp_path, phrases
+):
+    containers = VllmContainers(vllm_binary, make_model(vllm_binary, tmp_path))
+    containers.more = ["--kv-cache-memory-bytes", str(ROOM)]
+    settings = Settings(
+        _env_file=None,
+        admins=frozenset({"ada"}),
+        admin_channel="console:admins",
+        database_url=f"sqlite:///{tmp_path}/ledger.sqlite",
+    ).model_copy(update={"sweep_interval": timedelta(seconds=0.5)})
+    chat = Chat()
+    async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
+        containers.api = world.admin
+        inference = app.inference_of(settings)
+        built = app.build(settings, world.cluster, inference, chat, SpeedClock())
+        running = asyncio.create_task(serving.serve(settings, built, []))
+        try:
+            async with asyncio.timeout(300):
+                await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await inference.close()
+
+
+async def story(built, cluster, chat, say) -> None:
+    """As its owner and an admin see it."""
+
+    def shown(words: str) -> list:
+        return [h for h in chat.messages.values() if h[-1].text and words in say(h[-1].text)]
+
+    await type_(built, chat, "deploy tinyllama")
+    await eventually(lambda: [w.phase for w in cluster.workloads()] == [Phase.FAILED], 120)
+    begun = asyncio.get_running_loop().time()
+    await eventually(lambda: shown("tinyllama did not start: no room for a single request"), 10)
+    await eventually(lambda: shown("#1 tinyllama (ada) does not run: no room for a single request"), 10)
+    assert asyncio.get_running_loop().time() - begun < 10
+    [card], [alert] = shown("did not start"), shown("#1 tinyllama")
+    assert [b.command for b in card[-1].buttons if b.command.startswith("scale")]
+    [fix] = [b.command for b in alert[-1].buttons if "max-len" in b.command]
+    assert fix == "scale tinyllama max-len=768" and "context_too_long" in say(alert[-1].text)
+    await type_(built, chat, fix)
+    await eventually(lambda: shown("tinyllama is ready"), 180)
+    await eventually(lambda: shown("#1 tinyllama") and "resolved" in say(alert[-1].text), 10)
+    assert len(shown("#1 tinyllama")) == 1 and len(shown("tinyllama is ready")) == 1
+    [*_, told] = await type_(built, chat, "report")
+    assert told.picture.png.startswith(b"\x89PNG") and "1 × context_too_long" in say(told.lines[-1])
+
+
+FAILURES = {
+    "model_not_found": ["/nowhere/at/all"],
+    "tp_not_divisible": ["--tensor-parallel-size", "3"],
+    "unsupported_architecture": ["STRANGE"],
+    "bad_argument": ["--no-such-flag"],
+    "no_kv_cache_memory": ["--kv-cache-memory-bytes", "1K"],
+    "port_in_use": ["PORT"],
+}
+
+
+@pytest.mark.parametrize("cause", FAILURES)
+async def test_a_start_that_fails_is_named(vllm_binary, tmp_path, cause):
+    model = make_model(vllm_binary, tmp_path)
+    containers = VllmContainers(vllm_binary, model)
+    wrong, log, taken = FAILURES[cause], [], None
+    if wrong == ["STRANGE"]:
+        config = model / "config.json"
+        config.write_text(config.read_text().replace("LlamaForCausalLM", "NoSuchForCausalLM"))
+    elif wrong == ["PORT"]:
+        taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", containers.port)
+    elif wrong[0].startswith("/"):
+        containers.model = wrong[0]
+    else:
+        containers.more = wrong
+    try:
+        with pytest.raises(Ended):
+            await containers.serve("tiny", "2048", "key", log.append)
+    finally:
+        if taken:
+            taken.close()
+    assert diagnose(["\n".join(log)]).cause == cause
+
+
+async def test_an_engine_that_dies_and_a_model_that_cannot_chat_are_told_to_who_asks(vllm_binary, tmp_path):
+    model = make_model(vllm_binary, tmp_path)
+    for file in ("chat_template.jinja", "tokenizer_config.json"):
+        if (model / file).exists():
+            text = (model / file).read_text()
+            (model / file).write_text("" if file.endswith("jinja") else text.replace("chat_template", "none"))
+    (model / "chat_template.jinja").unlink(missing_ok=True)
+    containers, log = VllmContainers(vllm_binary, model), []
+    end = await containers.serve("tiny", "2048", "key", log.append)
+    inference = app.VllmInference(30, 10)
+    endpoint = Endpoint(containers.url, "tiny", "key")
+
+    async def ask() -> None:
+        async for _ in inference.answer(endpoint, [Turn("user", "hello")], Sampling(max_tokens=4)):
+            pass
+
+    try:
+        with pytest.raises(UserError) as told:
+            await ask()
+        assert told.value.text.key == "ask.no_chat_template"
+        os.killpg(containers.process.pid, 9)
+        with pytest.raises(UserError) as told:
+            await ask()
+        assert told.value.text.key in ("ask.engine_died", "ask.unreachable", "ask.server_error")
+    finally:
+        await inference.close()
+        await end()
