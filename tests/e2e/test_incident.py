@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from datetime import timedelta
 
 import pytest
@@ -92,7 +93,7 @@ async def test_a_start_that_fails_is_named(vllm_binary, tmp_path, cause):
         config = model / "config.json"
         config.write_text(config.read_text().replace("LlamaForCausalLM", "NoSuchForCausalLM"))
     elif wrong == ["PORT"]:
-        taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", containers.port)
+        taken = socket.create_server(("127.0.0.1", containers.port))
     elif wrong[0].startswith("/"):
         containers.model = wrong[0]
     else:
