@@ -32,6 +32,8 @@ class Accounts:
         self._ledger, self._clock = ledger, clock
         self._last: datetime | None = None
         self._waiting: dict[str, datetime] = {}
+        self._failed: set[tuple[str, datetime]] = set()
+        """Starts whose failure is written down: one that crashes in a loop has failed once."""
 
     async def sweep(self) -> None:
         """Write down what was held since the last sweep, and read what the last week saw."""
@@ -39,9 +41,12 @@ class Accounts:
         self._last = now
         if last is not None:
             passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
-            events = [*self._events(last, now), *self._gpus(passed)]
+            events = [*self._events(now), *self._gpus(passed)]
             await self._ledger.add(now.date(), self._uses(passed), events)
-        self._waiting = {w.name: w.record.queued for w in self._cluster.workloads() if w.record.queued}
+        workloads = self._cluster.workloads()
+        failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
+        self._failed = (self._failed | failed) & {_start(workload) for workload in workloads}
+        self._waiting = {w.name: w.record.queued for w in workloads if w.record.queued}
         self._line.used = await self._ledger.used((now - WEEK).date())
 
     def _uses(self, passed: float) -> list[Use]:
@@ -64,16 +69,21 @@ class Accounts:
             if workload.phase is Phase.ASLEEP and workload.record.slept not in ("", "person"):
                 yield Event(Kind.BACK, workload.spec.model, workload.spec.gpus * passed)
 
-    def _events(self, last: datetime, now: datetime) -> Iterator[Event]:
+    def _events(self, now: datetime) -> Iterator[Event]:
         """Whose turn came, and what failed, since the last sweep."""
         for workload in self._cluster.workloads():
             since = self._waiting.get(workload.name)
             if since and not workload.record.queued:
                 yield Event(Kind.WAITED, workload.spec.model, (now - since).total_seconds())
-            if workload.phase is Phase.FAILED and last < workload.since <= now:
+            if workload.phase is Phase.FAILED and _start(workload) not in self._failed:
                 yield Event(Kind.FAILED, self._crashes.cause(workload))
 
     def _rests(self, workload: Workload) -> bool:
         """It could answer, and is not asked."""
         load = self._activity.load(workload)
         return load is not None and not load.running and not self._activity.in_flight[workload.name]
+
+
+def _start(workload: Workload) -> tuple[str, datetime]:
+    """The same until it is started anew."""
+    return workload.name, workload.record.started
