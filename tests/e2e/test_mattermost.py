@@ -61,7 +61,7 @@ async def keep_and_stop(chat: FakeMattermost, ada: str, card: dict) -> None:
     await eventually(lambda: "in 4 h" in card["message"])
     await chat.click(ada, card, "Stop")
     await chat.submit(ada, chat.dialogs[-1])
-    await eventually(lambda: "is stopped" in card["message"])
+    await eventually(lambda: any("is stopped" in text for text in [card["message"], *card["history"]]))
     await chat.command(ada, "status")
     await eventually(lambda: "Nothing is deployed." in chat.posted("c1")[-1]["message"])
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ class VllmContainers:
                 except TimeoutError:
                     os.killpg(process.pid, signal.SIGKILL)
                     await process.wait()
+            with suppress(ProcessLookupError):  # its engine is a process of its own and holds the log open
+                os.killpg(process.pid, signal.SIGKILL)
             await reading
 
         try:
