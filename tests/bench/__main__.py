@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import commands, deploy, mattermost, process, slack, sweep, tokens, week
+from tests.bench import commands, deploy, mattermost, process, slack, sweep, tokens, watching, week
 
-PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep, week)
+PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep, watching, week)
 
 
 def main() -> None:

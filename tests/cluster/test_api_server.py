@@ -6,15 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from bot import app, serving
+from bot.config import Settings
+from bot.core.clock import SpeedClock
 from bot.core.errors import UserError
 from bot.core.workload import Phase, Record, Spec
-from tests.conftest import eventually
+from tests.conftest import Chat, eventually
 from tests.real.world import RealWorld, real_world
 
 ROOT = Path(__file__).parents[2]
@@ -231,6 +236,40 @@ async def test_the_api_server_restarts_and_the_bot_lives_on(world):
     await eventually(lambda: phase(world) is Phase.ASLEEP, 60)
     await world.cluster.scale("tinyllama", 1)
     await eventually(lambda: phase(world) is Phase.READY, 60)
+
+
+@asynccontextmanager
+async def told(world: RealWorld, chat: Chat) -> AsyncIterator[Callable[[], list[str]]]:
+    """A bot that tells admins; whom its alerts are about."""
+    settings = Settings(_env_file=None, admin_channel="console:admins", database_url="sqlite://")
+    inference = app.inference_of(settings)
+    built = app.build(settings, world.cluster, inference, chat, SpeedClock())
+    running = asyncio.create_task(serving.serve(settings, built, []))
+    try:
+        yield lambda: [alert[-1].text.params["what"].params["about"] for alert in chat.messages.values()]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await inference.close()
+
+
+async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world):
+    chat, now = Chat(), datetime.now(UTC)
+    async with told(world, chat) as alerts:
+        for name in ("bad", "good", "later"):
+            world.kubelet.behave[f"llm-{name}"] = "image" if name == "bad" else "hold"
+            await world.cluster.create(spec(name), RECORD.model_copy(update={"started": now}))
+        await eventually(lambda: alerts() == ["bad"])
+        [later] = await world.pods("later")
+        world.plane.stop_api_server()
+        await asyncio.to_thread(world.plane.start_api_server)
+        begun = asyncio.get_running_loop().time()
+        await world.kubelet.crash(later)  # before the bot has noticed that the server is back
+        await eventually(lambda: "later" in alerts())
+        assert asyncio.get_running_loop().time() - begun < 10
+        await world.kubelet.get_ready(later)
+        await eventually(lambda: len(chat.messages) == 2 and "resolved" in chat.last.text.key)
+        assert alerts() == ["bad", "later"]
 
 
 async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(world):

@@ -9,6 +9,16 @@ import time
 from pathlib import Path
 
 ADMIN = "admin-token"
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "verbs": ["list"], "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
+}
+"""Every LIST of the bot is written down."""
 FAST = ("--kube-api-qps=500", "--kube-api-burst=500")  # the default of 20 a second is for big clusters
 
 
@@ -58,6 +68,7 @@ class ControlPlane:
     def start_api_server(self) -> None:
         """Start it, or start it again on the same port and data."""
         folder = self._folder
+        (folder / "audit.json").write_text(json.dumps(AUDIT))
         self._api = self._run(
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd}",
@@ -73,8 +84,14 @@ class ControlPlane:
             "--allow-privileged=true",
             "--kubelet-preferred-address-types=InternalIP",
             "--disable-admission-plugins=ServiceAccount",
+            f"--audit-policy-file={folder}/audit.json",
+            f"--audit-log-path={folder}/audit.log",
         )
         self._wait_until_ready()
+
+    def lists(self) -> int:
+        """How many LISTs ServiceAccounts have asked for."""
+        return len((self._folder / "audit.log").read_text().splitlines())
 
     def stop_api_server(self) -> None:
         """Stop only the API server, as in an upgrade."""

@@ -74,7 +74,7 @@ class Kubelet:
         }
         with suppress(UserError):
             await self._api.request("POST", "/api/v1/nodes", node)
-        capacity = {"cpu": "64", "memory": "512Gi", "pods": "110", "nvidia.com/gpu": str(gpus)}
+        capacity = {"cpu": "64", "memory": "512Gi", "pods": "1000", "nvidia.com/gpu": str(gpus)}
         status = {
             "capacity": capacity,
             "allocatable": capacity,
@@ -146,11 +146,10 @@ class Kubelet:
         if behaviour == "mount":
             await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
             return
-        running = {"running": {"startedAt": stamp()}}
         log += LOG
-        await self._status(pod, "Running", running)
+        await self._status(pod, "Running", {"running": {"startedAt": stamp()}})
         if behaviour in ("crash", "oom"):
-            await self._crash(pod, killed=behaviour == "oom")
+            await self.crash(pod, killed=behaviour == "oom")
             return
         if behaviour == "hold":
             return
@@ -161,11 +160,16 @@ class Kubelet:
             try:
                 self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
             except Ended:
-                await self._crash(pod, killed=False)
+                await self.crash(pod)
                 return
-        await self._status(pod, "Running", running, ready=True)
+        await self.get_ready(pod)
 
-    async def _crash(self, pod: Json, *, killed: bool) -> None:
+    async def get_ready(self, pod: Json) -> None:
+        """Its container answers."""
+        await self._status(pod, "Running", {"running": {"startedAt": stamp()}}, ready=True)
+
+    async def crash(self, pod: Json, *, killed: bool = False) -> None:
+        """Its container ended, again."""
         ended = {
             "reason": "OOMKilled" if killed else "Error",
             "exitCode": 137 if killed else 1,

@@ -13,7 +13,7 @@ from bot.cluster.manifests import WorkloadSettings
 from tests.conftest import eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ADMIN, ControlPlane
-from tests.real.kubelet import Kubelet, Launch
+from tests.real.kubelet import Json, Kubelet, Launch
 
 NODES = {"icc-gpu-1": 4, "icc-gpu-2": 4, "icc-cpu-1": 0}
 _numbers = itertools.count(1)
@@ -36,6 +36,12 @@ class RealWorld:
         found = await self.admin.request("GET", f"{group}/namespaces/{self.namespace}/{kind}")
         return [thing["metadata"]["name"] for thing in found["items"]]
 
+    async def pods(self, name: str) -> list[Json]:
+        """Those of a model."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        found = await self.admin.request("GET", path, query={"labelSelector": f"llm-bot/workload=llm-{name}"})
+        return list(found["items"])
+
 
 @asynccontextmanager
 async def real_world(
@@ -43,6 +49,7 @@ async def real_world(
     folder: Path,
     launch: Launch | None = None,
     url_template: str = "http://127.0.0.1:9",
+    nodes: dict[str, int] = NODES,
     **more: Any,
 ) -> AsyncIterator[RealWorld]:
     """A fresh namespace; at the end its pods are gone, so that their GPUs are free."""
@@ -50,16 +57,17 @@ async def real_world(
     kubeconfig = install(plane, folder, namespace)
     admin = await connect(str(plane.kubeconfig(ADMIN)))
     kubelet = Kubelet(admin, folder, launch)
-    await kubelet.start(NODES)
+    await kubelet.start(nodes)
+    gpus = sum(nodes.values())
     settings = WorkloadSettings(namespace=namespace, **more)
     try:
         async with KubernetesCluster(str(kubeconfig), settings, url_template) as cluster:
-            await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
+            await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus)
             try:
                 yield RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
             finally:  # also when a test fails: the next one needs the GPUs
                 plane.kubectl("delete", "deployments", "--all", "-n", namespace)
-                await eventually(lambda: sum(node.free for node in cluster.nodes()) == 8)
+                await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus)
     finally:
         await kubelet.stop()
         await admin.close()

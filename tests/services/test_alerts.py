@@ -10,6 +10,7 @@ from bot.core.measures import Figures
 from bot.core.message import Message, User
 from bot.core.reply import Tone
 from bot.core.text import t
+from bot.core.workload import Phase
 from tests.conftest import THREAD
 
 OOM = "a GPU's memory was full while the model started"
@@ -304,6 +305,42 @@ async def test_a_model_that_never_gets_ready_one_that_waits_and_one_that_is_kept
     texts = [text.split(" ", 1)[1].split(" · ")[0] for text in board()]
     assert "c (grace) has waited for GPUs for more than 30 min" in texts
     assert "llama-3-70b (grace) is idle, but kept" in texts
+
+
+@pytest.mark.parametrize(
+    "now, told",
+    [
+        ({"phase": Phase.LOADING}, "has not become ready since its start"),
+        ({"phase": Phase.ASLEEP, "ending_since": "since"}, "a pod of llama-3-8b (grace) does not end"),
+    ],
+)
+async def test_a_load_without_end_and_a_pod_without_end_are_told_and_resolved(
+    build, cluster, board, say_to, clock, monkeypatch, now, told
+):
+    bot = build()
+    await say_to(bot, "deploy llama-3-8b")
+    [workload] = cluster.workloads()
+    since = {name: clock.now() if value == "since" else value for name, value in now.items()}
+    monkeypatch.setattr(cluster, "workloads", lambda: [workload.model_copy(update=since)])
+    await bot.alerts.look()
+    assert board() == []
+    clock.advance(hours=1)
+    await bot.alerts.look()
+    [text] = board()
+    assert text.startswith("#1 ") and told in text
+    monkeypatch.undo()
+    clock.advance(minutes=1)
+    await ready(cluster, clock)
+    await bot.alerts.look()
+    [text] = board()
+    assert told in text and "resolved" in text
+
+
+async def ready(cluster, clock) -> None:
+    """Everything that starts has started."""
+    for _ in range(600):
+        clock.advance(seconds=1)
+        cluster.step()
 
 
 async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monkeypatch):
