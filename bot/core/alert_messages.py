@@ -1,5 +1,6 @@
 """How alerts read: what is wrong, what to do, and that it is over."""
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,6 +9,9 @@ from bot.core.alerts import REMINDED_EVERY, Alert, Kind
 from bot.core.remedies import REMEDIED
 from bot.core.reply import Button, Reply, Tone
 from bot.core.text import Text, t, verbatim
+
+LONGEST = 2500
+"""Characters of a line: no platform cuts it."""
 
 
 def sentence(alert: Alert) -> Text:
@@ -65,10 +69,10 @@ def digest(alerts: Sequence[Alert], total: int) -> Reply:
     if not groups:
         return Reply(t("alert.storm_over", count=total), Tone.READY)
     left = sum(map(len, groups.values()))
-    lines = [
-        t("alert.group", count=len(names), what=what, names=", ".join(names))
-        for what, names in sorted(groups.items(), key=lambda item: -len(item[1]))
-    ]
+    lines = []
+    for what, names in sorted(groups.items(), key=lambda item: -len(item[1])):
+        first, *more = textwrap.wrap(", ".join(names), LONGEST, break_on_hyphens=False)
+        lines += [t("alert.group", count=len(names), what=what, names=first), *map(verbatim, more)]
     buttons = (Button(t("button.alerts"), "alerts"),)
     return Reply(t("alert.storm", count=total, left=left), Tone.FAILED, tuple(lines), buttons=buttons)
 

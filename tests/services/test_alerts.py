@@ -5,12 +5,16 @@ import asyncio
 import pytest
 
 from bot import app
+from bot.core.alert_messages import digest
+from bot.core.alerts import Alert, Kind
 from bot.core.errors import UserError
 from bot.core.measures import Figures
 from bot.core.message import Message, User
 from bot.core.reply import Tone
 from bot.core.text import t
 from bot.core.workload import Phase
+from bot.platforms.mattermost.render import render
+from bot.platforms.slack.render import blocks
 from tests.conftest import THREAD
 
 OOM = "a GPU's memory was full while the model started"
@@ -116,6 +120,16 @@ async def test_a_storm_is_one_message_that_lists_all_and_shrinks(
     await bot.alerts.look()
     await bot.alerts.look()
     assert board() == ["50 incidents at once: all resolved"] and bot.alerts.state.posts == {}
+
+
+def test_five_hundred_names_stand_in_one_message_of_each_chat(say, clock):
+    names = [f"qwen2.5-7b-{number:03}" for number in range(500)]
+    alerts = [
+        Alert(number=1, kind=Kind.FAILED, about=name, detail="cuda_oom", since=clock.now()) for name in names
+    ]
+    told = digest(alerts, 500)
+    in_slack = "".join(block["text"]["text"] for block in blocks(told, say)[:-1])
+    assert all(name in in_slack and name in render(told, say) for name in names)
 
 
 async def test_what_comes_one_by_one_is_told_one_by_one_until_it_is_a_storm(
