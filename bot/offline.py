@@ -24,12 +24,13 @@ from bot.config import Settings
 from bot.core.duration import end_of
 from bot.core.errors import UserError
 from bot.core.gpu import PROFILES, Gpu, GpuName
+from bot.core.names import check_name
 from bot.core.planning import Planner
 from bot.core.reply import Reply, Tone
 from bot.core.request import Request, Verdict, spec_of
 from bot.core.shape import Shape, shape_from_config
 from bot.core.text import t
-from bot.core.workload import Record, check_name
+from bot.core.workload import Record
 from bot.platforms.base import Say
 from bot.platforms.console.render import render as draw
 

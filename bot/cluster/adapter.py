@@ -20,9 +20,10 @@ from bot.cluster.reading import Reading
 from bot.cluster.views import Views
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.errors import Changed, NameTaken, UserError
+from bot.core.names import object_name
 from bot.core.ports import Endpoint, WebUi
 from bot.core.text import t
-from bot.core.workload import Record, Spec, object_name
+from bot.core.workload import Record, Spec
 
 MANAGER = {"fieldManager": FIELD_MANAGER}
 

@@ -13,7 +13,8 @@ import yaml
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
 from bot.core.gpu import FORMATS, Quantization
-from bot.core.workload import Record, Spec, object_name
+from bot.core.names import object_name
+from bot.core.workload import Record, Spec
 
 FOLDER = Path(__file__).parents[2] / "manifests" / "workloads"
 MANAGED = {"app.kubernetes.io/managed-by": "llm-bot"}

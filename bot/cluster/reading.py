@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 
 from bot.cluster.views import Views
+from bot.core.names import object_name
 from bot.core.ports import GpuNode, Server
-from bot.core.workload import Workload, object_name
+from bot.core.workload import Workload
 
 
 class Reading:

@@ -15,9 +15,10 @@ from bot.cluster.pods import is_ready, server_id, view
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes
 from bot.core.errors import UserError
+from bot.core.names import object_name
 from bot.core.ports import GpuNode, Server
 from bot.core.text import t
-from bot.core.workload import Workload, object_name
+from bot.core.workload import Workload
 
 OURS = "app.kubernetes.io/managed-by=llm-bot"
 POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"

@@ -16,9 +16,10 @@ class Sleep(Command):
 
     async def run(self, ctx: Context) -> Replies:
         workload = ctx.services.lifecycle.own(self.name, ctx.user)
-        await ctx.services.lifecycle.sleep(workload)
+        await ctx.services.lifecycle.sleep(workload, ctx.user)
+        freed = workload.gpus_on_nodes
         yield Reply(
-            t("sleep.done", name=workload.name, count=workload.gpus_held),
+            t("sleep.done" if freed else "sleep.left_queue", name=workload.name, count=freed),
             tone=Tone.ASLEEP,
             buttons=buttons("wake", workload=workload),
         )

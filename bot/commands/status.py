@@ -31,7 +31,7 @@ class Status(Command):
             return
         header = ("model", "phase", "owner", "gpus", "age", "requests", "idle")
         yield Reply(
-            t("status.title", count=len(workloads), gpus=sum(w.gpus_held for w in workloads)),
+            t("status.title", count=len(workloads), gpus=sum(w.gpus_on_nodes for w in workloads)),
             table=Table(
                 tuple(t(f"status.{name}") for name in header),
                 tuple(row(workload, ctx) for workload in workloads),

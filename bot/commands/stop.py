@@ -18,8 +18,9 @@ class Stop(Command):
         workload = ctx.services.lifecycle.own(self.name, ctx.user)
         await ctx.services.lifecycle.stop(workload, ctx.user, sure=self.sure)
         again = f"deploy {workload.spec.model} name={workload.name}"
+        freed = workload.gpus_on_nodes
         yield Reply(
-            t("stop.done", name=workload.name, count=workload.gpus_held),
+            t("stop.done" if freed else "stop.held_none", name=workload.name, count=freed),
             tone=Tone.ASLEEP,
             buttons=(Button(t("button.again"), again),) if workload.spec.shape is None else (),
         )

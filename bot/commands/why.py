@@ -19,6 +19,9 @@ class Why(Command):
     async def run(self, ctx: Context) -> Replies:
         workload = ctx.services.lifecycle.find(self.name)
         activity = ctx.services.activity
+        if workload.phase is Phase.ASLEEP:
+            yield notices.why_asleep(workload)
+            return
         if workload.phase is not Phase.READY:
             text = t("why.not_ready", name=workload.name, phase=workload.phase.said)
             yield Reply(text, tone=tone(workload))

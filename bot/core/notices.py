@@ -81,6 +81,22 @@ def explained(workload: Workload, verdict: Verdict, policy: Policy, zone_now: da
     return (evidence, *busy, *_last_question(workload), _outlook(workload, verdict, policy, zone_now))
 
 
+def why_asleep(workload: Workload) -> Reply:
+    """What put it to sleep, with what was known then, and how to have it back."""
+    name, known = workload.name, workload.record.sleep
+    reason = known.reason if known else "else"
+    if reason == "idle" and workload.record.hours:
+        reason = "hours"
+    told = known.model_dump() if known else {}
+    undo = (_button("undo", workload, f"undo {name}"),) if reason == "idle" else ()
+    return Reply(
+        t("why.asleep", name=name, since=workload.since),
+        Tone.ASLEEP,
+        lines=(t(f"why.asleep_{reason}", **told), *_last_question(workload), t("idle.wakes", name=name)),
+        buttons=(*buttons("wake", workload=workload), *undo),
+    )
+
+
 def _last_question(workload: Workload) -> tuple[Text, ...]:
     if not workload.record.used:
         return ()

@@ -1,18 +1,15 @@
 """A model on the cluster: what was asked for, who asked, and how it is."""
 
-import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
-from bot.core.errors import UserError
 from bot.core.message import Place
 from bot.core.shape import Shape
 from bot.core.text import Text, t
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
 USERS_KEPT, STARTS_KEPT = 20, 5
 
 
@@ -68,6 +65,17 @@ class Spec(Frozen):
         return self.tensor_parallel_size * self.replicas
 
 
+class Sleep(Frozen):
+    """Why it went to sleep: `reason` is person, idle, lease or failed, and `by` that person. `since` is the
+    last sign of life, with `seen` of the `expected` samples of its window."""
+
+    reason: str
+    by: str = ""
+    since: datetime
+    seen: int = 0
+    expected: int = 0
+
+
 class Record(Frozen):
     """What is remembered of a workload besides its spec; kept as annotations of the Deployment.
 
@@ -76,7 +84,8 @@ class Record(Frozen):
 
     `kept` is until when a person wants it kept although idle, `window` its own idle window; `warned` when
     its owner was told that it would sleep or be removed, in the message `warning`; `slept` why it sleeps
-    (person, idle, lease, failed; `told` once that was said, `leaving` once its removal was announced).
+    (the reason; `told` once that was said, `leaving` once its removal was announced), and `sleep` what was
+    known then.
     Inside its office `hours` it stays warm, outside it sleeps. `starts` are the seconds that its last
     starts took. `queued` is since when it waits in line (replicas are 0 then), `role` its owner's, `high`
     that an admin called it urgent. `waiting` are the messages whose questions wait until it is ready."""
@@ -95,6 +104,7 @@ class Record(Frozen):
     warned: datetime | None = None
     warning: str = ""
     slept: str = ""
+    sleep: Sleep | None = None
     hours: str = ""
     starts: tuple[float, ...] = ()
     queued: datetime | None = None
@@ -180,18 +190,3 @@ class Workload(Frozen):
     def last_used(self) -> datetime:
         """The last question, or else since when it is ready."""
         return max([self.since, *self.record.used.values()])
-
-
-def object_name(name: str) -> str:
-    """The name of its objects on the cluster: `qwen2.5-7b` → `llm-qwen2-5-7b` (a DNS label)."""
-    return "llm-" + name.lower().replace(".", "-")
-
-
-def check_name(name: str) -> str:
-    """Return a name that objects can be called by, or say what a name looks like."""
-    if not NAME.fullmatch(name) or object_name(name) in RESERVED:
-        raise UserError(t("deploy.bad_name", name=name))
-    return name
-
-
-RESERVED = {"llm-webui", "llm-models", "llm-bot"}

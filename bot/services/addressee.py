@@ -7,10 +7,11 @@ from bot.core.catalog import Catalog
 from bot.core.errors import UserError
 from bot.core.form import Blank, Form
 from bot.core.message import Place, User
+from bot.core.names import object_name
 from bot.core.ports import Cluster, Messenger
 from bot.core.reply import Button
 from bot.core.text import t, verbatim
-from bot.core.workload import Phase, Workload, object_name
+from bot.core.workload import Phase, Workload
 
 PLACES_KEPT = 1000
 

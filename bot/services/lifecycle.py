@@ -10,10 +10,11 @@ from bot.core.access import Access, Role
 from bot.core.duration import end_of
 from bot.core.errors import UserError
 from bot.core.message import Place, User
+from bot.core.names import check_name, object_name
 from bot.core.ports import Clock, Cluster
 from bot.core.reply import Button
 from bot.core.text import t, verbatim
-from bot.core.workload import Phase, Record, Spec, Workload, check_name, object_name
+from bot.core.workload import Phase, Record, Sleep, Spec, Workload
 from bot.services.line import Line
 
 RECENT = timedelta(hours=1)
@@ -104,13 +105,13 @@ class Lifecycle:
     ) -> None:
         """Give it other replicas or arguments, or wake it; its card is the new message."""
         fresh = {"place": place, "card": card or "", "started": self._clock.now()}
-        fresh |= {"slept": "", "warned": None, "warning": "", "kept": None}
+        fresh |= {"slept": "", "sleep": None, "warned": None, "warning": "", "kept": None}
         record = workload.record.model_copy(update=fresh)
         if awake and workload.phase is Phase.ASLEEP:
             record = self._in_line(spec, record)
         await self._cluster.change(spec, record, awake=awake and record.queued is None)
 
-    async def sleep(self, workload: Workload) -> None:
+    async def sleep(self, workload: Workload, user: User) -> None:
         """Give its GPUs back; everything else stays."""
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
@@ -118,7 +119,8 @@ class Lifecycle:
             await self._cluster.remember(workload.name, queued=None)
         else:
             await self._cluster.scale(workload.name, 0)
-            await self._cluster.remember(workload.name, slept="person")
+            why = Sleep(reason="person", by=user.name, since=workload.last_used)
+            await self._cluster.remember(workload.name, slept="person", sleep=why)
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
         """Start a sleeping workload again, as it was."""

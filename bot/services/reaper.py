@@ -161,7 +161,7 @@ class Reaper:
 
     async def _open(self, workload: Workload, now: datetime) -> None:
         """Its office opens: it starts, or waits in line."""
-        fresh: dict[str, object] = {"started": now, "slept": "", "warned": None, "warning": ""}
+        fresh: dict[str, object] = {"started": now, "slept": "", "sleep": None, "warned": None, "warning": ""}
         record = workload.record.model_copy(update=fresh)
         wait = self._line.must_wait(workload.spec, record)
         record = record.model_copy(update={"queued": now if wait else None})

@@ -3,11 +3,11 @@
 from datetime import timedelta
 
 from bot.core.errors import UserError
-from bot.core.idle import State
+from bot.core.idle import State, Verdict
 from bot.core.message import Turn
 from bot.core.meters import SCALE_DOWNS
 from bot.core.ports import Cluster, Endpoint, Inference, Sampling
-from bot.core.workload import Workload
+from bot.core.workload import Sleep, Workload
 from bot.services.activity import Activity
 
 PROBE = [Turn("user", "ping")]
@@ -26,22 +26,24 @@ class Sleeper:
             return False
         with self._activity.drain(workload.name):
             await self._activity.look(workload)
-            if self._activity.verdict(workload, early).state is not State.IDLE:
+            verdict = self._activity.verdict(workload, early)
+            if verdict.state is not State.IDLE:
                 return False
-            await self._to_zero(workload, "idle")
+            await self._to_zero(workload, "idle", verdict)
         return True
 
     async def now(self, workload: Workload, reason: str) -> None:
         """Whatever it does: its time is over, or it has failed."""
         with self._activity.drain(workload.name):
-            await self._to_zero(workload, reason)
+            await self._to_zero(workload, reason, self._activity.verdict(workload))
 
-    async def _to_zero(self, workload: Workload, reason: str) -> None:
+    async def _to_zero(self, workload: Workload, reason: str, verdict: Verdict) -> None:
         """Changed if anything about it changed since `workload` was read."""
         await self._cluster.scale(workload.name, 0, version=workload.version)
         SCALE_DOWNS.labels(reason).inc()
         over = {"ends": None} if reason == "lease" else {}
-        await self._cluster.remember(workload.name, slept=reason, kept=None, **over)
+        why = Sleep(reason=reason, since=verdict.since, seen=verdict.seen, expected=verdict.expected)
+        await self._cluster.remember(workload.name, slept=reason, sleep=why, kept=None, **over)
 
     async def probe(self, workload: Workload) -> None:
         """Ask one token: a server's figures are only fresh after a step of its engine."""

@@ -6,9 +6,10 @@ from itertools import count
 
 from bot.core.changes import Changes
 from bot.core.errors import Changed, NameTaken, UserError
+from bot.core.names import object_name
 from bot.core.ports import Clock, Endpoint, GpuNode, Server
 from bot.core.text import t
-from bot.core.workload import Phase, Record, Spec, Workload, object_name
+from bot.core.workload import Phase, Record, Spec, Workload
 from bot.simulator.pods import Pod, Running, gpus_by_node
 from bot.simulator.timeline import FAILURES, timeline
 from bot.simulator.web_ui import SimulatedWebUi

@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from bot.core.errors import UserError
-from bot.core.workload import Phase, Workload, object_name
+from bot.core.names import object_name
+from bot.core.workload import Phase, Workload
 from bot.simulator.cluster import SimulatedCluster
 
 ANSWER = (

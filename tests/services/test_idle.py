@@ -215,6 +215,35 @@ async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, 
     assert "Messungen" in say(reply.lines[0], "de") and "30 von 30" in say(reply.lines[0], "de")
 
 
+@pytest.mark.parametrize(
+    "line, minutes, told",
+    [
+        ("ask tinyllama hello", 33, "Nobody used it after 1 Jan 13:0"),
+        ("sleep tinyllama", 0, "ada put it to sleep."),
+        ("keep tinyllama 15m", 50, "Its time was over"),
+        ("", 0, "Somebody set its replicas to 0, and not through me."),
+    ],
+)
+async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, cluster, say, line, minutes, told):
+    await ask("deploy tinyllama" + (" ttl=30m" if "keep" in line else ""))
+    await pass_time(200)
+    if line:
+        await ask(line)
+    else:
+        await cluster.scale("tinyllama", 0)
+    await sweeps(minutes)
+    [reply] = await ask("why tinyllama")
+    assert say(reply.text).startswith("tinyllama has been asleep since 1 Jan 13:")
+    assert say(reply.lines[0]).startswith(told)
+    if minutes == 33:
+        assert "in 30 of 30 samples no request and no token" in say(reply.lines[0])
+        assert say(reply.lines[1]).startswith("Last question by ada at 1 Jan 13:0")
+        assert "This was wrong" in [say(button.label) for button in reply.buttons]
+    await ask("wake tinyllama")
+    await pass_time(200)
+    assert cluster.workloads()[0].record.sleep is None
+
+
 async def test_in_report_mode_admins_hear_once_and_nothing_happens(
     settings, cluster, inference, chat, clock, sweeps, ready, say
 ):

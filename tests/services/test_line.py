@@ -45,6 +45,10 @@ async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_its
     assert phases() == {"m1": Phase.READY, "m2": Phase.READY, "m3": Phase.QUEUED, "m4": Phase.QUEUED}
     assert "m3 waits for 4 free GPUs on one node." in card("m3") and "Place 1 of 2, about" in card("m3")
     assert "Place 2 of 2" in card("m4") and "icc-gpu-1: 0 of 4 free, 4 × m1" in card("m4")
+    assert "GPUs held: 8" in say((await ask("status"))[0].text)  # not what is waited for
+    await ask(BIG.format("m5"), who="bob")
+    assert say((await ask("sleep m5", who="bob"))[0].text) == "m5 leaves the queue and sleeps."
+    assert say((await ask("stop m5", who="bob"))[0].text) == "m5 stops. The model stays in the cache."
     await ask("stop m1", who="grace")
     await pass_time(3)
     assert phases()["m3"] is not Phase.QUEUED and "Place 1 of 1" in card("m4")
