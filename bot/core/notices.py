@@ -37,7 +37,7 @@ def slept(workload: Workload) -> Reply:
         return Reply(
             t("idle.hours_over", name=workload.name), Tone.ASLEEP, buttons=buttons("wake", workload=workload)
         )
-    last = max([workload.record.started, *workload.record.used.values()])
+    last = workload.record.sleep.since if workload.record.sleep else workload.last_used
     undo = (_button("undo", workload, f"undo {workload.name}"),) if why == "idle" else ()
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),

@@ -62,7 +62,7 @@ async def test_deploy_ask_sleep_wake_stop(control_plane, vllm_binary, tmp_path):
         assert "your question is answered as soon as it is ready" in woken
         assert "tinyllama · 8 tokens" in woken
         assert "The model stays in the cache." in answers["stop tinyllama"]
-        assert told.rstrip().endswith("/llm models shows what there is, /llm deploy MODEL starts one")
+        assert "/llm models shows what there is, /llm deploy MODEL starts one" in answers["status"]
         assert await world.names("persistentvolumeclaims") == ["llm-models"]
 
 

@@ -1,5 +1,6 @@
 """The terminal: what a reply looks like, and a whole story as a script."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -75,13 +76,28 @@ def test_the_end_of_input_waits_until_what_runs_is_settled_but_not_for_the_queue
     assert done.returncode == 0
 
 
-def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart():
-    lines = ("deploy tinyllama", "simulate fail cuda_oom tinyllama", "scale tinyllama tp=2", "report")
-    done = demo("\n".join(lines) + "\n", "--speed", "600")
-    assert done.returncode == 0 and done.stderr == ""
+async def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart():
+    command = (sys.executable, "-m", "bot", "demo", "--speed", "600")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
+    bot = await asyncio.create_subprocess_exec(*command, **pipes, cwd=ROOT)
+    told = ""
+
+    async def type_(line: str, *until: str) -> None:
+        nonlocal told
+        bot.stdin.write(f"{line}\n".encode())
+        begun = len(told)
+        while not all(words in told[begun:] for words in until):
+            told += (await bot.stdout.readline()).decode()
+
     owner = "✕ tinyllama did not start: a GPU's memory was full while the model started"
     admin = "✕ #1 tinyllama (you) does not run: a GPU's memory was full while the model started · cuda_oom"
-    for said in (owner, admin, "[2 Start again with tp=2]", "● #1 tinyllama", "GPU-hours used"):
-        assert said in done.stdout, said
-    [chart] = re.findall(r"/\S+\.png", done.stdout)
+    async with asyncio.timeout(90):
+        await type_("deploy tinyllama", "is ready")
+        await type_("simulate fail cuda_oom tinyllama", owner, admin, "[2 Start again with tp=2]")
+        await type_("scale tinyllama tp=2", "is ready", "● #1 tinyllama")
+        while "GPU-hours used" not in told:  # by the next sweep
+            await type_("report", "days")
+        out, err = await bot.communicate(b"")
+    assert bot.returncode == 0 and err == b""
+    [chart] = {*re.findall(r"/\S+\.png", told + out.decode())}
     assert Path(chart).read_bytes().startswith(b"\x89PNG")
