@@ -1,7 +1,7 @@
 """Questions to models: waiting until one is ready, then its answer as it comes."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from time import perf_counter
@@ -78,7 +78,8 @@ class Conversation:
             async with aclosing(self._answer(endpoint, turns, question)) as replies:
                 async for reply in replies:
                     yield reply
-        await self._activity.used(self._lifecycle.find(workload.name), question.user.id)
+        with suppress(UserError):  # removed meanwhile: the answer stands all the same
+            await self._activity.used(self._lifecycle.find(workload.name), question.user.id)
 
     def _open(self, name: str) -> bool:
         """It answers, and is not about to sleep."""

@@ -111,7 +111,7 @@ async def _events(there: Office) -> dict:
         name = f"e{number}"
         there.world.kubelet.behave[f"llm-{name}"] = "hold"
         there.chat.say(there.ada, f"@llm deploy tinyllama name={name}")
-        await eventually(lambda name=name: there.posts(f"{name} · loading"))
+        await eventually(lambda name=name: there.posts(f"{name} · "))
         pod = await there.pod(name)
         begun = perf_counter()
         await there.world.kubelet.crash(pod)
@@ -130,7 +130,7 @@ async def _first_token(there: Office) -> dict:
     for _ in range(EVENTS):
         await there.world.cluster.scale("tinyllama", 0)
         async with asyncio.timeout(60):
-            while await there.world.names("pods"):
+            while await there.world.pods("tinyllama"):
                 await asyncio.sleep(0.1)
         answers = len(there.posts("Hello."))
         there.chat.say(there.ada, "@llm ask tinyllama are you there?")
@@ -159,6 +159,7 @@ async def _rest_and_storm(there: Office) -> list[dict]:
     await eventually(lambda: sum(w.ready_replicas for w in world.cluster.workloads()) == MANY, 300)
     await asyncio.sleep(30)  # each has been asked whether it is ready, and the cluster has calmed down
     before, lists = _ticks(there.process), world.plane.lists()
+    assert lists, "not even those of its start are counted"
     await asyncio.sleep(REST)
     core = (_ticks(there.process) - before) / TICKS / REST
     asked = world.plane.lists() - lists

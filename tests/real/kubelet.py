@@ -74,7 +74,7 @@ class Kubelet:
         }
         with suppress(UserError):
             await self._api.request("POST", "/api/v1/nodes", node)
-        capacity = {"cpu": "64", "memory": "512Gi", "pods": "1000", "nvidia.com/gpu": str(gpus)}
+        capacity = {"cpu": "8000", "memory": "64Ti", "pods": "1000", "nvidia.com/gpu": str(gpus)}
         status = {
             "capacity": capacity,
             "allocatable": capacity,

@@ -66,8 +66,8 @@ async def real_world(
             try:
                 yield RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
             finally:  # also when a test fails: the next one needs the GPUs
-                plane.kubectl("delete", "deployments", "--all", "-n", namespace)
-                await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus)
+                plane.kubectl("delete", "deployments", "--all", "--wait=false", "-n", namespace)
+                await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus, 180)
     finally:
         await kubelet.stop()
         await admin.close()

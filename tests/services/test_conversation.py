@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bot.core.message import Place, Turn
+from bot.core.message import Message, Place, Turn, User
 from bot.core.reply import Tone
 from tests.conftest import settle
 
@@ -51,6 +51,15 @@ async def test_nothing_to_ask(ask, ready, say):
     await ready("ada: deploy tinyllama")
     [refusal] = await ask("ask tinyllama")
     assert say(refusal.text) == "What do you want to ask tinyllama?"
+
+
+async def test_an_answer_stands_whatever_becomes_of_its_model(bot, ready, cluster):
+    await ready("ada: deploy tinyllama")
+    replies = bot.dispatcher.handle(Message("ask hello", User("ada", "ada"), OTHER))
+    async for reply in replies:
+        if reply.footnote and cluster.workloads():
+            await cluster.remove("tinyllama")
+    assert reply.answer and reply.footnote and reply.tone is not Tone.FAILED
 
 
 async def test_the_conversation_goes_along_and_is_trimmed_to_the_context(
