@@ -54,7 +54,7 @@ def explain(command: type[Command], error: ValidationError) -> Text:
     if kind in _BOUNDS:
         key, bound = _BOUNDS[kind]
         return t(key, option=name, bound=problem["ctx"][bound])
-    if kind == "enum":
+    if kind in ("enum", "literal_error"):
         choices = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         return t("slip.choice", option=name, value=value, choices=choices)
     if kind in _SPELLED:

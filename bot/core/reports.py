@@ -75,7 +75,8 @@ def summary(found: Report, picture: Picture | None) -> Reply:
 def _lines(found: Report) -> Iterable[Text]:
     back, _ = found.total(Kind.BACK)
     waited, times = found.total(Kind.WAITED)
-    yield t("report.back", hours=back / HOUR)
+    if back:
+        yield t("report.back", hours=back / HOUR)
     if times:
         yield t("report.waited", count=times, span=timedelta(seconds=waited / times))
     if found.uses:

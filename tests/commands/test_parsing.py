@@ -111,6 +111,7 @@ def test_flags_and_positions():
         ("deploy llama-3-8b tp=0", "slip.at_least", "deploy llama-3-8b tp=2"),
         ("deploy llama-3-8b util=7", "slip.at_most", "deploy llama-3-8b"),
         ("deploy llama-3-8b quant=gtpq", "slip.choice", "deploy llama-3-8b quant=gptq"),
+        ("alerts silnce", "slip.choice", "alerts"),
         ("deploy llama-3-8b max-len=lots", "slip.tokens", "deploy llama-3-8b max-len=8192"),
         ("deploy llama-3-8b ttl=soon", "slip.duration", "deploy llama-3-8b ttl=4h"),
         ("deploy llama-3-8b util=x", "slip.share", "deploy llama-3-8b"),
