@@ -6,21 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from bot import app, serving
 from bot.config import Settings
-from bot.core.clock import SpeedClock
 from bot.core.errors import UserError
 from bot.core.workload import Phase, Record, Spec
 from tests.conftest import Chat, eventually
-from tests.real.world import RealWorld, real_world
+from tests.real.world import RealWorld, at_work, real_world
 
 ROOT = Path(__file__).parents[2]
 RECORD = Record(owner="ada", owner_name="ada", started=datetime(2030, 1, 1, tzinfo=UTC))
@@ -238,24 +234,14 @@ async def test_the_api_server_restarts_and_the_bot_lives_on(world):
     await eventually(lambda: phase(world) is Phase.READY, 60)
 
 
-@asynccontextmanager
-async def told(world: RealWorld, chat: Chat) -> AsyncIterator[Callable[[], list[str]]]:
-    """A bot that tells admins; whom its alerts are about."""
-    settings = Settings(_env_file=None, admin_channel="console:admins", database_url="sqlite://")
-    inference = app.inference_of(settings)
-    built = app.build(settings, world.cluster, inference, chat, SpeedClock())
-    running = asyncio.create_task(serving.serve(settings, built, []))
-    try:
-        yield lambda: [alert[-1].text.params["what"].params["about"] for alert in chat.messages.values()]
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await inference.close()
-
-
 async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world):
+    settings = Settings(_env_file=None, admin_channel="console:admins", database_url="sqlite://")
     chat, now = Chat(), datetime.now(UTC)
-    async with told(world, chat) as alerts:
+
+    def alerts() -> list[str]:
+        return [alert[-1].text.params["what"].params["about"] for alert in chat.messages.values()]
+
+    async with at_work(settings, world.cluster, chat):
         for name in ("bad", "good", "later"):
             world.kubelet.behave[f"llm-{name}"] = "image" if name == "bad" else "hold"
             await world.cluster.create(spec(name), RECORD.model_copy(update={"started": now}))

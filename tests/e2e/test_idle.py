@@ -4,14 +4,12 @@ import asyncio
 from datetime import timedelta
 from time import monotonic
 
-from bot import app, serving
 from bot.config import Settings
-from bot.core.clock import SpeedClock
 from bot.core.message import Message, User
 from bot.core.workload import Phase
 from tests.conftest import THREAD, Chat, eventually
 from tests.real.vllm import VllmContainers, make_model
-from tests.real.world import real_world
+from tests.real.world import at_work, real_world
 
 WINDOW = {"idle_window": timedelta(seconds=12), "idle_warning": timedelta(seconds=4)}
 
@@ -26,16 +24,8 @@ async def test_idle_is_announced_sleeps_and_a_question_wakes_it(
     chat = Chat()
     async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
         containers.api = world.admin
-        inference = app.inference_of(settings)
-        built = app.build(settings, world.cluster, inference, chat, SpeedClock())
-        running = asyncio.create_task(serving.serve(settings, built, []))
-        try:
-            async with asyncio.timeout(240):
-                await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await inference.close()
+        async with asyncio.timeout(240), at_work(settings, world.cluster, chat) as built:
+            await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
 
 
 async def story(built, cluster, chat, say) -> None:

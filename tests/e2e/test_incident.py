@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from bot import app, serving
+from bot import app
 from bot.config import Settings
-from bot.core.clock import SpeedClock
 from bot.core.diagnosis import diagnose
 from bot.core.errors import UserError
 from bot.core.message import Turn
@@ -18,7 +17,7 @@ from bot.core.workload import Phase
 from tests.conftest import Chat, eventually
 from tests.e2e.test_idle import type_
 from tests.real.vllm import Ended, VllmContainers, make_model
-from tests.real.world import real_world
+from tests.real.world import at_work, real_world
 
 ROOM = 1024 * 1024
 """Bytes for 1,024 tokens of the tiny model."""
@@ -38,16 +37,8 @@ async def test_a_context_that_does_not_fit_is_told_mended_and_resolved(
     chat = Chat()
     async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
         containers.api = world.admin
-        inference = app.inference_of(settings)
-        built = app.build(settings, world.cluster, inference, chat, SpeedClock())
-        running = asyncio.create_task(serving.serve(settings, built, []))
-        try:
-            async with asyncio.timeout(300):
-                await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await inference.close()
+        async with asyncio.timeout(300), at_work(settings, world.cluster, chat) as built:
+            await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
 
 
 async def story(built, cluster, chat, say) -> None:

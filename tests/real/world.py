@@ -1,5 +1,6 @@
 """A namespace on the real control plane with the bot's rights, a kubelet, and the adapter on it."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bot import app, serving
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, connect
 from bot.cluster.manifests import WorkloadSettings
-from tests.conftest import eventually
+from bot.config import Settings
+from bot.core.clock import SpeedClock
+from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ADMIN, ControlPlane
 from tests.real.kubelet import Json, Kubelet, Launch
@@ -71,3 +75,17 @@ async def real_world(
     finally:
         await kubelet.stop()
         await admin.close()
+
+
+@asynccontextmanager
+async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) -> AsyncIterator[app.App]:
+    """The whole bot in this process, without a platform, until the end of the block."""
+    inference = app.inference_of(settings)
+    built = app.build(settings, cluster, inference, chat, SpeedClock())
+    running = asyncio.create_task(serving.serve(settings, built, []))
+    try:
+        yield built
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await inference.close()

@@ -16,6 +16,7 @@ from bot.core.workload import Phase
 from bot.platforms.mattermost.render import render
 from bot.platforms.slack.render import blocks
 from tests.conftest import THREAD
+from tests.mortal import Killed, Mortal
 
 OOM = "a GPU's memory was full while the model started"
 
@@ -161,31 +162,8 @@ async def test_a_restart_neither_repeats_nor_forgets(build, say_to, pass_time, c
     assert [alert.about for alert in third.alerts.open()] == ["fail-1"]
 
 
-class Killed(BaseException):
-    """kill -9."""
-
-
-class Mortal:
-    """Dies at the n-th write or post, before or after it was done."""
-
-    def __init__(self, inner, calls: list[int], dies_at: int, *, before: bool) -> None:
-        self._inner, self._calls, self._dies_at, self._before = inner, calls, dies_at, before
-
-    def __getattr__(self, name: str):
-        found = getattr(self._inner, name)
-        if name not in ("keep", "post", "edit", "find", "recall"):
-            return found
-
-        async def mortal(*arguments, **named):
-            self._calls[0] += 1
-            if self._calls[0] == self._dies_at and self._before:
-                raise Killed
-            done = await found(*arguments, **named)
-            if self._calls[0] == self._dies_at:
-                raise Killed
-            return done
-
-        return mortal
+AWAITED = ("keep", "post", "edit", "find", "recall")
+"""All that telling waits for."""
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
@@ -197,7 +175,7 @@ async def test_killed_at_any_step_each_is_told_once_and_resolved(
     cluster._nodes = {"big": 400}
     calls = [0]
     await failing(build(), say_to, pass_time, cluster, count)
-    bot = build(*(Mortal(inner, calls, dies_at, before=before) for inner in (chat, cluster)))
+    bot = build(*(Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (chat, cluster)))
     for turn in range(4):
         if turn == 2:
             for number in range(count):

@@ -16,6 +16,7 @@ from bot.core.reply import Tone
 from bot.core.text import t
 from bot.core.workload import Phase
 from tests.conftest import THREAD
+from tests.mortal import Killed, Mortal
 
 ADMINS = Place("test", "admins")
 
@@ -327,35 +328,8 @@ async def question(built, who: str, moment: float, dice: random.Random) -> list:
     return [reply async for reply in built.dispatcher.handle(message)]
 
 
-class Killed(BaseException):
-    """kill -9, as far as a coroutine can see it."""
-
-
 AWAITED = ("scale", "remember", "change", "endpoint", "logs", "post", "edit", "load")
 """All that the sweep, the drain and a wake wait for."""
-
-
-class Mortal:
-    """Dies at the n-th call that is waited for, before or after it was done; counts the calls."""
-
-    def __init__(self, inner, calls: list[int], dies_at: int, *, before: bool = True) -> None:
-        self._inner, self._calls, self._dies_at, self._before = inner, calls, dies_at, before
-
-    def __getattr__(self, name: str):
-        found = getattr(self._inner, name)
-        if name not in AWAITED:
-            return found
-
-        async def mortal(*arguments, **named):
-            self._calls[0] += 1
-            if self._calls[0] == self._dies_at and self._before:
-                raise Killed
-            done = await found(*arguments, **named)
-            if self._calls[0] == self._dies_at:
-                raise Killed
-            return done
-
-        return mortal
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
@@ -364,7 +338,7 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     dies_at, before, settings, cluster, inference, chat, clock, ready, sweeps, say
 ):
     calls = [0]
-    world = [Mortal(inner, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
+    world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
     reaper = app.build(settings, *world, clock).reaper
     for _ in range(100):
         try:
@@ -488,7 +462,7 @@ async def test_killed_at_any_step_of_a_wake_the_next_question_is_answered(
 ):
     await ask("sleep tinyllama")
     calls = [0]
-    world = [Mortal(inner, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
+    world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
     dying = asyncio.create_task(question(app.build(settings, *world, clock), "eve", 0, random.Random(1)))
     for _ in range(300):
         await pass_time(1)
