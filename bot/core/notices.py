@@ -100,8 +100,8 @@ def why_asleep(workload: Workload) -> Reply:
 def _last_question(workload: Workload) -> tuple[Text, ...]:
     if not workload.record.used:
         return ()
-    who, when = max(workload.record.used.items(), key=lambda item: item[1])
-    return (t("why.last_question", who=who, at=when),)
+    last = max(workload.record.used.values(), key=lambda use: use.at)
+    return (t("why.last_question", who=last.who, at=last.at),)
 
 
 def _outlook(workload: Workload, verdict: Verdict, policy: Policy, now: datetime) -> Text:

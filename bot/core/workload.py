@@ -6,7 +6,7 @@ from statistics import median
 
 from pydantic import BaseModel, ConfigDict
 
-from bot.core.message import Place
+from bot.core.message import Place, User
 from bot.core.shape import Shape
 from bot.core.text import Text, t
 
@@ -76,11 +76,18 @@ class Sleep(Frozen):
     expected: int = 0
 
 
+class LastUse(Frozen):
+    """The last time that somebody, called `who`, asked it."""
+
+    who: str
+    at: datetime
+
+
 class Record(Frozen):
     """What is remembered of a workload besides its spec; kept as annotations of the Deployment.
 
     `card` is the message that shows how it is, `started` when it was last asked to start, `ends`
-    the end of its lease, `used` who asked it last when, `announced` the news that the card told last.
+    the end of its lease, `used` who asked it last when, by id, `announced` the news that the card told last.
 
     `kept` is until when a person wants it kept although idle, `window` its own idle window; `warned` when
     its owner was told that it would sleep or be removed, in the message `warning`; `slept` why it sleeps
@@ -97,7 +104,7 @@ class Record(Frozen):
     card: str = ""
     started: datetime
     ends: datetime | None = None
-    used: dict[str, datetime] = {}
+    used: dict[str, LastUse] = {}
     announced: str = ""
     kept: datetime | None = None
     window: timedelta | None = None
@@ -121,10 +128,10 @@ class Record(Frozen):
         """`starts`, with this one."""
         return (*self.starts, round(took.total_seconds(), 1))[-STARTS_KEPT:]
 
-    def with_use(self, user: str, now: datetime) -> dict[str, datetime]:
+    def with_use(self, user: User, now: datetime) -> dict[str, LastUse]:
         """`used`, with this use in it; the most recent people only."""
-        used = self.used | {user: now}
-        return dict(sorted(used.items(), key=lambda item: item[1])[-USERS_KEPT:])
+        used = self.used | {user.id: LastUse(who=user.name, at=now)}
+        return dict(sorted(used.items(), key=lambda item: item[1].at)[-USERS_KEPT:])
 
 
 class Workload(Frozen):
@@ -171,9 +178,9 @@ class Workload(Frozen):
         return self.spec.tensor_parallel_size * self.replicas
 
     def used_by_others(self, user: str, now: datetime, within: timedelta) -> list[str]:
-        """Ids of the other people who used it lately."""
+        """Names of the other people who used it lately."""
         recent = now - within
-        return [who for who, when in self.record.used.items() if who != user and when >= recent]
+        return [use.who for name, use in self.record.used.items() if name != user and use.at >= recent]
 
     @property
     def news(self) -> str:
@@ -189,4 +196,4 @@ class Workload(Frozen):
     @property
     def last_used(self) -> datetime:
         """The last question, or else since when it is ready."""
-        return max([self.since, *self.record.used.values()])
+        return max([self.since, *(use.at for use in self.record.used.values())])

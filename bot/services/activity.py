@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from bot.core.errors import UserError
 from bot.core.idle import Life, Policy, Quiet, Verdict
 from bot.core.measures import Figures, Monitoring
+from bot.core.message import User
 from bot.core.ports import Clock, Cluster, Inference, Load
 from bot.core.workload import Phase, Workload
 
@@ -59,11 +60,11 @@ class Activity:
         finally:
             self.draining.discard(name)
 
-    async def used(self, workload: Workload, user: str) -> None:
+    async def used(self, workload: Workload, user: User) -> None:
         """Remember that a person uses it now."""
         now = self._clock.now()
-        last = workload.record.used.get(user)
-        if last is None or now - last >= REMEMBER_EVERY:
+        last = workload.record.used.get(user.id)
+        if last is None or now - last.at >= REMEMBER_EVERY:
             await self._cluster.remember(workload.name, used=workload.record.with_use(user, now))
 
     async def look(self, workload: Workload) -> Load | None:

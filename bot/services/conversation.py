@@ -79,7 +79,7 @@ class Conversation:
                 async for reply in replies:
                     yield reply
         with suppress(UserError):  # removed meanwhile: the answer stands all the same
-            await self._activity.used(self._lifecycle.find(workload.name), question.user.id)
+            await self._activity.used(self._lifecycle.find(workload.name), question.user)
 
     def _open(self, name: str) -> bool:
         """It answers, and is not about to sleep."""

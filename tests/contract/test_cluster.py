@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from bot.core.errors import Changed, NameTaken, UserError
 from bot.core.message import Place
-from bot.core.workload import Phase, Record, Spec, Workload
+from bot.core.workload import LastUse, Phase, Record, Spec, Workload
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
@@ -91,7 +91,10 @@ async def test_a_workload_is_scheduled_and_gets_ready(world):
 
 
 async def test_names_with_dots_and_everything_a_record_holds(world):
-    used = {"bob": STARTED, "eve": STARTED - timedelta(hours=1)}
+    used = {
+        "U1": LastUse(who="bob", at=STARTED),
+        "U2": LastUse(who="eve", at=STARTED - timedelta(hours=1)),
+    }
     known = record(ends=STARTED + timedelta(hours=4), used=used, announced="ready:x")
     await world.cluster.create(spec("qwen2.5-7b", 1), known)
     assert world.find("qwen2.5-7b").record == known
@@ -139,10 +142,10 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
 
 async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
     await world.cluster.create(spec(), record(ends=STARTED))
-    later = STARTED + timedelta(hours=1)
-    await world.cluster.remember("llama-3-8b", ends=None, used={"eve": later}, place=Place("x", "y"))
+    later = {"U2": LastUse(who="eve", at=STARTED + timedelta(hours=1))}
+    await world.cluster.remember("llama-3-8b", ends=None, used=later, place=Place("x", "y"))
     found = world.find("llama-3-8b").record
-    assert found.ends is None and found.used == {"eve": later} and found.place == Place("x", "y")
+    assert found.ends is None and found.used == later and found.place == Place("x", "y")
     assert found.owner == "ada" and found.card == "m1"
 
 

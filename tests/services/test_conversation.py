@@ -53,6 +53,15 @@ async def test_nothing_to_ask(ask, ready, say):
     assert say(refusal.text) == "What do you want to ask tinyllama?"
 
 
+async def test_people_are_called_by_name_not_by_id(bot, ready, ask, say):
+    await ready("ada: deploy tinyllama")
+    async for _ in bot.dispatcher.handle(Message("ask hello", User("U0123", "eve"), OTHER)):
+        pass
+    assert say((await ask("why tinyllama"))[0].lines[1]).startswith("Last question by eve at")
+    [refused] = await ask("stop tinyllama")
+    assert say(refused.text) == "Somebody else used tinyllama in the last hour: eve. Stop it all the same?"
+
+
 async def test_an_answer_stands_whatever_becomes_of_its_model(bot, ready, cluster):
     await ready("ada: deploy tinyllama")
     replies = bot.dispatcher.handle(Message("ask hello", User("ada", "ada"), OTHER))
