@@ -1,6 +1,7 @@
 """Slack: how fast a command is acknowledged while fifty answers stream, and that none is lost."""
 
 import asyncio
+import itertools
 import json
 import os
 import statistics
@@ -103,17 +104,19 @@ async def two_hundred(fake: FakeSlack, pid: int) -> list[dict]:
 
 @asynccontextmanager
 async def model() -> AsyncIterator[str]:
-    """A model server that writes without end, at the speed of a V100."""
+    """A model server that writes at the speed of a V100, as much as is asked for or without end."""
 
     async def chat(request: web.Request) -> web.StreamResponse:
+        most = (await request.json()).get("max_tokens")
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
         chunk = {"choices": [{"delta": {"content": " word"}, "finish_reason": None}]}
         line = f"data: {json.dumps(chunk)}\n\n".encode()
         with suppress(ConnectionResetError):
-            while True:
+            for _ in itertools.count() if most is None else range(most):
                 await stream.write(line)
                 await asyncio.sleep(1 / TOKENS_PER_SECOND)
+            await stream.write(b"data: [DONE]\n\n")
         return stream
 
     server = web.Application()
