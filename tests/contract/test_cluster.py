@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from bot.core.errors import Changed, NameTaken, UserError
 from bot.core.message import Place
-from bot.core.workload import LastUse, Phase, Record, Spec, Workload
+from bot.core.workload import LastUse, Phase, Record, Sleep, Spec, Workload
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
@@ -95,7 +95,8 @@ async def test_names_with_dots_and_everything_a_record_holds(world):
         "U1": LastUse(who="bob", at=STARTED),
         "U2": LastUse(who="eve", at=STARTED - timedelta(hours=1)),
     }
-    known = record(ends=STARTED + timedelta(hours=4), used=used, announced="ready:x")
+    why = Sleep(reason="idle", since=STARTED, seen=30, expected=30)
+    known = record(ends=STARTED + timedelta(hours=4), used=used, announced="ready:x", sleep=why)
     await world.cluster.create(spec("qwen2.5-7b", 1), known)
     assert world.find("qwen2.5-7b").record == known
     assert world.cluster.address("qwen2.5-7b").startswith("http://llm-qwen2-5-7b.")
