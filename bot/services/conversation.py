@@ -78,7 +78,7 @@ class Conversation:
             async with aclosing(self._answer(endpoint, turns, question)) as replies:
                 async for reply in replies:
                     yield reply
-        with suppress(UserError):  # removed meanwhile: the answer stands all the same
+        with suppress(UserError):  # removed meanwhile, or the API is away: the answer stands
             await self._activity.used(self._lifecycle.find(workload.name), question.user)
 
     def _open(self, name: str) -> bool:

@@ -115,11 +115,11 @@ class Lifecycle:
         """Give its GPUs back; everything else stays."""
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
+        why = Sleep(reason="person", by=user.name, since=workload.last_used)
         if workload.record.queued:
-            await self._cluster.remember(workload.name, queued=None)
+            await self._cluster.remember(workload.name, queued=None, sleep=why)
         else:
             await self._cluster.scale(workload.name, 0)
-            why = Sleep(reason="person", by=user.name, since=workload.last_used)
             await self._cluster.remember(workload.name, slept="person", sleep=why)
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:

@@ -222,7 +222,7 @@ async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, 
         ("ask tinyllama hello", 33, "Nobody used it after 1 Jan 13:0"),
         ("sleep tinyllama", 0, "ada put it to sleep."),
         ("keep tinyllama 15m", 50, "Its time was over"),
-        ("", 0, "Somebody set its replicas to 0, and not through me."),
+        ("", 0, "Its replicas are 0, and nothing is written down of why"),
     ],
 )
 async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, cluster, say, line, minutes, told):

@@ -48,6 +48,7 @@ async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_its
     assert "GPUs held: 8" in say((await ask("status"))[0].text)  # not what is waited for
     await ask(BIG.format("m5"), who="bob")
     assert say((await ask("sleep m5", who="bob"))[0].text) == "m5 leaves the queue and sleeps."
+    assert say((await ask("why m5", who="bob"))[0].lines[0]) == "bob put it to sleep."
     assert say((await ask("stop m5", who="bob"))[0].text) == "m5 stops. The model stays in the cache."
     await ask("stop m1", who="grace")
     await pass_time(3)
