@@ -9,9 +9,9 @@ import sys
 import structlog
 from pydantic import ValidationError
 
-from bot.config import Settings, mistakes
-from bot.core.errors import UserError
-from bot.core.redact import redact
+from bot.app.settings import Settings, mistakes
+from bot.core.chat.errors import UserError
+from bot.core.failures.redact import redact
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 
@@ -33,20 +33,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(options, arguments[1:], settings)
     except UserError as error:
-        from bot import app
+        from bot.app import wiring
 
-        print(app.phrasebook(settings).say(error.text, settings.language), file=sys.stderr)
+        print(wiring.phrasebook(settings).say(error.text, settings.language), file=sys.stderr)
         return FAILED
 
 
 def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> int:
-    from bot import (  # imported late: --help and bad settings answer at once
-        diagnose,
-        doctor,
-        mattermost_setup,
-        offline,
-        processes,
-    )
+    from bot.app import run
+    from bot.cli import diagnose, doctor, mattermost_setup, offline
 
     match options.command:
         case "plan":
@@ -61,11 +56,11 @@ def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> i
             return asyncio.run(mattermost_setup.mattermost_setup(settings))
         case "demo":
             user = options.user or "you"
-            asyncio.run(processes.demo(settings, options.speed, user, options.user is None))
+            asyncio.run(run.demo(settings, options.speed, user, options.user is None))
         case "run":
             user = options.user or getpass.getuser()
             at_terminal = options.platform == "console"
-            asyncio.run(processes.run(settings, at_terminal, user, options.user is None))
+            asyncio.run(run.run(settings, at_terminal, user, options.user is None))
     return OK
 
 

@@ -7,15 +7,15 @@ from time import perf_counter
 
 import structlog
 
-from bot.commands.base import Command, Context, Replies, Services
-from bot.commands.forms import form_of
-from bot.commands.free_text import understand
-from bot.commands.parsing import Missing, parse
-from bot.core.errors import UserError
-from bot.core.message import Message
-from bot.core.meters import COMMANDS
-from bot.core.reply import Reply, Tone
-from bot.core.text import t
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Message
+from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.text import t
+from bot.core.counters import COMMANDS
+from bot.grammar.command import Command, Context, Replies, Services
+from bot.grammar.forms import form_of
+from bot.grammar.free_text import understand
+from bot.grammar.parsing import Missing, parse
 
 log = structlog.get_logger()
 

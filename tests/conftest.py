@@ -11,12 +11,12 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from bot import app
-from bot.config import Settings
-from bot.core.message import Message, Place, Turn, User
-from bot.core.reply import Reply
-from bot.core.text import Phrasebook
-from bot.inference import VllmInference
+from bot.app import wiring
+from bot.app.settings import Settings
+from bot.core.chat.message import Message, Place, Turn, User
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Phrasebook
+from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
 from tests.real.control_plane import ControlPlane
@@ -126,10 +126,12 @@ async def inference(server: SimulatedServer) -> AsyncIterator[VllmInference]:
 
 
 @pytest_asyncio.fixture
-async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[app.App]:
-    """The whole bot on the simulator, with its watcher and its line at work."""
-    built = app.build(settings, cluster, inference, chat, clock)
-    working = [asyncio.create_task(work()) for work in (built.services.watcher.run, built.line.follow)]
+async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[wiring.App]:
+    """The whole bot on the simulator, with its cards and its queue at work."""
+    built = wiring.build(settings, cluster, inference, chat, clock)
+    working = [
+        asyncio.create_task(work()) for work in (built.services.card_updater.run, built.gpu_queue.follow)
+    ]
     yield built
     for task in working:
         task.cancel()
@@ -186,7 +188,7 @@ async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
 
 @pytest.fixture(scope="session")
 def phrases() -> Phrasebook:
-    return Phrasebook(Path(app.__file__).parent / "locales")
+    return Phrasebook(wiring.ROOT / "bot" / "locales")
 
 
 @pytest.fixture(scope="session")

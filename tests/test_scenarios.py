@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from bot.core.reply import Tone
-from bot.core.workload import Phase
+from bot.core.chat.reply import Tone
+from bot.core.deployment.workload import Phase
 from tests.conftest import eventually, settle
 
 
@@ -168,13 +168,13 @@ async def test_two_people_deploy_the_same_name_at_once(ask, cluster, say):
 async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock, pass_time, say):
     await started(ask, pass_time, "deploy tinyllama ttl=1h")
     clock.advance(hours=1)
-    await bot.reaper.sweep()
+    await bot.idle_sweep.run()
     [workload] = cluster.workloads()
     assert workload.phase is Phase.ASLEEP and workload.record.ends is None
     assert say(chat.last.text).startswith("The time of tinyllama is over. It sleeps")
 
     before = len(chat.messages)
-    await bot.reaper.sweep()
+    await bot.idle_sweep.run()
     assert len(chat.messages) == before
 
 
@@ -205,14 +205,14 @@ async def test_a_crash_is_told_with_its_last_line(ask, chat, pass_time, say):
 async def test_a_restarted_bot_repeats_nothing_and_goes_on_with_a_card(
     settings, cluster, inference, chat, clock, ask, bot, pass_time, say
 ):
-    from bot import app
+    from bot.app import wiring
 
     await started(ask, pass_time, "deploy tinyllama")
     await ask("deploy qwen3-0.6b")
     told = len(chat.messages["m1"])
 
-    again = app.build(settings, cluster, inference, chat, clock)
-    watching = asyncio.create_task(again.services.watcher.run())
+    again = wiring.build(settings, cluster, inference, chat, clock)
+    watching = asyncio.create_task(again.services.card_updater.run())
     await settle()
     await pass_time(200)
     watching.cancel()

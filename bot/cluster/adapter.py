@@ -5,7 +5,7 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from bot.cluster import notes, web_ui
+from bot.cluster import state_store, web_ui
 from bot.cluster.annotations import changes_to_annotations
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
 from bot.cluster.logs import read_log
@@ -19,11 +19,11 @@ from bot.cluster.manifests import (
 from bot.cluster.reading import Reading
 from bot.cluster.views import Views
 from bot.cluster.web_ui import NAME as WEB_UI
-from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.names import object_name
+from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.chat.text import t
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Record, Spec
 from bot.core.ports import Endpoint, WebUi
-from bot.core.text import t
-from bot.core.workload import Record, Spec
 
 MANAGER = {"fieldManager": FIELD_MANAGER}
 
@@ -114,7 +114,7 @@ class KubernetesCluster(Reading):
             raise Changed(t("error.changed", name=name)) from None
         self._views.deployments.put(await self._one("GET", object_name(name)))
 
-    async def remember(self, name: str, **changes: object) -> None:
+    async def update_record(self, name: str, **changes: object) -> None:
         """Annotations only: no pod restarts for them."""
         body = {"metadata": {"annotations": changes_to_annotations(changes)}}
         self._views.deployments.put(await self._patch(name, "", body))
@@ -155,13 +155,13 @@ class KubernetesCluster(Reading):
         await web_ui.remove(self._api, self._settings)
         self._views.deployments.discard((self.namespace, WEB_UI))
 
-    async def recall(self) -> str:
+    async def load_state(self) -> str:
         """From a ConfigMap of the bot's own."""
-        return await notes.recall(self._api, self.namespace)
+        return await state_store.load(self._api, self.namespace)
 
-    async def keep(self, text: str) -> None:
+    async def save_state(self, text: str) -> None:
         """In that ConfigMap."""
-        await notes.keep(self._api, self.namespace, text)
+        await state_store.save(self._api, self.namespace, text)
 
     async def _patch(self, name: str, subresource: str, body: Json) -> Json:
         path = f"{object_name(name)}{subresource}"

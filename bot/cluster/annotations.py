@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from bot.cluster.client import Json
-from bot.core.workload import Record, Spec
+from bot.core.deployment.workload import Record, Spec
 
 PREFIX = "llm-bot/"
 SPEC = f"{PREFIX}spec"

@@ -16,9 +16,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
-from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.meters import API_ERRORS
-from bot.core.text import t, verbatim
+from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.chat.text import t, verbatim
+from bot.core.counters import API_ERRORS
 
 FIELD_MANAGER = "llm-bot"
 REQUEST_SECONDS = 15.0

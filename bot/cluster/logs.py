@@ -1,7 +1,7 @@
 """The log of a pod."""
 
 from bot.cluster.client import Api, ApiError, Json
-from bot.core.redact import redact
+from bot.core.failures.redact import redact
 
 
 async def read_log(api: Api, pod: Json, container: str, lines: int) -> str:

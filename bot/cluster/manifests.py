@@ -12,9 +12,9 @@ import yaml
 
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
-from bot.core.gpu import FORMATS, Quantization
-from bot.core.names import object_name
-from bot.core.workload import Record, Spec
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Record, Spec
+from bot.core.fit.gpu import FORMATS, Quantization
 
 FOLDER = Path(__file__).parents[2] / "manifests" / "workloads"
 MANAGED = {"app.kubernetes.io/managed-by": "llm-bot"}

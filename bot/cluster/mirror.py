@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from bot.cluster.client import Api, ApiError, Json
-from bot.core.errors import UserError
+from bot.core.chat.errors import UserError
 
 PAGE = 500
 LONGEST_PAUSE = 30.0

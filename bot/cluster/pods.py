@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
-from bot.core.redact import redact
-from bot.core.workload import Phase, Workload
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.failures.redact import redact
 
 RESTARTS_FORGIVEN = 1
 """A server that crashed once may have met a hiccup of the network; twice is a cause."""
@@ -15,7 +15,7 @@ _IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNever
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
-class State(NamedTuple):
+class PodState(NamedTuple):
     """What a pod or Deployment shows; `cause` names a `[cause]` sentence."""
 
     phase: Phase
@@ -52,11 +52,11 @@ def view(
     gone = [pod for pod in alive if pod["spec"].get("nodeName") in lost]
     if gone and len(gone) == len(alive):
         since = moment(_condition(gone[0], "Ready").get("lastTransitionTime"))
-        state = State(Phase.FAILED, since, "node_lost", gone[0]["spec"]["nodeName"])
+        state = PodState(Phase.FAILED, since, "node_lost", gone[0]["spec"]["nodeName"])
     else:
         state = _state(deployment, alive, warnings, ending=bool(ending))
     if record.queued and state.phase is Phase.ASLEEP:
-        state = State(Phase.QUEUED, record.queued)
+        state = PodState(Phase.QUEUED, record.queued)
     ready = [pod for pod in alive if is_ready(pod)]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(
@@ -83,10 +83,10 @@ def _alive(pods: Sequence[Json]) -> list[Json]:
     return going_on or staying[-1:]
 
 
-def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, ending: bool) -> State:
+def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, ending: bool) -> PodState:
     since = _progressed(deployment)
     if deployment["spec"].get("replicas", 1) == 0:
-        return State(Phase.DRAINING if alive or ending else Phase.ASLEEP, since)
+        return PodState(Phase.DRAINING if alive or ending else Phase.ASLEEP, since)
     if alive:
         states = [pod_state(pod, warnings.get(pod["metadata"]["name"], "")) for pod in alive]
         return min(states, key=lambda state: _ORDER.index(state.phase))
@@ -94,52 +94,52 @@ def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, 
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = condition.get("message", "")
             cause = "quota_exceeded" if "exceeded quota" in message else "admission_denied"
-            return State(Phase.FAILED, since, cause, message)
-    return State(Phase.SCHEDULING, since)
+            return PodState(Phase.FAILED, since, cause, message)
+    return PodState(Phase.SCHEDULING, since)
 
 
-def pod_state(pod: Json, warning: str = "") -> State:
+def pod_state(pod: Json, warning: str = "") -> PodState:
     """How far a pod is, and what stopped it. A container that is not created yet says nothing of
     why: only a `warning` among the pod's events does (a volume that cannot be mounted, a sandbox)."""
     created = moment(pod["metadata"]["creationTimestamp"])
     if pod.get("status", {}).get("phase") == "Failed":
         evicted = pod["status"].get("reason") == "Evicted"
-        return State(
+        return PodState(
             Phase.FAILED, created, "evicted" if evicted else "crashed", pod["status"].get("message", "")
         )
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
-        return State(Phase.READY, moment(ready.get("lastTransitionTime")))
+        return PodState(Phase.READY, moment(ready.get("lastTransitionTime")))
     if scheduled.get("reason") == "Unschedulable":
         message = scheduled.get("message", "")
         wants = _wants(message)
-        return State(Phase.SCHEDULING if wants else Phase.QUEUED, created, wants, message)
+        return PodState(Phase.SCHEDULING if wants else Phase.QUEUED, created, wants, message)
     if not pod["spec"].get("nodeName"):
-        return State(Phase.SCHEDULING, created)
+        return PodState(Phase.SCHEDULING, created)
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    state = _container_state(statuses[0], created) if statuses else State(Phase.PULLING, created)
+    state = _container_state(statuses[0], created) if statuses else PodState(Phase.PULLING, created)
     if warning and state.phase is Phase.PULLING:
-        return State(Phase.PULLING, created, "start", warning)
+        return PodState(Phase.PULLING, created, "start", warning)
     return state
 
 
-def _container_state(status: Json, created: datetime) -> State:
+def _container_state(status: Json, created: datetime) -> PodState:
     now, before = status.get("state", {}), status.get("lastState", {})
     ended = now.get("terminated") or before.get("terminated") or {}
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _IMAGE:
-        return State(Phase.FAILED, created, "image_pull", message)
+        return PodState(Phase.FAILED, created, "image_pull", message)
     if reason in _CONFIG:
-        return State(Phase.FAILED, created, "config", message)
+        return PodState(Phase.FAILED, created, "config", message)
     looping = status.get("restartCount", 0) > RESTARTS_FORGIVEN or reason == "CrashLoopBackOff"
     if looping and ended:
         killed = ended.get("reason") == "OOMKilled"
         cause = "container_oomkilled" if killed else "crashed"
-        return State(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
+        return PodState(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
     if "running" in now:
-        return State(Phase.LOADING, moment(now["running"].get("startedAt")))
-    return State(Phase.PULLING, created)
+        return PodState(Phase.LOADING, moment(now["running"].get("startedAt")))
+    return PodState(Phase.PULLING, created)
 
 
 def is_ready(pod: Json) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Sequence
 
 from bot.cluster.views import Views
-from bot.core.names import object_name
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Workload
 from bot.core.ports import GpuNode, Server
-from bot.core.workload import Workload
 
 
 class Reading:

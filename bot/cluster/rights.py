@@ -6,8 +6,8 @@ from typing import NamedTuple
 from bot.cluster.client import Api, Json, connect
 from bot.cluster.gpus import keep_node
 from bot.cluster.manifests import WorkloadSettings
-from bot.core.errors import UserError
-from bot.core.text import Text, t
+from bot.core.chat.errors import UserError
+from bot.core.chat.text import Text, t
 
 
 class Right(NamedTuple):

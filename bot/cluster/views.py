@@ -8,17 +8,17 @@ import structlog
 
 from bot.cluster import gpus
 from bot.cluster.client import Api, Json
-from bot.cluster.managers import managed_by, target
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import Mirror
 from bot.cluster.pods import is_ready, server_id, view
+from bot.cluster.replica_owner import managed_by, target
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes
-from bot.core.errors import UserError
-from bot.core.names import object_name
+from bot.core.chat.errors import UserError
+from bot.core.chat.text import t
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Workload
 from bot.core.ports import GpuNode, Server
-from bot.core.text import t
-from bot.core.workload import Workload
 
 OURS = "app.kubernetes.io/managed-by=llm-bot"
 POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from bot.commands.base import Command
+from bot.grammar.command import Command
 
 
 def _all() -> dict[str, type[Command]]:

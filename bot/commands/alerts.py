@@ -5,13 +5,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import Duration
-from bot.core.access import Role
-from bot.core.alert_messages import headline
-from bot.core.errors import UserError
-from bot.core.reply import Reply, Tone
-from bot.core.text import t
+from bot.core.access.roles import Role
+from bot.core.alerts.alert_messages import headline
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import Duration
 
 
 class Alerts(Command):

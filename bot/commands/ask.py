@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies, Rest
 from bot.core.ports import Sampling
-from bot.services.conversation import Question
+from bot.grammar.command import Command, Context, Group, Replies, Rest
+from bot.services.questions.conversation import Question
 
 
 class Ask(Command):
@@ -26,7 +26,7 @@ class Ask(Command):
 
     async def run(self, ctx: Context) -> Replies:
         conversation = ctx.services.conversation
-        workload, text = await ctx.services.addressee.choose(self.text, ctx.user, ctx.place)
+        workload, text = await ctx.services.model_selector.choose(self.text, ctx.user, ctx.place)
         sampling = Sampling(self.temperature, self.top_p, self.max_tokens)
         question = Question(text, ctx.user, ctx.place, sampling, self.system or "")
         line, message = self.line(text=f"{workload.name} {text}"), ""

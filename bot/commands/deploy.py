@@ -4,16 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from bot.commands.base import Context, Group, Replies
-from bot.commands.fields import IdleWindow, ModelRequest, OfficeHours, Until
-from bot.commands.offers import refuse, unknown
-from bot.core.access import Role
-from bot.core.cards import headline, memory_line
-from bot.core.errors import UserError
-from bot.core.gpu import Quantization
-from bot.core.reply import Button, Reply, Tone
-from bot.core.request import Option, spec_of
-from bot.core.text import t
+from bot.core.access.roles import Role
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import t
+from bot.core.deployment.cards import headline, memory_line
+from bot.core.fit.gpu import Quantization
+from bot.core.fit.request import Option, spec_of
+from bot.grammar.command import Context, Group, Replies
+from bot.grammar.fields import GivenHours, IdleWindow, ModelRequest, Until
+from bot.grammar.plan_replies import refuse, unknown
 
 
 class Deploy(ModelRequest):
@@ -28,7 +28,7 @@ class Deploy(ModelRequest):
     ttl: Until | None = Field(None, examples=["4h"])
     idle: IdleWindow | None = Field(None, examples=["2h"])
     priority: Literal["high"] | None = Field(None, examples=["high"])
-    hours: OfficeHours | None = Field(None, examples=["mo-fr 8-20"])
+    hours: GivenHours | None = Field(None, examples=["mo-fr 8-20"])
 
     async def run(self, ctx: Context) -> Replies:
         if self.priority:

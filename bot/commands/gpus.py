@@ -1,9 +1,9 @@
 """/llm gpus — what is free on each node, and who has the rest."""
 
-from bot.commands.base import Command, Context, Group, Replies
+from bot.core.chat.reply import Reply, Table
+from bot.core.chat.text import Text, t, verbatim
 from bot.core.ports import GpuNode
-from bot.core.reply import Reply, Table
-from bot.core.text import Text, t, verbatim
+from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Gpus(Command):

@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies, Rest, spell
-from bot.core.access import Role
-from bot.core.errors import UserError
-from bot.core.reply import Button, Reply
-from bot.core.text import Text, t, verbatim
+from bot.core.access.roles import Role
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Button, Reply
+from bot.core.chat.text import Text, t, verbatim
+from bot.grammar.command import Command, Context, Group, Replies, Rest, spell
 
 
 class Help(Command):

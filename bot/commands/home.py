@@ -1,9 +1,9 @@
 """/llm home — your deployments, what is free, and what could start now."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.core.reply import Button, Reply
-from bot.core.text import Text, t, verbatim
-from bot.core.workload import Workload
+from bot.core.chat.reply import Button, Reply
+from bot.core.chat.text import Text, t, verbatim
+from bot.core.deployment.workload import Workload
+from bot.grammar.command import Command, Context, Group, Replies
 
 OFFERED = 8
 

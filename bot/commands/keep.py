@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import Until, WorkloadName
-from bot.core.reply import Reply, Tone
-from bot.core.text import t
+from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import Until, WorkloadName
 
 
 class Keep(Command):

@@ -1,9 +1,9 @@
 """/llm key NAME — how to read a model's API key; the key itself is never said in chat."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.reply import Reply
-from bot.core.text import t
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Key(Command):

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.reply import Reply
-from bot.core.text import t
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Logs(Command):

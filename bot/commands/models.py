@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.core.catalog import ModelCard
-from bot.core.gpu import FORMATS, Quantization
-from bot.core.planning import Planner
-from bot.core.reply import Button, Reply, Table
-from bot.core.request import Option
-from bot.core.text import Text, t, verbatim
-from bot.core.units import Tokens
+from bot.core.chat.reply import Button, Reply, Table
+from bot.core.chat.text import Text, t, verbatim
+from bot.core.chat.units import Tokens
+from bot.core.fit.catalog import CatalogEntry
+from bot.core.fit.gpu import FORMATS, Quantization
+from bot.core.fit.planning import Planner
+from bot.core.fit.request import Option
+from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Models(Command):
@@ -52,7 +52,7 @@ class Models(Command):
         )
 
 
-def row(card: ModelCard, planner: Planner) -> tuple[Text, ...]:
+def row(card: CatalogEntry, planner: Planner) -> tuple[Text, ...]:
     """One line of the table: the smallest tp that fits, in fp16 or else in a quantised format."""
     option = planner.least(card)
     formats = [q for q in card.quantized if FORMATS[q].capability <= planner.gpu.capability]
@@ -66,7 +66,7 @@ def row(card: ModelCard, planner: Planner) -> tuple[Text, ...]:
     )
 
 
-def _parameters(card: ModelCard) -> Text:
+def _parameters(card: CatalogEntry) -> Text:
     if card.shape is None:
         return verbatim("?")
     return t("models.billion", count=round(card.shape.parameters / 1e9, 1))

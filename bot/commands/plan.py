@@ -1,9 +1,9 @@
 """/llm plan MODEL [tp=2] [quant=gptq] [max-len=8k] — would it fit? Nothing is started."""
 
-from bot.commands.base import Context, Group, Replies
-from bot.commands.fields import ModelRequest
-from bot.commands.offers import judgement, unknown
-from bot.core.errors import UserError
+from bot.core.chat.errors import UserError
+from bot.grammar.command import Context, Group, Replies
+from bot.grammar.fields import ModelRequest
+from bot.grammar.plan_replies import judgement, unknown
 
 
 class Plan(ModelRequest):

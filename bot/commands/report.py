@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.core.access import Role
-from bot.core.reply import Reply
-from bot.core.text import t
+from bot.core.access.roles import Role
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Report(Command):

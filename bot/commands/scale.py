@@ -2,16 +2,16 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import MIN_CONTEXT, ContextLength, WorkloadName
-from bot.commands.offers import reason
-from bot.core.cards import headline
-from bot.core.errors import UserError
-from bot.core.gpu import Quantization
-from bot.core.reply import Button, Reply, Tone
-from bot.core.request import Request, spec_of
-from bot.core.text import t
-from bot.core.workload import Phase, Spec, Workload
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import t
+from bot.core.deployment.cards import headline
+from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.fit.gpu import Quantization
+from bot.core.fit.request import PlanRequest, spec_of
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import MIN_CONTEXT, ContextLength, WorkloadName
+from bot.grammar.plan_replies import reason
 
 
 class Scale(Command):
@@ -54,7 +54,7 @@ class Scale(Command):
             return old.model_copy(update={"replicas": replicas})
         planner = ctx.services.planner
         verdict = planner.judge(
-            Request(
+            PlanRequest(
                 old.model if old.shape is None else old.repo,
                 tp,
                 Quantization(old.quantization),

@@ -4,12 +4,12 @@ from typing import Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.access import Role
-from bot.core.errors import UserError
-from bot.core.reply import Reply
-from bot.core.text import t
+from bot.core.access.roles import Role
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 @runtime_checkable

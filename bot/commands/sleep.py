@@ -1,10 +1,10 @@
 """/llm sleep NAME — give its GPUs back; everything else stays, and `wake` brings it back."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.cards import buttons
-from bot.core.reply import Reply, Tone
-from bot.core.text import t
+from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.text import t
+from bot.core.deployment.cards import buttons
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Sleep(Command):

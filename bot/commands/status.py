@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.cards import READY_VERBS, buttons, tone
-from bot.core.gpu import FORMATS, Quantization
-from bot.core.reply import Reply, Table
-from bot.core.text import Text, t, verbatim
-from bot.core.units import Tokens
-from bot.core.workload import Phase, Workload
+from bot.core.chat.reply import Reply, Table
+from bot.core.chat.text import Text, t, verbatim
+from bot.core.chat.units import Tokens
+from bot.core.deployment.cards import READY_VERBS, buttons, tone
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.fit.gpu import FORMATS, Quantization
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Status(Command):
@@ -92,8 +92,10 @@ def _verbs(workload: Workload) -> tuple[str, ...]:
 
 def _phase(workload: Workload, ctx: Context) -> Text:
     if workload.phase is Phase.FAILED:
-        return t("status.failed", cause=t(f"cause.{ctx.services.watcher.crashes.cause(workload)}"))
-    progress = ctx.services.watcher.progress(workload)
+        return t(
+            "status.failed", cause=t(f"cause.{ctx.services.card_updater.failure_diagnoses.cause(workload)}")
+        )
+    progress = ctx.services.card_updater.progress(workload)
     return (
         t("status.progress", phase=progress.phase.said, text=progress.text)
         if (progress and progress.phase is Phase.LOADING)

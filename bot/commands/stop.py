@@ -1,9 +1,9 @@
 """/llm stop NAME [--sure] — remove a deployment; its model stays in the cache."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.reply import Button, Reply, Tone
-from bot.core.text import t
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Stop(Command):

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.cards import waking
-from bot.core.text import t
+from bot.core.chat.text import t
+from bot.core.deployment.cards import waking
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Undo(Command):

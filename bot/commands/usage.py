@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from bot.commands.base import Command, Context, Group, Replies
+from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Usage(Command):

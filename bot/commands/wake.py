@@ -1,8 +1,8 @@
 """/llm wake NAME — start a sleeping model again, as it was."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core.cards import waking
+from bot.core.deployment.cards import waking
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Wake(Command):

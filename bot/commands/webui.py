@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.core.reply import Button, Reply, Tone
-from bot.core.text import t
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import t
+from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Action(StrEnum):

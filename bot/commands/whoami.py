@@ -1,8 +1,8 @@
 """/llm whoami — your role, what you may hold, and what you hold."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.core.reply import Reply
-from bot.core.text import Text, t, verbatim
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Text, t, verbatim
+from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Whoami(Command):

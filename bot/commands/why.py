@@ -1,12 +1,12 @@
 """/llm why NAME — is it idle, how do we know, and what happens when."""
 
-from bot.commands.base import Command, Context, Group, Replies
-from bot.commands.fields import WorkloadName
-from bot.core import notices
-from bot.core.cards import tone
-from bot.core.reply import Reply
-from bot.core.text import t
-from bot.core.workload import Phase
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.core.deployment.cards import tone
+from bot.core.deployment.workload import Phase
+from bot.core.idle import idle_messages
+from bot.grammar.command import Command, Context, Group, Replies
+from bot.grammar.fields import WorkloadName
 
 
 class Why(Command):
@@ -20,7 +20,7 @@ class Why(Command):
         workload = ctx.services.lifecycle.find(self.name)
         activity = ctx.services.activity
         if workload.phase is Phase.ASLEEP:
-            yield notices.why_asleep(workload)
+            yield idle_messages.why_asleep(workload)
             return
         if workload.phase is not Phase.READY:
             text = t("why.not_ready", name=workload.name, phase=workload.phase.said)
@@ -28,5 +28,5 @@ class Why(Command):
             return
         await activity.look(workload)
         verdict = activity.verdict(workload)
-        lines = notices.explained(workload, verdict, activity.policy, ctx.services.clock.now())
+        lines = idle_messages.explained(workload, verdict, activity.policy, ctx.services.clock.now())
         yield Reply(t("why.title", name=workload.name), tone=tone(workload), lines=lines)

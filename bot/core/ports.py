@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from bot.core.message import Place, Turn
-from bot.core.reply import Reply
-from bot.core.workload import Record, Spec, Workload
+from bot.core.chat.message import Place, Turn
+from bot.core.chat.reply import Reply
+from bot.core.deployment.workload import Record, Spec, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Cluster(Protocol):
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
         """Set replicas, 0 to sleep; Changed when a `version` is given and is no longer its version."""
 
-    async def remember(self, name: str, **changes: object) -> None:
+    async def update_record(self, name: str, **changes: object) -> None:
         """Set fields of the workload's Record."""
 
     async def remove(self, name: str) -> None:
@@ -142,10 +142,10 @@ class Cluster(Protocol):
     def lacks(self) -> Sequence[str]:
         """What we may not look at, though we should."""
 
-    async def recall(self) -> str:
+    async def load_state(self) -> str:
         """The text that was kept last, or nothing."""
 
-    async def keep(self, text: str) -> None:
+    async def save_state(self, text: str) -> None:
         """Keep a text that is about no workload alone."""
 
 

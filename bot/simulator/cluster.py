@@ -5,11 +5,11 @@ from dataclasses import replace
 from itertools import count
 
 from bot.core.changes import Changes
-from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.names import object_name
+from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.chat.text import t
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Phase, Record, Spec, Workload
 from bot.core.ports import Clock, Endpoint, GpuNode, Server
-from bot.core.text import t
-from bot.core.workload import Phase, Record, Spec, Workload
 from bot.simulator.pods import Pod, Running, gpus_by_node
 from bot.simulator.timeline import FAILURES, timeline
 from bot.simulator.web_ui import SimulatedWebUi
@@ -122,7 +122,7 @@ class SimulatedCluster(SimulatedWebUi):
         running.set_replicas(replicas, self._clock.now())
         self._changed(running)
 
-    async def remember(self, name: str, **changes: object) -> None:
+    async def update_record(self, name: str, **changes: object) -> None:
         """Set fields of the record."""
         running = self._find(name)
         running.record = running.record.model_copy(update=changes)
@@ -173,11 +173,11 @@ class SimulatedCluster(SimulatedWebUi):
         """Nothing."""
         return []
 
-    async def recall(self) -> str:
+    async def load_state(self) -> str:
         """What was kept."""
         return self._kept
 
-    async def keep(self, text: str) -> None:
+    async def save_state(self, text: str) -> None:
         """Keep it as long as this cluster lives."""
         self._kept = text
 

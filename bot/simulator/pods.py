@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.core.workload import Phase, Record, Spec, Workload
+from bot.core.deployment.workload import Phase, Record, Spec, Workload
 from bot.simulator.timeline import Timeline
 
 FURTHEST_FIRST = [Phase.READY, Phase.FAILED, Phase.LOADING, Phase.PULLING, Phase.SCHEDULING]

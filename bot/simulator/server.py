@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from bot.core.errors import UserError
-from bot.core.names import object_name
-from bot.core.workload import Phase, Workload
+from bot.core.chat.errors import UserError
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Phase, Workload
 from bot.simulator.cluster import SimulatedCluster
 
 ANSWER = (

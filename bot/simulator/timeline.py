@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from bot.core.workload import Phase, Spec
+from bot.core.deployment.workload import Phase, Spec
 
 SCHEDULING = 2.0
 PULL_FIRST, PULL_AGAIN = 40.0, 3.0

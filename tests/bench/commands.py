@@ -3,12 +3,12 @@
 import time
 from contextlib import suppress
 
-from bot import app
+from bot.app import wiring
+from bot.app.settings import Settings
 from bot.commands import COMMANDS
-from bot.commands.parsing import parse
-from bot.config import Settings
-from bot.core.diagnosis import diagnose
-from bot.core.errors import UserError
+from bot.core.chat.errors import UserError
+from bot.core.failures.diagnosis import diagnose
+from bot.grammar.parsing import parse
 from tests.bench import row
 
 LINE = "(EngineCore pid=81) INFO 04-19 10:50:43 [loggers.py:118] Avg prompt throughput: 12.0 tokens/s\n"
@@ -33,7 +33,7 @@ def _diagnose() -> float:
 
 async def measure() -> list[dict]:
     """The slowest of some, each the best of five; and how fast logs are read."""
-    names = app.planner(Settings(_env_file=None)).catalog.names()
+    names = wiring.planner(Settings(_env_file=None)).catalog.names()
     slowest = max(min(_time(text, names) for _ in range(5)) for text in NONSENSE)
     return [
         row("parse 10 kB of nonsense, ms", slowest * 1000, 5, f"slowest of {len(NONSENSE)}"),

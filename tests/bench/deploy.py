@@ -10,14 +10,14 @@ from pathlib import Path
 
 import yaml
 
-from bot import app
+from bot.app import wiring
+from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings, workload_objects
-from bot.config import Settings
+from bot.core.chat.message import Message, Place, User
+from bot.core.chat.text import Phrasebook
 from bot.core.clock import SpeedClock
-from bot.core.message import Message, Place, User
-from bot.core.text import Phrasebook
-from bot.core.workload import Record, Spec
-from bot.inference import VllmInference
+from bot.core.deployment.workload import Record, Spec
+from bot.engines.vllm.inference import VllmInference
 from bot.platforms.console.render import render
 from tests.bench import missing, row
 from tests.conftest import Chat, eventually
@@ -77,8 +77,8 @@ async def _status(world: RealWorld) -> dict:
         while len(await world.names("pods")) < MANY:
             await asyncio.sleep(0.5)
     inference, settings = VllmInference(), Settings(_env_file=None)
-    built = app.build(settings, world.cluster, inference, Chat(), SpeedClock())
-    phrases = app.phrasebook(settings)
+    built = wiring.build(settings, world.cluster, inference, Chat(), SpeedClock())
+    phrases = wiring.phrasebook(settings)
     ours, theirs = [], []
     for _ in range(TIMES):
         begun = time.perf_counter()
@@ -95,7 +95,7 @@ async def _status(world: RealWorld) -> dict:
     return row(f"status of {MANY} : kubectl get", our / their, 0.1, detail)
 
 
-async def _say(built: app.App, phrases: Phrasebook) -> None:
+async def _say(built: wiring.App, phrases: Phrasebook) -> None:
     message = Message("status", User("ada", "ada"), Place("bench", "x"))
     async for reply in built.dispatcher.handle(message):
         assert len(reply.table.rows) == MANY

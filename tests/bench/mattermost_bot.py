@@ -5,18 +5,18 @@ import logging
 
 import structlog
 
-from bot import app, chats, serving, worlds
-from bot.config import Settings
-from bot.platforms.messengers import Messengers
+from bot.app import background, clusters, platform_factory, wiring
+from bot.app.settings import Settings
+from bot.platforms.shared.messengers import Messengers
 
 
 async def main() -> None:
     """Everything, as in service."""
     settings = Settings(_env_file=None)
-    async with worlds.simulated(1.0) as (cluster, clock):
-        chat = chats.mattermost(settings)
-        built = app.build(settings, cluster, app.inference_of(settings), Messengers([chat]), clock)
-        await serving.serve(settings, built, [chat])
+    async with clusters.simulated(1.0) as (cluster, clock):
+        chat = platform_factory.mattermost(settings)
+        built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers([chat]), clock)
+        await background.serve(settings, built, [chat])
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot import app, chats, serving
-from bot.config import Settings
+from bot.app import background, platform_factory, wiring
+from bot.app.settings import Settings
 from bot.core.clock import SpeedClock
 from bot.core.ports import Endpoint
-from bot.platforms.messengers import Messengers
+from bot.platforms.shared.messengers import Messengers
 from bot.simulator.cluster import SimulatedCluster
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 
@@ -34,9 +34,9 @@ async def ours() -> None:
     cluster = OneModel(clock)
     living = asyncio.create_task(cluster.run())
     settings = Settings(_env_file=None, admins=frozenset({"UADA"}))
-    slack = chats.slack(settings, cluster.changes)
-    built = app.build(settings, cluster, app.inference_of(settings), Messengers([slack]), clock)
-    await serving.serve(settings, built, [slack])
+    slack = platform_factory.slack(settings, cluster.changes)
+    built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers([slack]), clock)
+    await background.serve(settings, built, [slack])
     await living
 
 

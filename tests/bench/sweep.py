@@ -11,12 +11,12 @@ from time import perf_counter
 
 import aiohttp
 
-from bot import app
-from bot.config import Settings
+from bot.app import wiring
+from bot.app.settings import Settings
 from bot.core.clock import SpeedClock
+from bot.core.deployment.workload import Phase, Record, Spec, Workload
 from bot.core.ports import Server
-from bot.core.workload import Phase, Record, Spec, Workload
-from bot.platforms.messengers import Messengers
+from bot.platforms.shared.messengers import Messengers
 from bot.simulator.cluster import SimulatedCluster
 from tests.bench import row
 from tests.bench.slack import memory
@@ -64,15 +64,15 @@ async def swept(count: int, url: str, sweeps: int) -> tuple[float, float, float]
     """Median seconds of a sweep, scrapes per model and sweep, and MiB that the second half added."""
     clock = SpeedClock()
     settings = Settings(_env_file=None)
-    inference = app.inference_of(settings)
-    reaper = app.build(settings, Hall(count, url, clock), inference, Messengers([]), clock).reaper
-    await reaper.sweep()
+    inference = wiring.inference_of(settings)
+    idle_sweep = wiring.build(settings, Hall(count, url, clock), inference, Messengers([]), clock).idle_sweep
+    await idle_sweep.run()
     before, times, half = await asked(url), [], 0.0
     for number in range(sweeps):
         if number == sweeps // 2:
             half = memory_now()
         begun = perf_counter()
-        await reaper.sweep()
+        await idle_sweep.run()
         times.append(perf_counter() - begun)
     scrapes = (await asked(url) - before) / (count * sweeps)
     await inference.close()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from openai import AsyncOpenAI
 
-from bot import app
-from bot.config import Settings
-from bot.core.message import Message, Place, User
+from bot.app import wiring
+from bot.app.settings import Settings
+from bot.core.chat.message import Message, Place, User
 from bot.core.ports import Endpoint
-from bot.inference import VllmInference
+from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from tests.bench import missing, row
 from tests.conftest import Chat, Clock
@@ -51,7 +51,7 @@ async def _compare(url: str) -> list[dict]:
     cluster = OneModel(clock, url=url)
     inference = VllmInference()
     settings = Settings(_env_file=None, admins=frozenset({"ada"}))
-    built = app.build(settings, cluster, inference, Chat(), clock)
+    built = wiring.build(settings, cluster, inference, Chat(), clock)
     async for _ in built.dispatcher.handle(_message(f"deploy {NAME}")):
         pass
     clock.advance(seconds=600)

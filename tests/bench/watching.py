@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from bot.cluster.notes import KEY, NAME
-from bot.core.alerts import State
+from bot.cluster.state_store import KEY, NAME
+from bot.core.alerts.state import AlertState
 from tests.bench import missing, row
 from tests.bench.deploy import RECORD, spec
 from tests.bench.mattermost import PROXIES
@@ -188,7 +188,7 @@ async def _until_all_are_known(there: Office) -> None:
     async with asyncio.timeout(180):
         while True:
             found = await there.world.admin.request("GET", path)
-            state = State.model_validate_json(found["data"][KEY])
+            state = AlertState.model_validate_json(found["data"][KEY])
             if len(state.alerts) >= MANY and not any(post.stale for post in state.posts.values()):
                 return
             await asyncio.sleep(0.5)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from bot.core.idle import Life, Quiet, State
+from bot.core.idle.verdict import ActivityWindow, IdleState, LivenessInputs
 from bot.core.ports import Load
-from bot.core.queue import Waiting, in_order, startable
+from bot.core.queue.order import QueueEntry, in_order, startable
 from tests.bench import row
 
 SEED, PEOPLE, DAYS, TICK = 7, 40, 7, 30
@@ -37,7 +37,7 @@ class Model:
     successes: int = 0
     last_success: int = -1
     since: int = 0
-    quiet: Quiet = field(default_factory=Quiet)
+    quiet: ActivityWindow = field(default_factory=ActivityWindow)
     waiting_since: int = -1
 
     def ready(self, now: int) -> bool:
@@ -63,8 +63,8 @@ def ours(model: Model, now: int) -> bool:
     load = Load(int(model.running(now)), 0, model.tokens)
     window, interval = timedelta(minutes=30), timedelta(minutes=1)
     model.quiet.see(moment, {f"{model.name}/{model.ready_at}": load}, window)
-    life = Life(START + timedelta(seconds=max(model.ready_at, model.asked) * TICK))
-    return model.quiet.judge(moment, life, window, interval).state is State.IDLE
+    life = LivenessInputs(START + timedelta(seconds=max(model.ready_at, model.asked) * TICK))
+    return model.quiet.judge(moment, life, window, interval).state is IdleState.IDLE
 
 
 def requests_in_ten_minutes(model: Model, now: int) -> bool:
@@ -160,7 +160,7 @@ def _start(models: list[Model], now: int) -> None:
         if model.node:
             free[model.node] -= model.tp
     line = [
-        Waiting(m.name, m.tp, START + timedelta(seconds=m.waiting_since * TICK))
+        QueueEntry(m.name, m.tp, START + timedelta(seconds=m.waiting_since * TICK))
         for m in models
         if m.waiting_since >= 0
     ]
@@ -169,7 +169,7 @@ def _start(models: list[Model], now: int) -> None:
         model.node = min((n for n in free if free[n] >= model.tp), key=lambda node: free[node])
         free[model.node] -= model.tp
         model.ready_at, model.since, model.waiting_since = now + model.load_ticks, now, -1
-        model.quiet = Quiet()
+        model.quiet = ActivityWindow()
 
 
 def _account(model: Model, policy: Policy, now: int, week: Week) -> None:

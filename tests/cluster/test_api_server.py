@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from bot.config import Settings
-from bot.core.errors import UserError
-from bot.core.workload import Phase, Record, Spec
+from bot.app.settings import Settings
+from bot.core.chat.errors import UserError
+from bot.core.deployment.workload import Phase, Record, Spec
 from tests.conftest import Chat, eventually
 from tests.real.world import RealWorld, at_work, real_world
 
@@ -379,9 +379,9 @@ async def test_what_the_sweep_remembers_is_read_back(world):
     now = datetime(2030, 1, 2, tzinfo=UTC)
     await world.cluster.create(spec(), RECORD)
     told = {"warned": now, "warning": "m7", "kept": now, "window": timedelta(hours=2), "slept": "idle"}
-    await world.cluster.remember("tinyllama", **told)
+    await world.cluster.update_record("tinyllama", **told)
     [workload] = world.cluster.workloads()
     assert {name: getattr(workload.record, name) for name in told} == told
-    await world.cluster.remember("tinyllama", warned=None, warning="", kept=None)
+    await world.cluster.update_record("tinyllama", warned=None, warning="", kept=None)
     [workload] = world.cluster.workloads()
     assert (workload.record.warned, workload.record.warning, workload.record.kept) == (None, "", None)

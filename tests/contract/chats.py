@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bot.health import Health
+from bot.app.http_server import HttpServer
 from tests.conftest import eventually
 from tests.fakes.mattermost import TOKEN, FakeMattermost
 from tests.fakes.slack import FakeSlack, labels, words
@@ -95,7 +95,7 @@ class InMattermost(Person):
         roles = {"researchers": frozenset({"ada".ljust(26, "0")}), "mattermost_token": SecretStr(TOKEN)}
         roles |= {"admin_channel": "mattermost:c1"}
         self.bot = MattermostBot(settings.model_copy(update=roles), url, cluster, inference, clock)
-        self.health = Health("127.0.0.1", 0, lambda: True, self.bot.endpoints())
+        self.health = HttpServer("127.0.0.1", 0, lambda: True, self.bot.endpoints())
         await self.health.start()
         self.bot.callback_url = self.fake.bot_url = f"http://127.0.0.1:{self.health.port}"
         await self.bot.start(self.fake)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bot.core.errors import Changed, NameTaken, UserError
-from bot.core.message import Place
-from bot.core.workload import LastUse, Phase, Record, Sleep, Spec, Workload
+from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.chat.message import Place
+from bot.core.deployment.workload import LastUse, Phase, Record, Sleep, Spec, Workload
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
@@ -126,7 +126,7 @@ async def test_asleep_and_awake(world):
 async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
     await world.cluster.create(spec(), record())
     seen = await world.phase("llama-3-8b", Phase.READY)
-    await world.cluster.remember("llama-3-8b", announced="somebody came first")
+    await world.cluster.update_record("llama-3-8b", announced="somebody came first")
     with pytest.raises(Changed):
         await world.cluster.scale("llama-3-8b", 0, version=seen.version)
     assert world.find("llama-3-8b").replicas == 1
@@ -144,7 +144,7 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
 async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
     await world.cluster.create(spec(), record(ends=STARTED))
     later = {"U2": LastUse(who="eve", at=STARTED + timedelta(hours=1))}
-    await world.cluster.remember("llama-3-8b", ends=None, used=later, place=Place("x", "y"))
+    await world.cluster.update_record("llama-3-8b", ends=None, used=later, place=Place("x", "y"))
     found = world.find("llama-3-8b").record
     assert found.ends is None and found.used == later and found.place == Place("x", "y")
     assert found.owner == "ada" and found.card == "m1"
@@ -186,7 +186,7 @@ async def test_what_is_removed_is_gone(world):
     for change in (
         world.cluster.remove("llama-3-8b"),
         world.cluster.scale("llama-3-8b", 0),
-        world.cluster.remember("llama-3-8b", announced="x"),
+        world.cluster.update_record("llama-3-8b", announced="x"),
         world.cluster.endpoint("llama-3-8b"),
     ):
         with pytest.raises(UserError) as refused:
@@ -247,8 +247,8 @@ async def test_open_webui_is_connected_to_the_models_that_are_named(world):
 
 
 async def test_a_text_is_kept_and_replaced(world):
-    assert await world.cluster.recall() == ""
-    await world.cluster.keep("{}")
-    await world.cluster.keep('{"number": 7, "über": "✕"}')
-    assert await world.cluster.recall() == '{"number": 7, "über": "✕"}'
+    assert await world.cluster.load_state() == ""
+    await world.cluster.save_state("{}")
+    await world.cluster.save_state('{"number": 7, "über": "✕"}')
+    assert await world.cluster.load_state() == '{"number": 7, "über": "✕"}'
     assert world.cluster.lacks() == []

@@ -4,9 +4,9 @@ import asyncio
 from datetime import timedelta
 from time import monotonic
 
-from bot.config import Settings
-from bot.core.message import Message, User
-from bot.core.workload import Phase
+from bot.app.settings import Settings
+from bot.core.chat.message import Message, User
+from bot.core.deployment.workload import Phase
 from tests.conftest import THREAD, Chat, eventually
 from tests.real.vllm import VllmContainers, make_model
 from tests.real.world import at_work, real_world

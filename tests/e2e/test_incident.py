@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from bot import app
-from bot.config import Settings
-from bot.core.diagnosis import diagnose
-from bot.core.errors import UserError
-from bot.core.message import Turn
+from bot.app import wiring
+from bot.app.settings import Settings
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Turn
+from bot.core.deployment.workload import Phase
+from bot.core.failures.diagnosis import diagnose
 from bot.core.ports import Endpoint, Sampling
-from bot.core.workload import Phase
 from tests.conftest import Chat, eventually
 from tests.e2e.test_idle import type_
 from tests.real.vllm import Ended, VllmContainers, make_model
@@ -107,7 +107,7 @@ async def test_an_engine_that_dies_and_a_model_that_cannot_chat_are_told_to_who_
     (model / "chat_template.jinja").unlink(missing_ok=True)
     containers, log = VllmContainers(vllm_binary, model), []
     end = await containers.serve("tiny", "2048", "key", log.append)
-    inference = app.VllmInference(30, 10)
+    inference = wiring.VllmInference(30, 10)
     endpoint = Endpoint(containers.url, "tiny", "key")
 
     async def ask() -> None:

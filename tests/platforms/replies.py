@@ -3,10 +3,10 @@
 from datetime import timedelta
 from pathlib import Path
 
-from bot.core.form import Blank, Choice, Form
-from bot.core.reply import Button, Reply, Table, Tone
-from bot.core.text import t, verbatim
-from bot.core.units import Tokens
+from bot.core.chat.form import Blank, Choice, Form
+from bot.core.chat.reply import Button, Reply, Table, Tone
+from bot.core.chat.text import t, verbatim
+from bot.core.chat.units import Tokens
 
 GOLDEN = Path(__file__).parent / "golden"
 TOO_BIG = t("fit.weights", weights=14.96, usable=14.19)

@@ -5,8 +5,8 @@ import asyncio
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot import app, chats, serving
-from bot.platforms.messengers import Messengers
+from bot.app import background, platform_factory, wiring
+from bot.platforms.shared.messengers import Messengers
 from tests.conftest import eventually
 from tests.fakes.mattermost import TOKEN, FakeMattermost
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, words
@@ -25,9 +25,9 @@ async def both(settings, cluster, inference, clock, monkeypatch):
     tokens = {"slack_bot_token": BOT_TOKEN, "slack_app_token": APP_TOKEN, "mattermost_token": TOKEN}
     secrets = {name: SecretStr(token) for name, token in tokens.items()}
     settings = settings.model_copy(update={**secrets, **urls})
-    platforms = [chats.slack(settings, cluster.changes), chats.mattermost(settings)]
-    built = app.build(settings, cluster, inference, Messengers(platforms), clock)
-    running = asyncio.create_task(serving.serve(settings, built, platforms))
+    platforms = [platform_factory.slack(settings, cluster.changes), platform_factory.mattermost(settings)]
+    built = wiring.build(settings, cluster, inference, Messengers(platforms), clock)
+    running = asyncio.create_task(background.serve(settings, built, platforms))
     await eventually(lambda: all(platform.ready for platform in platforms), 15)
     yield slack, mattermost, running
     running.cancel()

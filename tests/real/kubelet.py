@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from bot.cluster.client import MERGE_PATCH, Api, ApiError
-from bot.core.errors import UserError
+from bot.core.chat.errors import UserError
 from tests.real.vllm import Ended
 
 Json = dict[str, Any]

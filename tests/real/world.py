@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bot import app, serving
+from bot.app import background, wiring
+from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, connect
 from bot.cluster.manifests import WorkloadSettings
-from bot.config import Settings
 from bot.core.clock import SpeedClock
 from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
@@ -78,11 +78,11 @@ async def real_world(
 
 
 @asynccontextmanager
-async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) -> AsyncIterator[app.App]:
+async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) -> AsyncIterator[wiring.App]:
     """The whole bot in this process, without a platform, until the end of the block."""
-    inference = app.inference_of(settings)
-    built = app.build(settings, cluster, inference, chat, SpeedClock())
-    running = asyncio.create_task(serving.serve(settings, built, []))
+    inference = wiring.inference_of(settings)
+    built = wiring.build(settings, cluster, inference, chat, SpeedClock())
+    running = asyncio.create_task(background.serve(settings, built, []))
     try:
         yield built
     finally:

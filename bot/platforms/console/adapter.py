@@ -13,11 +13,11 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
 
-from bot.core.message import Message, Place, Turn, User
-from bot.core.reply import Button, Picture, Reply, Tone
-from bot.core.text import Phrasebook, t
-from bot.platforms.base import Handle, Platform, Say
+from bot.core.chat.message import Message, Place, Turn, User
+from bot.core.chat.reply import Button, Picture, Reply, Tone
+from bot.core.chat.text import Phrasebook, t
 from bot.platforms.console.render import render
+from bot.platforms.shared.platform import Handle, Platform, Say
 
 TERMINAL = Place("console", "terminal")
 LEAVE = {"exit", "quit", "bye"}

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 import structlog
 from aiohttp import web
 
-from bot.core.errors import UserError
-from bot.core.message import Place, Turn
-from bot.core.reply import Reply
-from bot.core.text import Phrasebook, Text, t
-from bot.platforms.base import Handle, Platform, Say
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place, Turn
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Phrasebook, Text, t
 from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.callbacks import Callbacks
-from bot.platforms.mattermost.desk import Desk, send
-from bot.platforms.mattermost.ears import MattermostEars
-from bot.platforms.mattermost.people import People
+from bot.platforms.mattermost.context import MattermostContext, send
+from bot.platforms.mattermost.inbound import MattermostInbound
+from bot.platforms.mattermost.people import MattermostPeople
 from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
 from bot.platforms.mattermost.setup import Registered, register
 from bot.platforms.mattermost.socket import Socket
+from bot.platforms.shared.platform import Handle, Platform, Say
 
 HEARTBEAT_SECONDS = 30.0
 TRY_AGAIN_SECONDS = 5.0
@@ -51,15 +51,15 @@ class Mattermost(Platform):
         tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
         self._rest = Rest(url, token, tls)
         self._threads = MattermostThreads(self._rest)
-        self._people = People(self._rest, named)
-        self._desk = Desk(
+        self._people = MattermostPeople(self._rest, named)
+        self._context = MattermostContext(
             self._rest, self._threads, MattermostEdits(self._rest), Buttons(token, callback_url)
         )
         self._command_tokens = command_tokens
         self._callbacks: Callbacks | None = None
         self._heartbeat = heartbeat
         self._socket: Socket | None = None
-        self._ears: MattermostEars | None = None
+        self._inbound: MattermostInbound | None = None
 
     @property
     def ready(self) -> bool:
@@ -68,17 +68,17 @@ class Mattermost(Platform):
 
     async def listen(self, handle: Handle) -> None:
         """For ever; UserError when the server does not accept the token."""
-        ears = MattermostEars(self._desk, self._people, handle, self._say_in)
+        inbound = MattermostInbound(self._context, self._people, handle, self._say_in)
         try:
             await self._introduce()
-            self._ears = ears
-            self._callbacks = Callbacks(ears, self._command_tokens, self._say_in)
-            self._socket = Socket(self._rest.client, self._heartbeat, ears.heard, ears.missed)
+            self._inbound = inbound
+            self._callbacks = Callbacks(inbound, self._command_tokens, self._say_in)
+            self._socket = Socket(self._rest.client, self._heartbeat, inbound.heard, inbound.missed)
             await self._socket.run()
         finally:
-            self._callbacks = self._ears = None
-            await ears.close()
-            self._desk.edits.close()
+            self._callbacks = self._inbound = None
+            await inbound.close()
+            self._context.edits.close()
             await self._rest.close()
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
@@ -108,12 +108,12 @@ class Mattermost(Platform):
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """A new post."""
-        return await send(self._desk, place, reply, say)
+        return await send(self._context, place, reply, say)
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
         """Change a message; anew if it was deleted."""
-        shown = self._desk.buttons.payload(reply, say, place)
-        if not await self._desk.edits.change(place.channel, message, shown, live=reply.live):
+        shown = self._context.buttons.payload(reply, say, place)
+        if not await self._context.edits.change(place.channel, message, shown, live=reply.live):
             await self.send(place, reply, say)
 
     async def history(self, place: Place) -> Sequence[Turn]:
@@ -129,9 +129,9 @@ class Mattermost(Platform):
 
     async def resume(self, place: Place, message: str) -> bool:
         """By what the post remembers."""
-        if self._ears is None:
+        if self._inbound is None:
             raise MattermostRefused(0, "unreachable")
-        return await self._ears.resume(place, message)
+        return await self._inbound.resume(place, message)
 
     async def _introduce(self) -> None:
         """Who we are; while the server is away, ask again."""

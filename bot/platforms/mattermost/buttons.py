@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from bot.core.form import Blank, Form
-from bot.core.message import Place
-from bot.core.reply import Button, Reply
-from bot.core.text import t
-from bot.platforms.edits import Payload
+from bot.core.chat.form import Blank, Form
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Button, Reply
+from bot.core.chat.text import t
 from bot.platforms.mattermost.render import Say, code, cut, escape, render, typed
 from bot.platforms.mattermost.signing import Signer
+from bot.platforms.shared.edits import Payload
 
 CLICK, STOP, FORM = "click", "stop", "form"
 CLICK_SECONDS, FORM_SECONDS = 30 * 86_400, 3600

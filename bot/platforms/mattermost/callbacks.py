@@ -11,19 +11,19 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from bot.core.errors import UserError
-from bot.core.form import typed
-from bot.core.message import Place
-from bot.core.reply import Reply
-from bot.platforms.base import Say
-from bot.platforms.ears import refusal
-from bot.platforms.edits import Payload
+from bot.core.chat.errors import UserError
+from bot.core.chat.form import typed
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply
 from bot.platforms.mattermost.buttons import CLICK, FORM, STOP, with_commands
-from bot.platforms.mattermost.ears import MattermostEars
+from bot.platforms.mattermost.inbound import MattermostInbound
 from bot.platforms.mattermost.render import code
 from bot.platforms.mattermost.rest import ephemeral
 from bot.platforms.mattermost.signing import Forged
-from bot.platforms.talk import Origin
+from bot.platforms.shared.edits import Payload
+from bot.platforms.shared.inbound import refusal
+from bot.platforms.shared.platform import Say
+from bot.platforms.shared.presenter import Origin
 
 COMMAND_SECONDS, CLICK_SECONDS = 0.2, 2.0
 """How long a call may wait for a word that is for the person alone."""
@@ -67,8 +67,10 @@ class Submission(BaseModel):
 class Callbacks:
     """`tokens` of the slash command, by team."""
 
-    def __init__(self, ears: MattermostEars, tokens: Mapping[str, str], say_in: Callable[[str], Say]) -> None:
-        self._ears, self._desk, self._tokens, self._say_in = ears, ears.desk, tokens, say_in
+    def __init__(
+        self, inbound: MattermostInbound, tokens: Mapping[str, str], say_in: Callable[[str], Say]
+    ) -> None:
+        self._inbound, self._context, self._tokens, self._say_in = inbound, inbound.context, tokens, say_in
 
     async def command(self, request: web.Request) -> web.Response:
         """`/llm …`: acknowledged to the person alone, the work goes on as posts of the bot."""
@@ -85,11 +87,11 @@ class Callbacks:
             log.warning("forged call", what="command", team=asked.team_id)
             return web.json_response({}, status=401)
         heard = {"message": code(f"/llm {asked.text}")}
-        if not self._ears.first(f"trigger:{asked.trigger_id}"):
+        if not self._inbound.first(f"trigger:{asked.trigger_id}"):
             return web.json_response(ephemeral(heard))
         place = Place("mattermost", asked.channel_id, asked.root_id)
         origin = Origin(asked.trigger_id, trigger=asked.trigger_id, answer_to=asked.response_url)
-        work = self._ears.hear(asked.text.strip() or "deploy", asked.user_id, place, origin)
+        work = self._inbound.hear(asked.text.strip() or "deploy", asked.user_id, place, origin)
         word = await self._word(asked.trigger_id, COMMAND_SECONDS, work)
         return web.json_response(ephemeral(word or heard))
 
@@ -114,31 +116,31 @@ class Callbacks:
 
     async def _click(self, click: Click) -> Payload:
         user, place, trigger = click.user_id, Place("mattermost", click.channel_id), click.trigger_id
-        buttons = self._desk.buttons
+        buttons = self._context.buttons
         try:
             signed = buttons.signer.read(STOP if "key" in click.context else CLICK, click.context)
             if signed["channel"] != click.channel_id:
                 raise Forged
-            if not self._ears.first(f"trigger:{trigger}"):
+            if not self._inbound.first(f"trigger:{trigger}"):
                 return {}
             if signed.get("confirm"):
-                await self._desk.rest.open_dialog(trigger, buttons.confirm(signed, user, click.post_id))
+                await self._context.rest.open_dialog(trigger, buttons.confirm(signed, user, click.post_id))
                 return {}
         except UserError as error:
             return _aside(with_commands(refusal(error), self._say_in("")))
         if "key" in signed:
-            work = self._ears.stop_answer(signed["key"], user, place, Origin(trigger, trigger=trigger))
+            work = self._inbound.stop_answer(signed["key"], user, place, Origin(trigger, trigger=trigger))
         else:
             about = signed["about"]
             origin = Origin(trigger, trigger=trigger, card=click.post_id if about else "")
             place = replace(place, thread=signed["thread"])
-            work = self._ears.hear(signed["line"], user, place, origin, about=about)
+            work = self._inbound.hear(signed["line"], user, place, origin, about=about)
         word = await self._word(trigger, CLICK_SECONDS, work)
         return _aside(word["message"]) if word else {}
 
     async def _submit(self, sent: Submission) -> Payload:
         try:
-            state = self._desk.buttons.signer.read(FORM, json.loads(sent.state))
+            state = self._context.buttons.signer.read(FORM, json.loads(sent.state))
         except (ValueError, TypeError, AttributeError):
             raise Forged from None
         except UserError as error:
@@ -146,12 +148,12 @@ class Callbacks:
         if state["user"] != sent.user_id:
             raise Forged
         used = f"form:{state['nonce']}"
-        if not self._ears.first(used):
+        if not self._inbound.first(used):
             return {}
         wrong, say = await self._fill(state, sent)
         if wrong is None:
             return {}
-        self._ears.again(used)
+        self._inbound.again(used)
         return {"error": with_commands(wrong, say)}
 
     async def _fill(self, state: Mapping[str, str], sent: Submission) -> tuple[Reply | None, Say]:
@@ -161,23 +163,23 @@ class Callbacks:
         line = typed(state["line"], state.get("required", "").split(), values)
         place = Place("mattermost", state["channel"], state["thread"])
         origin = Origin(state["nonce"], trigger=state["nonce"], card=state.get("card", ""))
-        return await self._ears.fill(line, sent.user_id, place, origin, about=state.get("about", ""))
+        return await self._inbound.fill(line, sent.user_id, place, origin, about=state.get("about", ""))
 
     async def _word(self, key: str, seconds: float, work: Work) -> Payload | None:
         """Begin the work; what it says to the person alone, if it does soon and before all else."""
         waiting: asyncio.Future[Payload | None] = asyncio.get_running_loop().create_future()
-        self._desk.waiting[key] = waiting
-        task = self._ears.start(work)
+        self._context.waiting[key] = waiting
+        task = self._inbound.start(work)
         try:
             if task is None:
                 return None
-            task.add_done_callback(lambda _: self._desk.answer(key, None))
+            task.add_done_callback(lambda _: self._context.answer(key, None))
             async with asyncio.timeout(seconds):
                 return await waiting
         except TimeoutError:
             return None
         finally:
-            self._desk.waiting.pop(key, None)
+            self._context.waiting.pop(key, None)
 
 
 def _aside(words: str) -> Payload:

@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
-from bot.core.errors import UserError
-from bot.core.message import User
-from bot.core.text import t
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import User
+from bot.core.chat.text import t
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
 
 SECONDS, KEPT = 300.0, 5000
 SYSTEM_ADMIN = "system_admin"
 
 
-class People:
+class MattermostPeople:
     """Looked up when they speak; guests, bots and people of other servers are refused. A setting names a
     person or a private channel by id, or a private channel as `team/channel`."""
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bot.platforms.edits import Edits, Payload
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
-from bot.platforms.threads import Said, Threads
+from bot.platforms.shared.edits import Edits, Payload
+from bot.platforms.shared.threads import Said, Threads
 
 MEMORY = "llm_bot"
 """The name in a post's props under which an answer remembers its question and its model."""

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Iterable
 
-from bot.core.reply import Button, Reply, Table
-from bot.core.text import Text
-from bot.platforms.foreign import JOINER, harmless
+from bot.core.chat.reply import Button, Reply, Table
+from bot.core.chat.text import Text
+from bot.platforms.shared.sanitize import JOINER, harmless
 
 Say = Callable[[Text], str]
 LONGEST = 16_383

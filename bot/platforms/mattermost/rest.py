@@ -11,8 +11,8 @@ import aiohttp
 from mattermostdriver import Driver
 from mattermostdriver.client import Client
 
-from bot.core.text import t
-from bot.platforms.base import Refused
+from bot.core.chat.text import t
+from bot.platforms.shared.platform import Refused
 
 CONNECTIONS, REQUEST_SECONDS, CONNECT_SECONDS = 100, 30.0, 5.0
 TRIES, PAUSE, LONGEST_PAUSE = 6, 0.3, 30.0

@@ -8,8 +8,8 @@ from secrets import token_hex
 from time import time
 from typing import Any
 
-from bot.core.errors import UserError
-from bot.core.text import t
+from bot.core.chat.errors import UserError
+from bot.core.chat.text import t
 
 
 class Forged(Exception):

@@ -15,7 +15,7 @@ SHORTEST, LONGEST = 0.2, 30.0
 LARGEST_EVENT = 16 * 2**20
 
 log = structlog.get_logger()
-Event = dict[str, Any]
+SocketEvent = dict[str, Any]
 
 
 class Socket:
@@ -26,7 +26,7 @@ class Socket:
         self,
         client: AsyncClient,
         heartbeat: float,
-        heard: Callable[[Event], None],
+        heard: Callable[[SocketEvent], None],
         missed: Callable[[], None],
     ) -> None:
         self._client, self._heartbeat = client, heartbeat
@@ -71,7 +71,7 @@ class Socket:
             log.info("mattermost hung up", code=socket.close_code)
             return self._next > begun
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: SocketEvent) -> None:
         """An event: known ones are dropped, a hole before it is read back."""
         number = event.get("seq")
         if number is None or "event" not in event:  # the answer to something we said

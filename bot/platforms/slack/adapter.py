@@ -8,21 +8,21 @@ from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.app.async_app import AsyncApp
 
-from bot.core.errors import UserError
-from bot.core.message import Place, Turn
-from bot.core.reply import Reply
-from bot.core.text import Phrasebook, Text, t
-from bot.platforms.base import Handle, Platform, Say
-from bot.platforms.slack.ears import SlackEars
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place, Turn
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Phrasebook, Text, t
+from bot.platforms.shared.platform import Handle, Platform, Say
 from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import Home
+from bot.platforms.slack.inbound import SlackInbound
 from bot.platforms.slack.listeners import listen
-from bot.platforms.slack.people import People
+from bot.platforms.slack.people import SlackPeople
+from bot.platforms.slack.presenter import SlackContext, show
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import payload
 from bot.platforms.slack.sockets import PING_SECONDS, Sockets
-from bot.platforms.slack.talk import Desk, show
 from bot.platforms.slack.threads import SlackThreads
 from bot.platforms.slack.web import SlackRefused, Web
 
@@ -53,8 +53,8 @@ class Slack(Platform):
         super().__init__(phrases, language)
         self._web = Web(token, url)
         self._threads = SlackThreads(self._web)
-        self._people = People(self._web, named)
-        self._desk = Desk(self._web, self._threads, SlackEdits(self._web), Flow())
+        self._people = SlackPeople(self._web, named)
+        self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), Flow())
         self._app_token, self._changes = app_token, changes
         self._bolt = AsyncApp(
             client=self._web.client,
@@ -62,28 +62,28 @@ class Slack(Platform):
             request_verification_enabled=not app_token,
         )
         self._sockets = Sockets(self._bolt, app_token, ping)
-        self._ears: SlackEars | None = None
+        self._inbound: SlackInbound | None = None
 
     @property
     def ready(self) -> bool:
         """Slack can reach us."""
-        return self._sockets.ready if self._app_token else self._ears is not None
+        return self._sockets.ready if self._app_token else self._inbound is not None
 
     async def listen(self, handle: Handle) -> None:
         """For ever; UserError when Slack does not accept the tokens."""
         await self._introduce()
-        self._ears = ears = SlackEars(self._desk, self._people, handle, self._say_in)
+        self._inbound = inbound = SlackInbound(self._context, self._people, handle, self._say_in)
         home = Home(self._web, self._people, handle, self._say_in)
-        forms = Forms(self._web, self._people, ears, handle, self._say_in)
-        listen(self._bolt, ears, forms, home)
+        forms = Forms(self._web, self._people, inbound, handle, self._say_in)
+        listen(self._bolt, inbound, forms, home)
         following = asyncio.create_task(home.follow(self._changes()))
         try:
             await (self._sockets.run() if self._app_token else asyncio.Event().wait())
         finally:
-            self._ears = None
+            self._inbound = None
             following.cancel()
             await self._sockets.close()
-            await ears.close()
+            await inbound.close()
             await self.close()
 
     async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
@@ -101,12 +101,12 @@ class Slack(Platform):
 
     async def close(self) -> None:
         """Send nothing more."""
-        self._desk.edits.close()
+        self._context.edits.close()
         await self._web.close()
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
         """What Slack sends in HTTP mode; a wrong or old signature gets 401."""
-        if self._ears is None:
+        if self._inbound is None:
             return web.Response(status=503)
         answer = await self._bolt.async_dispatch(await to_bolt_request(request))
         return await to_aiohttp_response(answer)
@@ -121,7 +121,7 @@ class Slack(Platform):
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
         """Change a message; anew if it was deleted."""
         shown = payload(reply, say)
-        if not await self._desk.edits.change(place.channel, message, shown, live=reply.live):
+        if not await self._context.edits.change(place.channel, message, shown, live=reply.live):
             await self.send(place, reply, say)
 
     async def history(self, place: Place) -> Sequence[Turn]:
@@ -134,9 +134,9 @@ class Slack(Platform):
 
     async def resume(self, place: Place, message: str) -> bool:
         """By what the message remembers."""
-        if self._ears is None:
+        if self._inbound is None:
             raise SlackRefused("unreachable")
-        return await self._ears.resume(place, message)
+        return await self._inbound.resume(place, message)
 
     async def _introduce(self) -> None:
         """Who we are; while Slack is away, ask again."""

@@ -7,16 +7,16 @@ from typing import Any
 
 import structlog
 
-from bot.core.message import Place, User
-from bot.core.reply import Reply
-from bot.core.text import Text
-from bot.platforms.foreign import HarmlessStream
-from bot.platforms.pages import Pages
+from bot.core.chat.message import Place, User
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Text
+from bot.platforms.shared.pagination import Pages
+from bot.platforms.shared.sanitize import SanitizedStream
+from bot.platforms.shared.threads import answer_event
 from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.rates import Flow
 from bot.platforms.slack.render import ANSWER, Block, blocks, text
 from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
-from bot.platforms.threads import answer_event
 
 STREAM_SECONDS = 240.0
 """Slack ends a stream five minutes after its start, even while it flows."""
@@ -48,7 +48,7 @@ class SlackAnswer:
         self._place, self._say = place, say
         self._user, self._team = user, team
         self._stop = stop
-        self._safe = HarmlessStream()
+        self._safe = SanitizedStream()
         self._pages = Pages(ANSWER)
         self._taken = 0
         self._page = 0

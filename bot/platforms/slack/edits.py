@@ -1,6 +1,6 @@
 """Changes of Slack's messages, within its rates."""
 
-from bot.platforms.edits import Edits, Payload
+from bot.platforms.shared.edits import Edits, Payload
 from bot.platforms.slack.web import SlackRefused, Web
 
 

@@ -4,24 +4,29 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from bot.core.form import typed
-from bot.core.message import Message
-from bot.platforms.base import Handle, Say, last_reply
-from bot.platforms.ears import Body
+from bot.core.chat.form import typed
+from bot.core.chat.message import Message
+from bot.platforms.shared.inbound import Body
+from bot.platforms.shared.platform import Handle, Say, last_reply
+from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack import modal
-from bot.platforms.slack.ears import SlackEars
-from bot.platforms.slack.people import People
+from bot.platforms.slack.inbound import SlackInbound
+from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.web import SlackRefused, Web
-from bot.platforms.talk import Origin
 
 
 class Forms:
     """What is filled in is a typed command."""
 
     def __init__(
-        self, web: Web, people: People, ears: SlackEars, handle: Handle, say_in: Callable[[str], Say]
+        self,
+        web: Web,
+        people: SlackPeople,
+        inbound: SlackInbound,
+        handle: Handle,
+        say_in: Callable[[str], Say],
     ) -> None:
-        self._web, self._people, self._ears = web, people, ears
+        self._web, self._people, self._inbound = web, people, inbound
         self._handle, self._say_in = handle, say_in
         self._checks: dict[str, object] = {}
 
@@ -46,7 +51,7 @@ class Forms:
         """A form was sent: a refusal is said in it and loses nothing, all else closes it."""
         filled, values = modal.read(view)
         line = typed(filled.line, filled.required, values)
-        wrong, say = await self._ears.fill(line, user, filled.place, origin)
+        wrong, say = await self._inbound.fill(line, user, filled.place, origin)
         if wrong is None:
             await ack()
         else:

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from time import monotonic
 
-from bot.core.errors import UserError
-from bot.core.message import Message, Place
-from bot.platforms.base import Handle, Say, last_reply
-from bot.platforms.slack.people import People
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Message, Place
+from bot.platforms.shared.platform import Handle, Say, last_reply
+from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.render import blocks
 from bot.platforms.slack.web import SlackRefused, Web
 
@@ -20,7 +20,7 @@ NOWHERE = Place("slack", "")
 class Home:
     """The reply to `home` as a tab."""
 
-    def __init__(self, web: Web, people: People, handle: Handle, say_in: Callable[[str], Say]) -> None:
+    def __init__(self, web: Web, people: SlackPeople, handle: Handle, say_in: Callable[[str], Say]) -> None:
         self._web, self._people, self._handle, self._say_in = web, people, handle, say_in
         self._changed = asyncio.Event()
         self._opened: dict[str, tuple[str, float]] = {}

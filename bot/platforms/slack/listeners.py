@@ -6,40 +6,40 @@ from typing import Any
 
 from slack_bolt.app.async_app import AsyncApp
 
-from bot.core.message import Place
+from bot.core.chat.message import Place
+from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack import modal
-from bot.platforms.slack.ears import SlackEars, plain_text
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import Home
-from bot.platforms.slack.talk import STOP
-from bot.platforms.talk import Origin
+from bot.platforms.slack.inbound import SlackInbound, plain_text
+from bot.platforms.slack.presenter import STOP
 
 Body = dict[str, Any]
 Ack = Callable[..., Awaitable[Any]]
 TEXT_SUBTYPES = {"", "file_share", "thread_broadcast", "me_message"}
 
 
-def listen(app: AsyncApp, ears: SlackEars, forms: Forms, home: Home) -> None:
+def listen(app: AsyncApp, inbound: SlackInbound, forms: Forms, home: Home) -> None:
     """Register everything; each is acknowledged before any work."""
-    _listen_to_commands(app, ears)
-    _listen_to_events(app, ears, home)
-    _listen_to_clicks(app, ears)
-    _listen_to_forms(app, ears, forms)
+    _listen_to_commands(app, inbound)
+    _listen_to_events(app, inbound, home)
+    _listen_to_clicks(app, inbound)
+    _listen_to_forms(app, inbound, forms)
 
 
-def _listen_to_commands(app: AsyncApp, ears: SlackEars) -> None:
+def _listen_to_commands(app: AsyncApp, inbound: SlackInbound) -> None:
     @app.command(re.compile(r"^/"))
     async def command(ack: Ack, body: Body) -> None:
         await ack()
-        if ears.first(f"trigger:{body['trigger_id']}"):
+        if inbound.first(f"trigger:{body['trigger_id']}"):
             text = plain_text(body.get("text", "")) or "deploy"  # alone, it opens the form
             origin = Origin(
                 body["trigger_id"], body["team_id"], body["trigger_id"], answer_to=body["response_url"]
             )
-            ears.start(ears.hear(text, body["user_id"], Place("slack", body["channel_id"]), origin))
+            inbound.start(inbound.hear(text, body["user_id"], Place("slack", body["channel_id"]), origin))
 
 
-def _listen_to_events(app: AsyncApp, ears: SlackEars, home: Home) -> None:
+def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: Home) -> None:
     @app.event("app_mention")
     @app.event("message")
     async def said(body: Body) -> None:
@@ -47,47 +47,47 @@ def _listen_to_events(app: AsyncApp, ears: SlackEars, home: Home) -> None:
         keys = (f"event:{body['event_id']}", f"message:{event.get('channel')}:{event.get('ts')}")
         if event.get("subtype", "") not in TEXT_SUBTYPES or event.get("bot_id"):
             return
-        if ears.first(*keys):
-            ears.start(ears.overhear(event, _team(body)))
+        if inbound.first(*keys):
+            inbound.start(inbound.overhear(event, _team(body)))
 
     @app.event("app_home_opened")
     async def looked(body: Body) -> None:
         event = body["event"]
-        if event.get("tab") == "home" and ears.first(f"event:{body['event_id']}"):
-            ears.start(home.opened(event["user"], _team(body)))
+        if event.get("tab") == "home" and inbound.first(f"event:{body['event_id']}"):
+            inbound.start(home.opened(event["user"], _team(body)))
 
 
-def _listen_to_clicks(app: AsyncApp, ears: SlackEars) -> None:
+def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
     @app.action(re.compile(r"^line\d+$"))
     async def click(ack: Ack, body: Body) -> None:
         await ack()
         action = body["actions"][0]
-        if not ears.first(f"click:{body['trigger_id']}"):
+        if not inbound.first(f"click:{body['trigger_id']}"):
             return
         about, _, line = action["value"].partition("\n")
         place, card = _where(body), body.get("container", {}).get("message_ts", "")
         origin = Origin(body["trigger_id"], _team(body), body["trigger_id"], card if about else "")
-        ears.start(ears.hear(line, body["user"]["id"], place, origin, about=about))
+        inbound.start(inbound.hear(line, body["user"]["id"], place, origin, about=about))
 
     @app.action(STOP)
     async def stop(ack: Ack, body: Body) -> None:
         await ack()
         place, key = _where(body), body["actions"][0]["value"]
-        ears.start(ears.stop_answer(key, body["user"]["id"], place, Origin(team=_team(body))))
+        inbound.start(inbound.stop_answer(key, body["user"]["id"], place, Origin(team=_team(body))))
 
 
-def _listen_to_forms(app: AsyncApp, ears: SlackEars, forms: Forms) -> None:
+def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None:
     @app.action(modal.FIELD)
     async def change(ack: Ack, body: Body) -> None:
         await ack()
         if body.get("view", {}).get("callback_id") == modal.CALLBACK:
-            ears.start(forms.recheck(body["view"], body["user"]["id"], _team(body)))
+            inbound.start(forms.recheck(body["view"], body["user"]["id"], _team(body)))
 
     @app.view(modal.CALLBACK)
     async def submit(ack: Ack, body: Body) -> None:
         view = body["view"]
         origin = Origin(view["id"], _team(body))
-        if ears.first(f"view:{view['id']}:{view['hash']}"):
+        if inbound.first(f"view:{view['id']}:{view['hash']}"):
             await forms.submit(view, body["user"]["id"], origin, ack)
         else:
             await ack()

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bot.core.form import Blank, Form, typed
-from bot.core.message import Place
-from bot.core.reply import Reply
-from bot.core.text import Text, t
+from bot.core.chat.form import Blank, Form, typed
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Text, t
 from bot.platforms.slack.render import Block, context, escape, plain
 
 Say = Callable[[Text], str]

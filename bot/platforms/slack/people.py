@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from bot.core.errors import UserError
-from bot.core.message import User
-from bot.core.text import t
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import User
+from bot.core.chat.text import t
 from bot.platforms.slack.web import SlackRefused, Web
 
 PERSON_SECONDS, GROUP_SECONDS, LOCALE_SECONDS = 300.0, 300.0, 86_400.0
@@ -29,7 +29,7 @@ class Cached:
         return monotonic() - self.at < seconds
 
 
-class People:
+class SlackPeople:
     """Looked up when they speak. Who is a guest, a bot, or from elsewhere is refused before anything
     else; what cannot be found out counts against a person, not for one."""
 

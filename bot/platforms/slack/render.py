@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from bot.core.reply import Button, Reply, Table
-from bot.core.text import Text, t
-from bot.platforms.foreign import harmless
+from bot.core.chat.reply import Button, Reply, Table
+from bot.core.chat.text import Text, t
+from bot.platforms.shared.sanitize import harmless
 
 Say = Callable[[Text], str]
 Block = dict[str, Any]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bot.platforms.shared.threads import Said, Threads
 from bot.platforms.slack.web import Web
-from bot.platforms.threads import Said, Threads
 
 PAGE, PAGES = 200, 5
 

@@ -15,8 +15,8 @@ from slack_sdk.http_retry.builtin_async_handlers import (
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
-from bot.core.text import t
-from bot.platforms.base import Refused
+from bot.core.chat.text import t
+from bot.platforms.shared.platform import Refused
 from bot.platforms.slack.rates import Rates
 
 REQUEST_SECONDS = 30.0

@@ -7,10 +7,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot import app, serving
-from bot.health import Health
+from bot.app import background, wiring
+from bot.app.http_server import HttpServer
 from bot.platforms.mattermost.adapter import Mattermost
-from bot.platforms.messengers import Messengers
+from bot.platforms.shared.messengers import Messengers
 from tests.conftest import eventually
 from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
 
@@ -46,7 +46,7 @@ class Bot:
         self.callback_url = ""
 
     async def start(self, chat) -> None:
-        phrases = app.phrasebook(self.settings)
+        phrases = wiring.phrasebook(self.settings)
         self.mattermost = Mattermost(
             phrases,
             "en",
@@ -58,8 +58,8 @@ class Bot:
             heartbeat=0.4,
         )
         messengers = Messengers([self.mattermost])
-        self.app = app.build(self.settings, self.cluster, self._inference, messengers, self._clock)
-        self._running = asyncio.create_task(serving.serve(self.settings, self.app, [self.mattermost]))
+        self.app = wiring.build(self.settings, self.cluster, self._inference, messengers, self._clock)
+        self._running = asyncio.create_task(background.serve(self.settings, self.app, [self.mattermost]))
         await soon(lambda: chat.sockets and self.mattermost.ready)
 
     def endpoints(self) -> dict:
@@ -109,7 +109,7 @@ async def called_bot(settings, server_url, cluster, inference, clock) -> AsyncIt
     researchers = frozenset({who(fake, "ada"), who(fake, "bob")})
     roles = {"researchers": researchers, "mattermost_token": SecretStr(TOKEN)}
     bot = Bot(settings.model_copy(update=roles), url, cluster, inference, clock)
-    health = Health("127.0.0.1", 0, lambda: True, bot.endpoints())
+    health = HttpServer("127.0.0.1", 0, lambda: True, bot.endpoints())
     await health.start()
     bot.callback_url = fake.bot_url = f"http://127.0.0.1:{health.port}"
     await bot.start(fake)

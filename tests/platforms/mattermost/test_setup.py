@@ -4,8 +4,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from bot.config import Settings
-from bot.mattermost_setup import mattermost_setup
+from bot.app.settings import Settings
+from bot.cli.mattermost_setup import mattermost_setup
 from tests.fakes.mattermost import TOKEN
 
 BOT = "http://llm-bot.llm.svc:8080"

@@ -8,12 +8,12 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from bot import app, chats, serving
-from bot.core.errors import UserError
-from bot.core.message import Place
-from bot.core.reply import Reply
-from bot.core.text import t
-from bot.platforms.messengers import Messengers
+from bot.app import background, platform_factory, wiring
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.platforms.shared.messengers import Messengers
 from tests.fakes.mattermost import TOKEN, FakeMattermost
 from tests.platforms.mattermost.conftest import deployed, said, soon, who
 
@@ -108,7 +108,7 @@ async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bo
     first = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, first, "GPUs are free")
     now = time.monotonic()
-    monkeypatch.setattr("bot.platforms.seen.monotonic", lambda: now + 3600)
+    monkeypatch.setattr("bot.platforms.shared.dedup.monotonic", lambda: now + 3600)
     chat.faults["GET /channels"] = [404]  # the server is not quite there yet
     await chat.drop("restart")
     missed = chat.say(who(chat, "eve"), "@llm gpus")
@@ -209,9 +209,9 @@ async def test_over_tls_with_a_private_authority(settings, cluster, inference, c
     eve = fake.person("eve")
     tokens = {"mattermost_url": url, "mattermost_token": SecretStr(TOKEN)}
     settings = settings.model_copy(update={**tokens, "mattermost_ca_file": str(tmp_path / "ca.pem")})
-    chat = chats.mattermost(settings)
-    built = app.build(settings, cluster, inference, Messengers([chat]), clock)
-    running = asyncio.create_task(serving.serve(settings, built, [chat]))
+    chat = platform_factory.mattermost(settings)
+    built = wiring.build(settings, cluster, inference, Messengers([chat]), clock)
+    running = asyncio.create_task(background.serve(settings, built, [chat]))
     await soon(lambda: fake.sockets and chat.ready)
     asked = fake.say(eve, "gpus", f"d{eve}"[:26])
     await said(fake, asked, "GPUs are free", f"d{eve}"[:26])
@@ -225,8 +225,8 @@ async def test_a_wrong_token_is_said_and_ends_the_bot(settings, server_url):
         update={"mattermost_url": server_url[1], "mattermost_token": SecretStr("guessed")}
     )
     with pytest.raises(UserError) as error:
-        await chats.mattermost(wrong).listen(lambda message: None)
-    told = app.phrasebook(settings).say(error.value.text, "en")
+        await platform_factory.mattermost(wrong).listen(lambda message: None)
+    told = wiring.phrasebook(settings).say(error.value.text, "en")
     assert told.startswith("Mattermost does not accept MATTERMOST_TOKEN") and "guessed" not in told
 
 

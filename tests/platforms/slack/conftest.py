@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from bot import app, serving
-from bot.platforms.messengers import Messengers
+from bot.app import background, wiring
+from bot.platforms.shared.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
 from tests.conftest import eventually
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, words
@@ -38,7 +38,7 @@ class Bot:
     def __init__(self, settings, fake, cluster, inference, clock) -> None:
         self.settings, self._fake, self.cluster = settings, fake, cluster
         self.inference, self._clock = inference, clock
-        self.phrases = app.phrasebook(settings)
+        self.phrases = wiring.phrasebook(settings)
 
     async def start(self) -> None:
         self.slack = Slack(
@@ -52,8 +52,8 @@ class Bot:
             ping=0.3,
         )
         messengers = Messengers([self.slack])
-        self.app = app.build(self.settings, self.cluster, self.inference, messengers, self._clock)
-        self._running = asyncio.create_task(serving.serve(self.settings, self.app, [self.slack]))
+        self.app = wiring.build(self.settings, self.cluster, self.inference, messengers, self._clock)
+        self._running = asyncio.create_task(background.serve(self.settings, self.app, [self.slack]))
         await self._fake.connected(2)
 
     async def stop(self) -> None:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from bot import app
-from bot.core.errors import UserError
-from bot.core.message import Place
-from bot.core.reply import Reply
-from bot.core.text import t
+from bot.app import wiring
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
 from bot.platforms.slack import answer as answer_module
 from bot.platforms.slack.adapter import Slack
 from tests.fakes.slack import BOT, TEAM, words
@@ -188,7 +188,7 @@ async def test_a_wrong_token_is_said_and_ends_the_bot(bot, workspace):
     )
     with pytest.raises(UserError) as error:
         await slack.listen(bot.app.dispatcher.handle)
-    said = app.phrasebook(bot.settings).say(error.value.text, "en")
+    said = wiring.phrasebook(bot.settings).say(error.value.text, "en")
     assert said == "Slack does not accept SLACK_BOT_TOKEN or SLACK_APP_TOKEN: invalid_auth"
     await slack.close()
 
@@ -201,7 +201,7 @@ async def test_an_edit_that_had_to_wait_does_not_overwrite_the_one_after_it(bot,
     [card] = workspace.posted("C1")
     await pass_time(200)
     await soon(lambda: "is ready" in words(card))
-    await soon(lambda: not bot.slack._desk.edits._sending)
+    await soon(lambda: not bot.slack._context.edits._sending)
     assert "is ready" in words(card)
 
 

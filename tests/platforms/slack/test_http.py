@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot import app, serving
-from bot.doctor import doctor
-from bot.health import Health
-from bot.platforms.messengers import Messengers
+from bot.app import background, wiring
+from bot.app.http_server import HttpServer
+from bot.cli.doctor import doctor
+from bot.platforms.shared.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, TEAM, words
 from tests.platforms.slack.conftest import soon
@@ -26,17 +26,17 @@ SECRET = "a-signing-secret"
 @pytest_asyncio.fixture
 async def address(settings, workspace, cluster, inference, clock, unused_tcp_port):
     slack = Slack(
-        app.phrasebook(settings),
+        wiring.phrasebook(settings),
         "en",
         BOT_TOKEN,
         signing_secret=SECRET,
         url=workspace.url,
         changes=cluster.changes,
     )
-    built = app.build(settings, cluster, inference, Messengers([slack]), clock)
-    running = asyncio.create_task(serving.serve(settings, built, [slack]))
+    built = wiring.build(settings, cluster, inference, Messengers([slack]), clock)
+    running = asyncio.create_task(background.serve(settings, built, [slack]))
     endpoints = {"/slack/events": slack.endpoint}
-    health = Health("127.0.0.1", unused_tcp_port, lambda: slack.ready, endpoints)
+    health = HttpServer("127.0.0.1", unused_tcp_port, lambda: slack.ready, endpoints)
     await health.start()
     await soon(lambda: slack.ready)
     yield f"http://127.0.0.1:{unused_tcp_port}"

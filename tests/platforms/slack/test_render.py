@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.message import Place
-from bot.core.reply import Button, Reply, Table, Tone
-from bot.core.text import verbatim
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Button, Reply, Table, Tone
+from bot.core.chat.text import verbatim
 from bot.platforms.slack import modal
 from bot.platforms.slack.render import blocks, text
 from tests.fakes.slack import words

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from bot.core.message import Place
+from bot.core.chat.message import Place
 from tests.fakes.slack import BOT, labels, words
 from tests.platforms.slack.conftest import answered, deployed, soon
 
@@ -114,7 +114,7 @@ async def test_a_question_to_a_sleeping_model_wakes_it_and_the_waiting_message_b
     assert "your question is answered as soon as it is ready" in words(answer)
     await pass_time(200)
     await soon(lambda: "You asked: “are you awake?”" in words(answer) and "tokens/s" in words(answer))
-    await soon(lambda: not bot.slack._desk.edits._sending)  # nothing older is on its way any more
+    await soon(lambda: not bot.slack._context.edits._sending)  # nothing older is on its way any more
     assert "tokens/s" in words(answer) and len(workspace.posted("C1", asked)) == 1
 
 

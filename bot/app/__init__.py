@@ -1,0 +1,1 @@
+"""Wiring: settings become adapters, services and platforms; what runs, and the HTTP server."""

@@ -1,0 +1,180 @@
+"""Settings of the bot: environment variables, or the file `.env`."""
+
+import ssl
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bot.core.access.roles import Quota
+from bot.core.chat.duration import parse_duration
+from bot.core.chat.message import Place
+from bot.core.fit.gpu import GpuName
+from bot.core.idle.verdict import IdlePolicy
+
+_QUOTA_WORDS = {"gpus", "deployments", "tp", "ttl"}
+
+
+def _words(value: Any) -> Any:
+    return frozenset(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """`a=b, c=d` → {"a": "b", "c": "d"}."""
+    if not isinstance(value, str):
+        return value
+    pairs = [word.partition("=") for word in value.replace(",", " ").split()]
+    if not all(key and found for key, _, found in pairs):
+        raise ValueError("write key=value, key=value")
+    return {key: found for key, _, found in pairs}
+
+
+def _quota(value: Any) -> Any:
+    """`gpus=2 deployments=2 tp=2 ttl=8h` → Quota; what is left out is no limit."""
+    if not isinstance(value, str):
+        return value
+    given = _pairs(value)
+    if strange := set(given) - _QUOTA_WORDS:
+        raise ValueError(f"{min(strange)} is none of {', '.join(sorted(_QUOTA_WORDS))}")
+    numbers = {key: int(found) for key, found in given.items() if key != "ttl"}
+    return Quota(
+        gpus=numbers.get("gpus"),
+        deployments=numbers.get("deployments"),
+        tensor_parallel_size=numbers.get("tp"),
+        ttl=parse_duration(given["ttl"]) if "ttl" in given else None,
+    )
+
+
+def _seconds(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _zone(value: str) -> str:
+    ZoneInfo(value)
+    return value
+
+
+Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
+Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]
+Interval = Annotated[timedelta, BeforeValidator(_seconds)]
+Zone = Annotated[str, BeforeValidator(_zone)]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; `.env.example` explains them."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    language: Literal["en", "de"] = "en"
+    timezone: Zone = "Europe/Berlin"
+    admins: Words = frozenset()
+    researchers: Words = frozenset()
+    student_quota: QuotaSetting = Quota(2, 2, 2, timedelta(hours=12))
+    researcher_quota: QuotaSetting = Quota(8, 6, 4, timedelta(days=7))
+
+    slack_bot_token: SecretStr = SecretStr("")
+    slack_app_token: SecretStr = SecretStr("")
+    slack_signing_secret: SecretStr = SecretStr("")
+    slack_api_url: str = Field("https://slack.com/api/", pattern=r"https?://.+/")
+
+    mattermost_url: str = Field("", pattern=r"(https?://.+)?")
+    mattermost_token: SecretStr = SecretStr("")
+    mattermost_command_tokens: SecretStr = SecretStr("")
+    mattermost_callback_url: str = Field("", pattern=r"(https?://.+)?")
+    mattermost_ca_file: str = ""
+
+    kubeconfig: str = ""
+    namespace: str = "default"
+    gpu: GpuName = "v100-16gb"
+    gpu_node_selector: Pairs = {}
+    gpu_toleration: str = "nvidia.com/gpu"
+    storage_class: str = ""
+    cache_size: str = Field("200Gi", pattern=r"\d+(Mi|Gi|Ti)")
+    ingress_host: str = ""
+
+    vllm_image: str = "vllm/vllm-openai:v0.8.5.post1"
+    vllm_api_key: SecretStr = SecretStr("")
+    hf_token: SecretStr = SecretStr("")
+    open_webui_image: str = "ghcr.io/open-webui/open-webui:v0.6.43"
+    inference_url_template: str = "http://{service}.{namespace}.svc:8000"
+    first_token_timeout: Interval = timedelta(minutes=5)
+    token_timeout: Interval = timedelta(minutes=1)
+
+    sweep_interval: Interval = timedelta(seconds=60)
+    idle_mode: Literal["sleep", "report"] = "sleep"
+    idle_window: Interval = Field(timedelta(minutes=30), ge=timedelta(minutes=10))
+    idle_windows: Pairs = {}
+    idle_warning: Interval = timedelta(minutes=10)
+    failed_after: Interval = timedelta(minutes=30)
+    stop_after: Interval = timedelta(days=14)
+    admin_channel: str = Field("", pattern=r"((slack|mattermost|console):\S+)?")
+    database_url: SecretStr = SecretStr("sqlite:///llm-bot.sqlite")
+    prometheus_url: str = Field("", pattern=r"(https?://.+)?")
+    http_host: str = "0.0.0.0"
+    http_port: int = Field(8080, ge=0, le=65535)
+
+    @model_validator(mode="after")
+    def _slack_can_be_reached(self) -> "Settings":
+        """HTTP mode without a signature check would obey anybody."""
+        token, ways = self.slack_bot_token, (self.slack_app_token, self.slack_signing_secret)
+        if token and not any(ways):
+            needs = "also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"
+            raise PydanticCustomError("slack", f"SLACK_BOT_TOKEN: {needs}")
+        if any(ways) and not token:
+            raise PydanticCustomError("slack", "SLACK_BOT_TOKEN is missing beside the others of Slack")
+        return self
+
+    @model_validator(mode="after")
+    def _mattermost_is_whole(self) -> "Settings":
+        """An address without a token, or the other way round, is a slip."""
+        if bool(self.mattermost_url) != bool(self.mattermost_token):
+            raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
+        if not all(self.command_tokens.values()):  # the value itself is a secret: it is not shown
+            raise PydanticCustomError("mattermost", "MATTERMOST_COMMAND_TOKENS: write team=token, team=token")
+        try:
+            ssl.create_default_context(cafile=self.mattermost_ca_file or None)
+        except OSError as error:
+            why = "MATTERMOST_CA_FILE holds no certificates: {why}"
+            raise PydanticCustomError("mattermost", why, {"why": str(error)}) from None
+        return self
+
+    @property
+    def idle_policy(self) -> IdlePolicy:
+        """When a model is idle for too long."""
+        return IdlePolicy(
+            self.idle_window,
+            self.idle_warning,
+            self.sweep_interval,
+            {model: parse_duration(window) for model, window in self.idle_windows.items()},
+            self.idle_mode == "sleep",
+            self.failed_after,
+            self.stop_after,
+            ZoneInfo(self.timezone),
+        )
+
+    @property
+    def admin_place(self) -> Place | None:
+        """Where admins read."""
+        platform, _, channel = self.admin_channel.partition(":")
+        return Place(platform, channel) if channel else None
+
+    @property
+    def command_tokens(self) -> dict[str, str]:
+        """Of Mattermost's slash command, by the team's id; an empty one where something is amiss."""
+        given = self.mattermost_command_tokens.get_secret_value().replace(",", " ").split()
+        pairs = [word.partition("=") for word in given]
+        return {team: token if team else "" for team, _, token in pairs}
+
+
+def mistakes(error: ValidationError) -> list[str]:
+    """One readable line per wrong setting, or per combination of them; never a secret."""
+    return [
+        f"{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
+        if problem["loc"]
+        else problem["msg"]
+        for problem in error.errors()
+    ]

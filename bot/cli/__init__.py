@@ -1,0 +1,1 @@
+"""The offline commands of the command line, one file each."""

@@ -1,0 +1,1 @@
+"""What is wrong, and what of it admins were told."""

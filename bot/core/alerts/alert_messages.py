@@ -1,0 +1,82 @@
+"""How alerts read: what is wrong, what to do, and that it is over."""
+
+import textwrap
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from bot.core.alerts.state import REMINDED_EVERY, Alert, AlertKind
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import Text, t, verbatim
+from bot.core.failures.remedies import REMEDIED
+
+LONGEST = 2500
+"""Characters of a line: no platform cuts it."""
+
+
+def sentence(alert: Alert) -> Text:
+    """What is wrong, in one sentence."""
+    detail = t(f"cause.{alert.detail}") if alert.kind is AlertKind.FAILED else verbatim(alert.detail)
+    told = {"about": alert.about, "detail": detail, "owner": alert.owner, "since": alert.since}
+    return t(f"alert.{alert.kind.value}", **told)
+
+
+def headline(alert: Alert) -> Text:
+    """With its number, the cause by its name, and where."""
+    cause = alert.detail if alert.kind is AlertKind.FAILED else ""
+    marks = " · ".join(part for part in (cause, alert.where) if part)
+    key = "alert.head_marked" if marks else "alert.head"
+    return t(key, number=f"#{alert.number}", what=sentence(alert), marks=marks, at=alert.since)
+
+
+def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
+    """An open alert: evidence, what to do, and buttons that do it."""
+    lines = [t("card.evidence", line=alert.evidence)] if alert.evidence else []
+    known = alert.kind is AlertKind.FAILED and alert.detail in REMEDIED
+    lines.append(t(f"remedy.{alert.detail}") if known else t(f"todo.{alert.kind.value}", about=alert.about))
+    if now - alert.since >= REMINDED_EVERY:
+        lines.append(t("alert.still", span=timedelta(days=(now - alert.since).days)))
+    if alert.by:
+        lines.append(t("alert.acknowledged", who=alert.by))
+    manage = () if alert.by else (_manage("ack", alert),)
+    return Reply(
+        headline(alert),
+        Tone.FAILED,
+        lines=tuple(lines),
+        buttons=(*buttons, _manage("silence_1h", alert, "1h"), _manage("silence_1d", alert, "1d"), *manage),
+    )
+
+
+def resolved(alert: Alert) -> Reply:
+    """It is over."""
+    ended = alert.ended or alert.since
+    told = {"number": f"#{alert.number}", "what": sentence(alert)}
+    return Reply(t("alert.resolved", at=ended, took=ended - alert.since, **told), Tone.READY)
+
+
+def repeated() -> Reply:
+    """It is still open, and a newer message says so."""
+    return Reply(t("alert.repeated"), Tone.QUEUED)
+
+
+def digest(alerts: Sequence[Alert], total: int) -> Reply:
+    """A storm in one message: every alert of it that is still open, by what is wrong."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for alert in alerts:
+        if alert.ended is None:
+            what = alert.detail if alert.kind is AlertKind.FAILED else alert.kind.value
+            groups[what].append(alert.about)
+    if not groups:
+        return Reply(t("alert.storm_over", count=total), Tone.READY)
+    left = sum(map(len, groups.values()))
+    lines = []
+    for what, names in sorted(groups.items(), key=lambda item: -len(item[1])):
+        first, *more = textwrap.wrap(", ".join(names), LONGEST, break_on_hyphens=False)
+        lines += [t("alert.group", count=len(names), what=what, names=first), *map(verbatim, more)]
+    buttons = (Button(t("button.alerts"), "alerts"),)
+    return Reply(t("alert.storm", count=total, left=left), Tone.FAILED, tuple(lines), buttons=buttons)
+
+
+def _manage(what: str, alert: Alert, span: str = "") -> Button:
+    action = "ack" if what == "ack" else "silence"
+    return Button(t(f"button.{what}"), f"alerts {action} {alert.number} {span}".strip())

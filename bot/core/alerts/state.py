@@ -1,0 +1,183 @@
+"""What is wrong, and what of it admins were told: pure, so that every step of it can be written down."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import Field
+
+from bot.core.chat.reply import Button
+from bot.core.deployment.workload import Frozen
+
+REMINDED_EVERY = timedelta(days=1)
+STORM, MINUTE, STORMS = 5, timedelta(minutes=1), "storm-"
+"""More than so many messages in a minute are a storm; its key begins like that."""
+MOST = 1000
+"""Alerts that are remembered at once."""
+
+
+class AlertKind(StrEnum):
+    """What can be wrong; each has a sentence `[alert]` and, but for `failed`, one of what to do `[todo]`."""
+
+    FAILED = "failed"
+    SLOW = "slow"
+    KEPT = "kept"
+    WAITING = "waiting"
+    ENDING = "ending"
+    NODE = "node"
+    FEWER = "fewer"
+    FAULT = "fault"
+    FOREIGN = "foreign"
+    VOLUME = "volume"
+    SWEEP = "sweep"
+    CHAT = "chat"
+    RIGHT = "right"
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something that is wrong now. `about` is a model, node or part; `detail` a cause or a figure."""
+
+    kind: AlertKind
+    about: str
+    detail: str = ""
+    owner: str = ""
+    where: str = ""
+    evidence: str = ""
+    buttons: tuple[Button, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """The same incident has the same, however it changes."""
+        return f"{self.kind.value}:{self.about}"
+
+
+class Alert(Frozen):
+    """An incident as it is told: in the message of its `key`, none yet if that is empty. `ended` says when
+    it was over, until its message says so; `by` acknowledged it."""
+
+    number: int
+    kind: AlertKind
+    about: str
+    detail: str = ""
+    owner: str = ""
+    where: str = ""
+    evidence: str = ""
+    since: datetime
+    ended: datetime | None = None
+    key: str = ""
+    by: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """That of its incident."""
+        return f"{self.kind.value}:{self.about}"
+
+    def taken(self, incident: Incident) -> "Alert":
+        """As the incident is now."""
+        fields = ("detail", "owner", "where", "evidence")
+        return self.model_copy(update={name: getattr(incident, name) for name in fields} | {"ended": None})
+
+
+class AlertPost(Frozen):
+    """A message of one alert, or of a storm of `total`, written down before it is posted; its `id` after.
+    A `stale` one does not say yet how things are."""
+
+    at: datetime
+    id: str = ""
+    total: int = 1
+    stale: bool = True
+
+
+class AlertState(Frozen):
+    """All that must outlive the bot: alerts and silences by fingerprint, posts by key, the last number
+    given, and the most GPUs that each node has shown. Each change makes a new one."""
+
+    number: int = 0
+    alerts: dict[str, Alert] = Field(default_factory=dict)
+    posts: dict[str, AlertPost] = Field(default_factory=dict)
+    silenced: dict[str, datetime] = Field(default_factory=dict)
+    gpus: dict[str, int] = Field(default_factory=dict)
+
+    def silent(self, alert: Alert, now: datetime) -> bool:
+        """Nobody wants to hear of it now."""
+        return self.silenced.get(alert.fingerprint, now) > now
+
+    def of(self, key: str) -> list[Alert]:
+        """The alerts of a message."""
+        return [alert for alert in self.alerts.values() if alert.key == key]
+
+    def put(self, alerts: Iterable[Alert], **changes: object) -> "AlertState":
+        """With these alerts as they are now."""
+        changed = self.alerts | {alert.fingerprint: alert for alert in alerts}
+        return self.model_copy(update={"alerts": changed, **changes})
+
+    def drop(self, gone: Iterable[Alert], key: str = "") -> "AlertState":
+        """Without these alerts, and without the post of a key that has none left."""
+        names = {alert.fingerprint for alert in gone}
+        left = {name: alert for name, alert in self.alerts.items() if name not in names}
+        used = {alert.key for alert in left.values()}
+        posts = {k: post for k, post in self.posts.items() if k != key or k in used}
+        return self.model_copy(update={"alerts": left, "posts": posts})
+
+    def touched(self, keys: Set[str]) -> "AlertState":
+        """With these posts stale."""
+        posts = {
+            key: post.model_copy(update={"stale": True}) if key in keys else post
+            for key, post in self.posts.items()
+        }
+        return self.model_copy(update={"posts": posts})
+
+    def counted(self, nodes: Mapping[str, int], now: datetime) -> "AlertState":
+        """With the most GPUs that nodes have ever shown, and no silence that is over."""
+        most = {n: max(nodes.get(n, 0), self.gpus.get(n, 0)) for n in {*nodes, *self.gpus}}
+        silenced = {name: until for name, until in self.silenced.items() if until > now}
+        return self.model_copy(update={"gpus": {n: m for n, m in most.items() if m}, "silenced": silenced})
+
+    def compared(self, incidents: Iterable[Incident], now: datetime) -> "AlertState":
+        """With what is wrong now; what is wrong no more has ended."""
+        found = {incident.fingerprint: incident for incident in incidents}
+        known = {
+            name: alert.taken(found[name])
+            if name in found
+            else alert.model_copy(update={"ended": alert.ended or now})
+            for name, alert in self.alerts.items()
+        }
+        fresh = [incident for name, incident in found.items() if name not in known][: MOST - len(known)]
+        numbered = enumerate(fresh, self.number + 1)
+        opened = [Alert(number=n, kind=i.kind, about=i.about, since=now).taken(i) for n, i in numbered]
+        last = self.number + len(fresh)
+        return self.model_copy(update={"alerts": known}).put(opened, number=last)
+
+    def addressed(self, now: datetime) -> "AlertState":
+        """With a message for each new alert; in a storm a common one. What was over before it was told is
+        not told at all."""
+        untold = [a for a in self.alerts.values() if not a.key and not self.silent(a, now)]
+        state = self.drop(alert for alert in untold if alert.ended)
+        fresh = [alert for alert in untold if alert.ended is None]
+        lately = [key for key, post in self.posts.items() if now - post.at < MINUTE]
+        storm = next((key for key in lately if key.startswith(STORMS)), "")
+        if not storm and len(fresh) + len(lately) > STORM:
+            storm = f"{STORMS}{now.isoformat()}"
+        if storm and fresh:
+            return state._into(storm, fresh, now)
+        for alert in fresh:
+            state = state._into(f"alert-{alert.number}-{now.isoformat()}", [alert], now)
+        return state
+
+    def reminded(self, now: datetime) -> tuple["AlertState", list[str]]:
+        """With a new message for what has been open for a day; the keys of the old ones."""
+        state, old = self, []
+        for key, post in self.posts.items():
+            left = [a for a in self.of(key) if not (a.ended or a.by or self.silent(a, now))]
+            if post.id and left and now - post.at >= REMINDED_EVERY:
+                state = state._into(f"{key.partition('+')[0]}+{now.isoformat()}", left, now)
+                old.append(key)
+        return state, old
+
+    def _into(self, key: str, alerts: Sequence[Alert], now: datetime) -> "AlertState":
+        post = self.posts.get(key, AlertPost(at=now, total=0))
+        post = post.model_copy(update={"total": post.total + len(alerts), "stale": True})
+        moved = [alert.model_copy(update={"key": key}) for alert in alerts]
+        return self.put(moved, posts=self.posts | {key: post})

@@ -1,0 +1,1 @@
+"""A model that somebody asked for: what was asked, how it is, and its card."""

@@ -1,0 +1,176 @@
+"""The card of a deployment: the one message that changes while it starts, runs, sleeps or fails."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import Text, t
+from bot.core.chat.units import Tokens
+from bot.core.deployment.progress import Progress
+from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.failures.diagnosis import Diagnosis
+from bot.core.failures.remedies import REMEDIED, fixes
+from bot.core.fit.gpu import FORMATS, Quantization
+from bot.core.ports import GpuNode
+from bot.core.queue.order import QueuePosition
+
+TONES = {
+    Phase.READY: Tone.READY,
+    Phase.ASLEEP: Tone.ASLEEP,
+    Phase.FAILED: Tone.FAILED,
+    Phase.QUEUED: Tone.QUEUED,
+}
+
+
+def tone(workload: Workload) -> Tone:
+    """The mark of its phase."""
+    return TONES.get(workload.phase, Tone.LOADING)
+
+
+def headline(spec: Spec, gpu: str, *, smallest: bool = False) -> Text:
+    """`llama-3-8b · fp16 · 2 × V100 (tp 2, the smallest that fits) · 8k context`."""
+    return t(
+        "card.headline_smallest" if smallest else "card.headline",
+        name=spec.name,
+        format=FORMATS[Quantization(spec.quantization)].label,
+        gpus=spec.gpus,
+        gpu=gpu,
+        tp=spec.tensor_parallel_size,
+        context=Tokens(spec.max_model_len),
+    )
+
+
+def memory_line(spec: Spec) -> Text:
+    """Weights, and the tokens that the KV cache of one replica holds (all GPUs hold the same ones)."""
+    return t(
+        "card.memory",
+        total=spec.weights_gib,
+        per_gpu=spec.weights_gib / spec.tensor_parallel_size,
+        tokens=Tokens(spec.kv_cache_tokens),
+    )
+
+
+def card(
+    workload: Workload,
+    now: datetime,
+    *,
+    diagnosis: Diagnosis | None = None,
+    progress: Progress | None = None,
+    nodes: Sequence[GpuNode] = (),
+    address: str = "",
+    sleeps_after: timedelta | None = None,
+    turn: QueuePosition | None = None,
+) -> Reply:
+    """The card as it is to look now."""
+    match workload.phase:
+        case Phase.READY:
+            return _ready(workload, now, address, sleeps_after)
+        case Phase.FAILED:
+            return _failed(workload, diagnosis)
+        case Phase.ASLEEP:
+            return Reply(
+                t("card.asleep", name=workload.name, count=workload.spec.gpus),
+                tone=Tone.ASLEEP,
+                buttons=buttons("wake", "stop", workload=workload),
+            )
+        case Phase.QUEUED:
+            return _queued(workload, nodes, turn)
+        case _:
+            return _starting(workload, now, progress)
+
+
+def waking(workload: Workload, gpu: str) -> Reply:
+    """The card of a model that is being woken; UserError when it does not sleep."""
+    if workload.phase is not Phase.ASLEEP:
+        raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
+    return Reply(
+        headline(workload.spec, gpu),
+        tone=Tone.LOADING,
+        lines=(t("wake.asking", name=workload.name),),
+        buttons=(Button(t("button.cancel"), f"sleep {workload.name}"),),
+        live=True,
+    )
+
+
+def _starting(workload: Workload, now: datetime, progress: Progress | None) -> Reply:
+    cancel = (Button(t("button.cancel"), f"stop {workload.name}", about=workload.identity),)
+    if workload.cause:
+        text = t(f"card.waits_{workload.cause}", name=workload.name)
+        lines = (t("card.evidence", line=workload.evidence),)
+        return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
+    state = progress.text if progress else workload.phase.said
+    key = "card.starting_on" if workload.nodes else "card.starting"
+    text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
+    usual, passed = workload.record.usual_start, now - workload.record.started
+    left = (t("card.left", left=usual - passed, usual=usual),) if usual and usual > passed else ()
+    return Reply(text, Tone.LOADING, lines=left, buttons=cancel, live=True)
+
+
+def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:
+    lines = [t("card.address", url=f"{address}/v1", name=workload.name)]
+    if workload.record.hours:
+        lines.append(t("card.hours", hours=workload.record.hours))
+    elif sleeps_after is not None:
+        lines.append(t("card.sleeps", window=sleeps_after))
+    if workload.record.ends:
+        lines.append(t("card.ends", at=workload.record.ends, left=workload.record.ends - now))
+    took = workload.since - workload.record.started
+    return Reply(
+        t("card.ready", name=workload.name, took=took),
+        tone=Tone.READY,
+        lines=tuple(lines),
+        buttons=buttons(*READY_VERBS, workload=workload),
+    )
+
+
+def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
+    """What its log shows goes before what the cluster saw of it: the cluster only sees that it ended."""
+    cause, evidence = workload.cause or "unknown", workload.evidence
+    if diagnosis is not None:
+        cause, evidence = diagnosis.cause, diagnosis.evidence
+    lines = [t("card.evidence", line=evidence)] if evidence else []
+    if cause in REMEDIED:
+        lines.append(t(f"remedy.{cause}"))
+    return Reply(
+        t("card.failed", name=workload.name, cause=t(f"cause.{cause}")),
+        tone=Tone.FAILED,
+        lines=tuple(lines),
+        buttons=(*fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
+    )
+
+
+def _queued(workload: Workload, nodes: Sequence[GpuNode], turn: QueuePosition | None) -> Reply:
+    text = t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size)
+    if turn is not None:
+        place = {"waits": text, "place": turn.place, "of": turn.of}
+        text = t("card.turn_at", at=turn.at, **place) if turn.at else t("card.turn", **place)
+    leave = "sleep" if workload.record.starts else "stop"  # one that ran before keeps all it has
+    return Reply(
+        text,
+        tone=Tone.QUEUED,
+        lines=tuple(node_line(node) for node in nodes),
+        buttons=(Button(t("button.leave_queue"), f"{leave} {workload.name}", about=workload.identity),),
+    )
+
+
+def node_line(node: GpuNode) -> Text:
+    """`icc-gpu-1: 2 of 4 free, 2 with qwen2.5-7b`."""
+    holders = ", ".join(f"{count} × {name}" for name, count in sorted(node.used.items()))
+    key = "card.node_used" if holders else "card.node"
+    return t(key, node=node.name, free=node.free, total=node.total, holders=holders)
+
+
+READY_VERBS = ("ask", "webui", "logs", "keep", "sleep", "stop")
+"""What one can do with it while it answers."""
+
+
+def buttons(*verbs: str, workload: Workload) -> tuple[Button, ...]:
+    """Buttons that do something to the workload, and to no other that gets its name later."""
+    return tuple(_button(verb, workload) for verb in verbs)
+
+
+def _button(verb: str, workload: Workload) -> Button:
+    line = verb if verb == "webui" else f"{verb} {workload.name}"
+    confirm = t("button.stop_confirm", name=workload.name) if verb == "stop" else None
+    return Button(t(f"button.{verb}"), line, confirm=confirm, about=workload.identity)

@@ -1,0 +1,21 @@
+"""What a deployment may be called, and what its objects are."""
+
+import re
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.text import t
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
+RESERVED = {"llm-webui", "llm-models", "llm-bot"}
+
+
+def object_name(name: str) -> str:
+    """The name of its objects on the cluster: `qwen2.5-7b` → `llm-qwen2-5-7b` (a DNS label)."""
+    return "llm-" + name.lower().replace(".", "-")
+
+
+def check_name(name: str) -> str:
+    """Return a name that objects can be called by, or say what a name looks like."""
+    if not NAME.fullmatch(name) or object_name(name) in RESERVED:
+        raise UserError(t("deploy.bad_name", name=name))
+    return name

@@ -1,0 +1,1 @@
+"""Why a model did not start: causes, the log that shows them, remedies."""

@@ -1,0 +1,1 @@
+"""Is a model idle? The verdict, office hours, and what its owner hears."""

@@ -1,0 +1,1 @@
+"""Whose turn is it, when GPUs are scarce?"""

@@ -1,0 +1,1 @@
+"""Who used how much: the ledger's records, and reports from them."""

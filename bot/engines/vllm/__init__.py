@@ -1,0 +1,1 @@
+"""vLLM: its OpenAI API and its metrics."""

@@ -1,0 +1,155 @@
+"""What every command is: a frozen model whose fields are its arguments in typed order."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, ClassVar, NewType
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+
+from bot.core.access.roles import Access, Role
+from bot.core.chat.duration import spell_duration
+from bot.core.chat.message import Place, User
+from bot.core.chat.reply import Reply
+from bot.core.fit.planning import Planner
+from bot.core.ports import Clock, Cluster, Messenger
+from bot.services.deployments.lifecycle import Lifecycle
+from bot.services.idle.activity import Activity
+from bot.services.operations.alerts import Alerts
+from bot.services.operations.reports import Reports
+from bot.services.questions.conversation import Conversation
+from bot.services.questions.model_selector import ModelSelector
+from bot.services.startup.card_updater import CardUpdater
+from bot.services.web_ui.service import WebUiService
+
+Replies = AsyncGenerator[Reply, str | None]
+"""Each reply takes the place of the one before; sent back is the id of the message it became."""
+
+Rest = NewType("Rest", str)
+"""As the last field of a command: everything that is left of the line, verbatim."""
+
+
+class Group(StrEnum):
+    """What people want; `help` is grouped by it."""
+
+    RUN = "run"
+    USE = "use"
+    SEE = "see"
+    FREE = "free"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Marks a field whose values are names we know, for a "did you mean"."""
+
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a command may use."""
+
+    access: Access
+    activity: Activity
+    model_selector: ModelSelector
+    alerts: Alerts
+    clock: Clock
+    cluster: Cluster
+    conversation: Conversation
+    lifecycle: Lifecycle
+    messenger: Messenger
+    planner: Planner
+    reports: Reports
+    card_updater: CardUpdater
+    web_ui: WebUiService
+
+    def names(self, of: str) -> list[str]:
+        """The names that a `Known(of)` field may have."""
+        if of == "model":
+            return self.planner.catalog.names()
+        return [workload.name for workload in self.cluster.workloads()]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who asks, where, and with what."""
+
+    user: User
+    place: Place
+    services: Services
+    commands: Mapping[str, type["Command"]]
+
+
+class Command(BaseModel, ABC):
+    """One thing people can ask for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    verb: ClassVar[str]
+    needs: ClassVar[Role] = Role.STUDENT
+    group: ClassVar[Group]
+    examples: ClassVar[tuple[str, ...]] = ()
+    form: ClassVar[tuple[str, ...]] = ()
+    """Fields that a form asks for when something is left out; none has no form."""
+    check: ClassVar[str] = ""
+    """A verb that takes the same arguments and only tells what would happen."""
+
+    @abstractmethod
+    def run(self, ctx: Context) -> Replies:
+        """Do it."""
+
+    @classmethod
+    def arguments(cls) -> dict[str, FieldInfo]:
+        """Fields by the short name that people type, such as `max-len`."""
+        return {field.alias or name.replace("_", "-"): field for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def usage(cls) -> str:
+        """How it is typed: `deploy MODEL [tp=N] …`."""
+        words = [cls.verb]
+        free = any(field.annotation is Rest for field in cls.model_fields.values())
+        for position, (name, field) in enumerate(cls.arguments().items()):
+            if field.annotation is Rest:
+                words.append(f"[{name.upper()} …]" if not field.is_required() else "TEXT …")
+            elif field.is_required():
+                words.append(name.upper())
+            elif position == 0 and not free:
+                words.append(f"[{name.upper()}]")
+            else:
+                words.append(f"[--{name}]" if field.annotation is bool else f"[{name}={_hint(field)}]")
+        return " ".join(words)
+
+    def line(self, **changes: Any) -> str:
+        """The command as one would type it, with some fields changed."""
+        given = {name: getattr(self, name) for name in self.model_fields_set} | changes
+        words = [self.verb]
+        for name, field in type(self).model_fields.items():
+            value = given.get(name)
+            if value is None or (value == field.default and not field.is_required()):
+                continue
+            spelled = spell(value)
+            if field.is_required() or field.annotation is Rest:
+                words.append(spelled)
+            elif value is True:
+                words.append(f"--{field.alias or name}")
+            else:
+                words.append(f"{field.alias or name.replace('_', '-')}={_quoted(spelled)}")
+        return " ".join(words)
+
+
+def spell(value: Any) -> str:
+    """A value as one would type it: 4 hours as `4h`."""
+    return spell_duration(value) if isinstance(value, timedelta) else str(value)
+
+
+def _hint(field: FieldInfo) -> str:
+    if field.default is not None:
+        return spell(field.default)
+    return str(field.examples[0]) if field.examples else "…"
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if " " in value else value

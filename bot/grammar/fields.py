@@ -1,0 +1,123 @@
+"""Types of arguments: units people type, and the fields that several commands share."""
+
+import re
+from datetime import time, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from bot.core.chat.duration import parse_duration
+from bot.core.fit.gpu import Quantization
+from bot.core.fit.request import PlanRequest
+from bot.core.fit.shape import Shape, parse_shape
+from bot.core.idle.office_hours import OfficeHours
+from bot.grammar.command import Command, Known
+
+_TOKENS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(k?)")
+_TIME = re.compile(r"(?:(?:until|bis)[ ,]?)?(\d{1,2}):(\d{2})(?::00)?")
+_SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)")
+MIN_CONTEXT = 256
+SHORTEST_WINDOW = timedelta(minutes=10)
+SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=365)
+
+
+def _context(value: Any) -> Any:
+    if isinstance(value, int):
+        return value
+    found = _TOKENS.fullmatch(str(value).strip().lower().replace("_", ""))
+    if not found:
+        raise PydanticCustomError("tokens", "tokens such as 8192 or 8k")
+    return int(float(found[1]) * (1024 if found[2] else 1))
+
+
+def _span(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    try:
+        found = parse_duration(str(value))
+    except ValueError:
+        raise PydanticCustomError("duration", "a duration such as 4h or 90m") from None
+    if not SHORTEST <= found <= LONGEST:
+        raise PydanticCustomError("duration", "a duration from 1m to 365d")
+    return found
+
+
+def _until(value: Any) -> Any:
+    """`22:00`, `until 22:00`, or a duration."""
+    if isinstance(value, time):
+        return value
+    found = _TIME.fullmatch(str(value).strip().lower())
+    if found is None:
+        return _span(value)
+    if int(found[1]) > 23 or int(found[2]) > 59:
+        raise PydanticCustomError("time", "a time such as 22:00")
+    return time(int(found[1]), int(found[2]))
+
+
+def _long_enough(window: timedelta) -> timedelta:
+    if window < SHORTEST_WINDOW:
+        raise PydanticCustomError("window", "at least 10m")
+    return window
+
+
+def _hours(value: Any) -> Any:
+    try:
+        OfficeHours(str(value))
+    except ValueError:
+        raise PydanticCustomError("hours", "office hours such as mo-fr 8-20") from None
+    return str(value).replace(",", " ")
+
+
+def _share(value: Any) -> Any:
+    found = _SHARE.fullmatch(str(value).strip().replace(",", "."))
+    if not found:
+        raise PydanticCustomError("share", "a share such as 0.9")
+    return float(found[1]) / (100 if found[2] else 1)
+
+
+def _shape(value: Any) -> Any:
+    try:
+        return value if isinstance(value, Shape) else parse_shape(str(value))
+    except ValueError:
+        raise PydanticCustomError("shape", "a shape") from None
+
+
+def _format(value: Any) -> Any:
+    return str(value).strip().lower() if isinstance(value, str) else value
+
+
+ContextLength = Annotated[int, BeforeValidator(_context)]
+Duration = Annotated[timedelta, BeforeValidator(_span)]
+Until = Annotated[timedelta | time, BeforeValidator(_until)]
+GivenHours = Annotated[str, BeforeValidator(_hours)]
+IdleWindow = Annotated[Duration, AfterValidator(_long_enough)]
+Share = Annotated[float, BeforeValidator(_share)]
+GivenShape = Annotated[Shape, BeforeValidator(_shape)]
+Format = Annotated[Quantization, BeforeValidator(_format)]
+ModelName = Annotated[str, Known("model"), Field(max_length=200)]
+WorkloadName = Annotated[str, Known("workload"), Field(max_length=200)]
+
+
+class ModelRequest(Command):
+    """The fields that say which model is to run, and how."""
+
+    model: ModelName
+    tensor_parallel_size: int | None = Field(None, alias="tp", ge=1, le=16, examples=[2])
+    quantization: Format | None = Field(None, alias="quant", examples=["gptq"])
+    max_model_len: ContextLength | None = Field(
+        None, alias="max-len", ge=MIN_CONTEXT, le=2**24, examples=["8k"]
+    )
+    gpu_memory_utilization: Share = Field(0.9, alias="util", ge=0.3, le=0.97)
+    shape: GivenShape | None = Field(None, examples=["32/4096/32/8/128/14336/128256"])
+
+    def request(self) -> PlanRequest:
+        """What the planner is asked."""
+        return PlanRequest(
+            self.model,
+            self.tensor_parallel_size,
+            self.quantization,
+            self.max_model_len,
+            self.gpu_memory_utilization,
+            self.shape,
+        )

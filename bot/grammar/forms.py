@@ -1,0 +1,70 @@
+"""A form of a command, derived from its fields: choices are what would work here."""
+
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
+
+from bot.core.chat.form import Blank, Choice, Form
+from bot.core.chat.text import t, verbatim
+from bot.core.chat.units import Tokens
+from bot.core.fit.gpu import FORMATS, Quantization
+from bot.core.fit.planning import Planner
+from bot.grammar.command import Command, Known, Services, spell
+
+
+def form_of(
+    command: type[Command],
+    given: Mapping[str, Any],
+    services: Services,
+    commands: Mapping[str, type[Command]],
+) -> Form:
+    """The form, with what was given filled in."""
+    blanks = []
+    checked = commands[command.check].model_fields if command.check else ()
+    for name in command.form:
+        field = command.model_fields[name]
+        typed = field.alias or name.replace("_", "-")
+        choices = _choices(name, field.metadata, services.planner)
+        value = spell(given.get(name, ""))
+        blanks.append(
+            Blank(
+                typed,
+                t(f"field.{name}"),
+                choices,
+                value,
+                required=field.is_required(),
+                checked=name in checked,
+            )
+        )
+    title, submit = t(f"form.{command.verb}"), t(f"button.{command.verb}")
+    return Form(title, command.verb, tuple(blanks), submit, command.check)
+
+
+def _choices(name: str, marks: list[Any], planner: Planner) -> tuple[Choice, ...]:
+    gpu = planner.gpu
+    if Known("model") in marks:
+        return _models(planner)
+    if name == "tensor_parallel_size":
+        sizes = takewhile(lambda size: size <= gpu.per_node, (1, 2, 4, 8))
+        return tuple(Choice(str(size), verbatim(f"tp {size}")) for size in sizes)
+    if name == "quantization":
+        usable = [q for q in Quantization if FORMATS[q].capability <= gpu.capability]
+        return tuple(Choice(q, verbatim(FORMATS[q].label)) for q in usable)
+    return ()
+
+
+def _models(planner: Planner) -> tuple[Choice, ...]:
+    """What can run here, each with the least that it takes."""
+    found = []
+    for card in planner.catalog.cards.values():
+        option = planner.least(card)
+        if option is not None:
+            label = t(
+                "form.model",
+                model=card.key,
+                tp=option.setup.tensor_parallel_size,
+                format=FORMATS[option.setup.quantization].label,
+                context=Tokens(option.setup.max_model_len),
+            )
+            found.append(Choice(card.key, label))
+    return tuple(found)

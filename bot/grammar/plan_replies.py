@@ -1,0 +1,106 @@
+"""A request that does not fit: why, and the nearest things that do, each as a command."""
+
+from typing import Any
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import Text, t, verbatim
+from bot.core.chat.units import Tokens
+from bot.core.deployment.cards import headline, memory_line
+from bot.core.fit.gpu import FORMATS, Gpu, Quantization
+from bot.core.fit.request import Option, PlanResult, spec_of
+from bot.core.fit.vram import ABOUT_MEMORY
+from bot.grammar.fields import ModelRequest
+
+
+def refuse(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> UserError:
+    """The refusal; each alternative is the deployment with other options, a click away."""
+    first, *others = verdict.reasons
+    return UserError(
+        reason(first, verdict.option, gpu),
+        lines=tuple(others),
+        buttons=tuple(offer(option, verdict, command) for option in verdict.alternatives),
+    )
+
+
+def judgement(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> Reply:
+    """The verdict as an answer: what would run and where the memory goes, or why not and what does."""
+    if not verdict.fits:
+        error = refuse(verdict, command, gpu)
+        return Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons)
+    option = verdict.option
+    spec = spec_of(option, option.card.key, 1)
+    lines = [memory_line(spec), _budget(option)]
+    if option.card.gated:
+        lines.append(t("plan.gated", repo=option.card.repo))
+    return Reply(
+        headline(spec, gpu.label, smallest=command.tensor_parallel_size is None),
+        lines=tuple(lines),
+        buttons=(Button(t("button.deploy"), deployment(command)),),
+    )
+
+
+def _budget(option: Option) -> Text:
+    """Where each GPU's memory goes."""
+    setup, fit = option.setup, option.fit
+    return t(
+        "plan.budget",
+        usable=setup.gpu.memory_gib * setup.gpu_memory_utilization,
+        weights=fit.weights_gib,
+        activation=fit.activation_gib,
+        cache=fit.kv_cache_gib,
+    )
+
+
+def unknown(command: ModelRequest, alike: list[str], error: UserError) -> UserError:
+    """A model nobody knows: the same command with the names it may have meant."""
+    lines = [command.line(model=name) for name in alike]
+    buttons = tuple(Button(verbatim(f"/llm {line}"), line) for line in lines)
+    return UserError(error.text, lines=error.lines, buttons=buttons)
+
+
+def reason(text: Text, option: Option, gpu: Gpu) -> Text:
+    """A reason as a sentence of its own."""
+    if text.key not in ABOUT_MEMORY:
+        return text
+    return t(
+        "plan.too_big",
+        model=option.card.key,
+        count=option.setup.tensor_parallel_size,
+        gpu=gpu.label,
+        memory=gpu.marketed_gb,
+        why=text,
+    )
+
+
+def deployment(command: ModelRequest, **changes: Any) -> str:
+    """The request as a deployment, whatever verb it came with."""
+    return f"deploy{command.line(**changes).removeprefix(command.verb)}"
+
+
+def offer(option: Option, verdict: PlanResult, command: ModelRequest) -> Button:
+    """An alternative as a button: its label is what to type differently."""
+    setup, label = option.setup, []
+    changes: dict[str, Any] = {}
+    if option.card.key != verdict.option.card.key:
+        changes["model"] = option.card.key
+        label.append(option.card.key)
+    changes["quantization"] = _other(setup.quantization, Quantization.NONE)
+    changes["tensor_parallel_size"] = setup.tensor_parallel_size
+    if command.max_model_len not in (None, setup.max_model_len):
+        changes["max_model_len"] = setup.max_model_len
+        label.append(f"max-len={setup.max_model_len}")
+    if changes["quantization"]:
+        label.append(f"quant={setup.quantization}")
+    label.append(f"tp={setup.tensor_parallel_size}")
+    detail = t(
+        "plan.detail",
+        format=FORMATS[setup.quantization].label,
+        count=setup.tensor_parallel_size,
+        context=Tokens(setup.max_model_len),
+    )
+    return Button(verbatim(" ".join(label)), deployment(command, **changes), detail)
+
+
+def _other(value: Quantization, usual: Quantization) -> Quantization | None:
+    return None if value is usual else value

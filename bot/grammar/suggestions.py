@@ -1,0 +1,102 @@
+"""A slip of the keyboard: what is wrong with a line, and what it was probably meant to be."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pydantic import ValidationError
+from rapidfuzz import fuzz, process, utils
+
+from bot.core.chat.text import Text, t
+from bot.grammar.command import Command, Known
+
+Names = Callable[[str], Iterable[str]]
+CLOSE = 60.0
+"""Similarity of 100 from which a word counts as a slip of another."""
+
+_BOUNDS = {
+    "greater_than_equal": ("slip.at_least", "ge"),
+    "less_than_equal": ("slip.at_most", "le"),
+    "greater_than": ("slip.above", "gt"),
+    "string_too_long": ("slip.too_long", "max_length"),
+}
+_SPELLED = {
+    "missing": "slip.missing",
+    "tokens": "slip.tokens",
+    "duration": "slip.duration",
+    "time": "slip.time",
+    "hours": "slip.hours",
+    "window": "slip.window",
+    "share": "slip.share",
+    "shape": "slip.shape",
+    "bool_parsing": "slip.yes_or_no",
+}
+
+
+def similar(word: str, known: Iterable[str], close: float = CLOSE) -> str | None:
+    """The known word that `word` is nearest to, if it is near."""
+    found = process.extractOne(
+        word[:60].lower(),
+        list(known),
+        scorer=fuzz.ratio,
+        processor=utils.default_process,
+        score_cutoff=close,
+    )
+    return found[0] if found else None
+
+
+def explain(command: type[Command], error: ValidationError) -> Text:
+    """The first thing that is wrong with the arguments."""
+    problem = error.errors()[0]
+    kind = problem["type"]
+    field = str(problem["loc"][0])
+    name = _short(command, field)
+    value = str(problem["input"])[:60]
+    if kind in _BOUNDS:
+        key, bound = _BOUNDS[kind]
+        return t(key, option=name, bound=problem["ctx"][bound])
+    if kind in ("enum", "literal_error"):
+        choices = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return t("slip.choice", option=name, value=value, choices=choices)
+    if kind in _SPELLED:
+        return t(_SPELLED[kind], option=name, value=value)
+    return t("slip.number", option=name, value=value)
+
+
+def mend(command: type[Command], given: dict[str, Any], names: Names) -> str | None:
+    """The line with names corrected and wrong values replaced by an example; None if it lacks one."""
+    mended = {name: _likely(command, name, value, names) for name, value in given.items()}
+    for _ in range(len(mended) + 1):
+        try:
+            return command.model_validate(mended).line()
+        except ValidationError as error:
+            for problem in error.errors():
+                name, field = _field(command, str(problem["loc"][0]))
+                if problem["type"] == "missing" or name not in mended:
+                    return None
+                if field.examples and mended[name] != field.examples[0]:
+                    mended[name] = field.examples[0]
+                else:
+                    mended.pop(name)
+    return None
+
+
+def _likely(command: type[Command], name: str, value: Any, names: Names) -> Any:
+    for mark in command.model_fields[name].metadata:
+        if isinstance(mark, Known):
+            known = list(names(mark.of))
+            lowered = str(value).lower()
+            return lowered if lowered in known else similar(str(value), known) or value
+    return value
+
+
+def _field(command: type[Command], loc: str) -> tuple[str, Any]:
+    """An error names a field by its alias where it has one."""
+    for name, field in command.model_fields.items():
+        if loc in (name, field.alias):
+            return name, field
+    raise KeyError(loc)
+
+
+def _short(command: type[Command], loc: str) -> str:
+    name, field = _field(command, loc)
+    return str(field.alias or name.replace("_", "-"))

@@ -1,0 +1,1 @@
+"""The cluster's Prometheus, and the chart of a report."""

@@ -1,0 +1,47 @@
+"""What all presenters in Mattermost share, and how a post is made."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply
+from bot.platforms.mattermost.buttons import Buttons
+from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
+from bot.platforms.mattermost.render import LOG
+from bot.platforms.mattermost.rest import Rest
+from bot.platforms.shared.edits import Payload
+from bot.platforms.shared.platform import Say
+
+
+@dataclass(frozen=True, slots=True)
+class MattermostContext:
+    """What all presenters share. A call of Mattermost's that is not answered yet is `waiting`, by the key of
+    its origin: its answer is what is for the person alone, or nothing."""
+
+    rest: Rest
+    threads: MattermostThreads
+    edits: MattermostEdits
+    buttons: Buttons
+    waiting: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
+
+    def answer(self, key: str, post: Payload | None) -> bool:
+        """Let the answer be this; False when none is waited for."""
+        waiting = self.waiting.pop(key, None)
+        if waiting is None or waiting.done():
+            return False
+        waiting.set_result(post)
+        return True
+
+
+async def send(context: MattermostContext, place: Place, reply: Reply, say: Say) -> str:
+    """A new post; its id."""
+    files = []
+    if len(reply.log) > LOG:
+        files = [await context.rest.upload(place.channel, "vllm.log", reply.log.encode())]
+        reply = replace(reply, log="")
+    if reply.picture:
+        files.append(await context.rest.upload(place.channel, reply.picture.name, reply.picture.png))
+    post = context.buttons.payload(reply, say, place) | {"file_ids": files}
+    if reply.key:
+        post["props"][MEMORY] = {"key": reply.key}
+    return await context.rest.create(place.channel, place.thread, post)

@@ -1,0 +1,45 @@
+"""The Messenger port over all platforms: a place knows which one it belongs to."""
+
+from collections.abc import Iterable, Sequence
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place, Turn
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.platforms.shared.platform import Platform
+
+
+class Messengers:
+    """Routes by the platform's name."""
+
+    def __init__(self, platforms: Iterable[Platform]) -> None:
+        self._platforms = {platform.name: platform for platform in platforms}
+
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
+        """Post where the place is."""
+        return await self._of(place).post(place, reply, locale)
+
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
+        """Edit where the place is."""
+        await self._of(place).edit(place, message, reply, locale)
+
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """The conversation of the place."""
+        return await self._of(place).history(place)
+
+    async def find(self, place: Place, key: str) -> str:
+        """Look where the place is."""
+        return await self._of(place).find(place, key)
+
+    def away(self) -> Sequence[str]:
+        """Those that are not ready."""
+        return [name for name, platform in self._platforms.items() if not platform.ready]
+
+    async def resume(self, place: Place, message: str) -> bool:
+        """Resume where the place is."""
+        return await self._of(place).resume(place, message)
+
+    def _of(self, place: Place) -> Platform:
+        if place.platform not in self._platforms:
+            raise UserError(t("error.no_platform", platform=place.platform))
+        return self._platforms[place.platform]

@@ -1,0 +1,105 @@
+"""What every chat platform does: listen, post, edit. The conversation itself is shared."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import ClassVar
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Message, Place, Turn
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import Phrasebook, Text
+
+Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
+Say = Callable[[Text], str]
+
+
+class Refused(UserError):
+    """The chat server did not do it; `code` is its own word for why, or `unreachable`. `gone` is what it
+    was about, or out of our reach for good."""
+
+    def __init__(self, text: Text, code: str, *, gone: bool) -> None:
+        super().__init__(text)
+        self.code, self.gone = code, gone
+
+
+class Platform(ABC):
+    """A place where people talk; also a Messenger for news."""
+
+    name: ClassVar[str]
+
+    def __init__(self, phrases: Phrasebook, language: str) -> None:
+        self._phrases = phrases
+        self._language = language
+
+    @property
+    def ready(self) -> bool:
+        """People can reach it now."""
+        return True
+
+    @abstractmethod
+    async def listen(self, handle: Handle) -> None:
+        """Hear messages until the platform or the person ends it; `converse` about each."""
+
+    @abstractmethod
+    async def send(self, place: Place, reply: Reply, say: Say) -> str:
+        """Post, and return the id of the new message."""
+
+    @abstractmethod
+    async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
+        """Put `reply` in the place of a message sent before."""
+
+    @abstractmethod
+    async def history(self, place: Place) -> Sequence[Turn]:
+        """The conversation with models in this place, oldest first."""
+
+    async def find(self, place: Place, key: str) -> str:
+        """A message that was posted with this key, by an earlier run of the bot; nothing where none is."""
+        return ""
+
+    async def resume(self, place: Place, message: str) -> bool:
+        """Go on with a request whose message waited when the bot ended; False where none is remembered."""
+        return False
+
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
+        """Tell a place something it did not just ask for."""
+        return await self.send(place, reply, self._say_in(locale))
+
+    async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
+        """Bring news into a message posted before."""
+        await self.update(place, message, reply, self._say_in(locale))
+
+    async def converse(self, message: Message, handle: Handle) -> Reply | None:
+        """Post the first reply, let each later one take its place; return the last."""
+        say = self._say_in(message.user.locale)
+        sent: str | None = None
+        last: Reply | None = None
+        async with aclosing(handle(message)) as replies:
+            reply = await next_reply(replies, None)
+            while reply is not None:
+                if sent is None:
+                    sent = await self.send(message.place, reply, say)
+                else:
+                    await self.update(message.place, sent, reply, say)
+                last = reply
+                reply = await next_reply(replies, sent)
+        return last
+
+    def _say_in(self, locale: str) -> Say:
+        return lambda text: self._phrases.say(text, locale or self._language)
+
+
+async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None:
+    """What there is to say in the end."""
+    last = None
+    async for reply in replies:
+        last = reply
+    return last
+
+
+async def next_reply(replies: AsyncGenerator[Reply, str | None], sent: str | None) -> Reply | None:
+    """The next reply, told which message the last one became; None at the end."""
+    try:
+        return await replies.asend(sent)
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,123 @@
+"""Threads that the bot takes part in: the thread is the memory, read back when it is not known."""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bot.core.chat.message import Place, Turn
+from bot.platforms.shared.platform import Refused
+
+THREADS_KEPT, TURNS_KEPT = 1000, 100
+QUESTION = 4000
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message of a thread: its `id`, `ours` if the bot wrote it or is called in it, its Markdown, and
+    what it remembers of itself (`answer_event`, `waiting_event`)."""
+
+    id: str
+    ours: bool
+    markdown: str
+    event: Mapping[str, Any]
+
+
+class Threads(ABC):
+    """`bot` is the bot's own user id, known once it has introduced itself."""
+
+    def __init__(self) -> None:
+        self._turns: OrderedDict[Key, list[Turn]] = OrderedDict()
+        self._others: OrderedDict[Key, None] = OrderedDict()
+        self.bot = ""
+
+    @abstractmethod
+    async def fetch(self, channel: str, thread: str) -> Sequence[Said]:
+        """The messages of a thread, oldest first, or at least the one that is named; Refused when they
+        cannot be read now."""
+
+    async def waits(self, channel: str, message: str) -> Mapping[str, Any] | None:
+        """The `waiting_event` of a message, if it still waits."""
+        try:
+            said = await self.fetch(channel, message)
+        except Refused as error:
+            if error.gone:
+                return None
+            raise
+        found = [one.event for one in said if one.id == message and one.event.get("kind") == "waiting"]
+        return found[0] if found else None
+
+    def join(self, channel: str, thread: str, *, new: bool = False) -> None:
+        """The bot takes part from now on; nobody has spoken yet in a `new` thread."""
+        self._others.pop((channel, thread), None)
+        if new:
+            self._keep((channel, thread), [])
+
+    async def takes_part(self, channel: str, thread: str) -> bool:
+        """The bot began it, spoke in it or was called in it."""
+        key = (channel, thread)
+        if key in self._turns:
+            return True
+        if key in self._others:
+            return False
+        return await self._read(key)
+
+    async def turns(self, place: Place) -> Sequence[Turn]:
+        """Questions and answers so far, oldest first."""
+        key = (place.channel, place.thread)
+        if place.thread and key not in self._turns:
+            await self._read(key)
+        return list(self._turns.get(key, []))
+
+    def add(self, place: Place, question: str, answer: str, workload: str) -> None:
+        """A question was answered."""
+        turns = self._turns.get((place.channel, place.thread), [])
+        turns += [Turn("user", question), Turn("assistant", answer, workload)]
+        self._keep((place.channel, place.thread), turns)
+
+    def _keep(self, key: Key, turns: list[Turn]) -> None:
+        self._turns[key] = turns[-TURNS_KEPT:]
+        self._turns.move_to_end(key)
+        while len(self._turns) > THREADS_KEPT:
+            self._turns.popitem(last=False)
+
+    async def _read(self, key: Key) -> bool:
+        try:
+            messages = await self.fetch(*key)
+        except Refused:
+            return False  # asked again next time
+        ours = any(message.ours for message in messages)
+        if ours:
+            self._keep(key, _conversation(messages))
+        else:
+            self._others[key] = None
+            while len(self._others) > THREADS_KEPT:
+                self._others.popitem(last=False)
+        return ours
+
+
+def answer_event(question: str, workload: str, page: int) -> dict[str, Any]:
+    """What an answer's message remembers of itself."""
+    return {"kind": "answer", "question": question[:QUESTION], "workload": workload, "page": page}
+
+
+def waiting_event(line: str, user: str, thread: str, key: str, team: str) -> dict[str, Any]:
+    """What a message that waits for a model remembers: who asked what where."""
+    return {"kind": "waiting", "line": line, "user": user, "thread": thread, "key": key, "team": team}
+
+
+def _conversation(messages: Iterable[Said]) -> list[Turn]:
+    """The turns that the messages hold; a long answer is several messages."""
+    turns: list[Turn] = []
+    for message in messages:
+        event = message.event
+        if event.get("kind") != "answer":
+            continue
+        if event.get("page") and turns:
+            turns[-1] = Turn("assistant", turns[-1].content + message.markdown, turns[-1].workload)
+        else:
+            answer = Turn("assistant", message.markdown, str(event["workload"]))
+            turns += [Turn("user", str(event["question"])), answer]
+    return turns

@@ -1,0 +1,1 @@
+"""Start, change and stop models; the queue of those that wait for GPUs."""

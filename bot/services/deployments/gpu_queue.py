@@ -1,0 +1,127 @@
+"""The line of those who wait for GPUs: who starts next, and what the others are told."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import structlog
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.text import t
+from bot.core.deployment.workload import Phase, Record, Spec, Workload
+from bot.core.idle.verdict import IdleState, IdleVerdict
+from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
+from bot.services.idle.activity import Activity
+
+log = structlog.get_logger()
+
+
+class GpuQueue:
+    """Kept on the cluster: whoever waits has replicas 0, and since when in its record. `used` are the
+    GPU-seconds of each person in the last week, as far as the ledger knows."""
+
+    def __init__(self, cluster: Cluster, messenger: Messenger, activity: Activity, clock: Clock) -> None:
+        self._cluster, self._messenger = cluster, messenger
+        self._activity, self._clock = activity, clock
+        self._advancing = asyncio.Lock()
+        self.used: Mapping[str, float] = {}
+
+    def must_wait(self, spec: Spec, record: Record) -> bool:
+        """No node can take it now, or it is somebody else's turn. Where nodes cannot be read, the
+        scheduler's own queue must do."""
+        if not self._cluster.nodes():
+            return False
+        wish = self._wish(spec, record.model_copy(update={"queued": self._clock.now()}))
+        others = [other for other in self._waiting() if other.name != spec.name]
+        return spec.name not in startable(self._free(), in_order([*others, wish]))
+
+    def turn(self, workload: Workload) -> QueuePosition | None:
+        """Where it stands, if it waits here."""
+        if workload.record.queued is None:
+            return None
+        line = in_order(self._waiting())
+        names = [wish.name for wish in line]
+        at = forecast(self._free(), self._releases(), line).get(workload.name)
+        return (
+            QueuePosition(names.index(workload.name) + 1, len(names), at) if workload.name in names else None
+        )
+
+    def asked_back(self) -> tuple[str, str]:
+        """Of the models that have been idle for half their window the longest idle one, while somebody
+        waits; and who. Nothing else is asked back before it is gone."""
+        line = in_order(self._waiting())
+        if not line:
+            return "", ""
+        idle = [(verdict.since, w.name) for w in self._ready() if (verdict := self._half_idle(w))]
+        waiting = next(w for w in self._cluster.workloads() if w.name == line[0].name)
+        return (min(idle)[1], waiting.record.owner_name) if idle else ("", "")
+
+    async def follow(self) -> None:
+        """Whoever waits starts as soon as GPUs are free; for ever."""
+        async for _ in self._cluster.changes():
+            await self.advance()
+
+    async def advance(self) -> None:
+        """Start those whose turn it is."""
+        async with self._advancing:
+            line = in_order(self._waiting())
+            for name in startable(self._free(), line) if line else []:
+                workload = next(w for w in self._cluster.workloads() if w.name == name)
+                try:
+                    await self._start(workload)
+                except UserError as error:  # started, but not told, or not yet: the next change tries again
+                    log.warning("turn", workload=name, why=error.text.key)
+
+    async def _start(self, workload: Workload) -> None:
+        record = workload.record.model_copy(update={"queued": None, "started": self._clock.now()})
+        await self._cluster.change(workload.spec, record, awake=True)
+        if record.place is not None:
+            reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
+            await self._messenger.post(record.place, reply, record.locale)
+
+    def _waiting(self) -> list[QueueEntry]:
+        return [self._wish(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued]
+
+    def _wish(self, spec: Spec, record: Record) -> QueueEntry:
+        """The GPU-seconds of a week decide; where they are equal or not known, what is held now."""
+        held = sum(w.gpus_on_nodes for w in self._cluster.workloads() if w.record.owner == record.owner)
+        return QueueEntry(
+            spec.name,
+            spec.tensor_parallel_size,
+            record.queued or self._clock.now(),
+            spec.replicas,
+            record.role,
+            self.used.get(record.owner, 0.0) + held,
+            record.high,
+        )
+
+    def _free(self) -> dict[str, int]:
+        """Free GPUs by node, less those of models that are about to be placed."""
+        free = Counter({node.name: node.free for node in self._cluster.nodes()})
+        for workload in self._cluster.workloads():
+            coming = workload.phase in (Phase.SCHEDULING, Phase.QUEUED) and workload.replicas
+            fitting = [n for n in free if free[n] >= workload.spec.tensor_parallel_size]
+            if coming and not workload.nodes and fitting:
+                free[min(fitting, key=lambda node: free[node])] -= workload.spec.tensor_parallel_size
+        return dict(free)
+
+    def _ready(self) -> list[Workload]:
+        return [w for w in self._cluster.workloads() if w.phase is Phase.READY and not w.managed_by]
+
+    def _releases(self) -> list[Release]:
+        """By leases and by what is idle: each model's GPUs on its node."""
+        found = []
+        for workload in self._ready():
+            ends, due = workload.record.ends, self._activity.verdict(workload).due
+            sleeps = [due] if self._activity.policy.act and not workload.record.hours else []
+            times = [*([ends] if ends else []), *sleeps]
+            tp = workload.spec.tensor_parallel_size
+            found += [Release(min(times), node, tp) for node in workload.nodes if times]
+        return found
+
+    def _half_idle(self, workload: Workload) -> IdleVerdict | None:
+        half = self._activity.policy.window_of(workload) / 2
+        verdict = self._activity.verdict(workload, early=half)
+        return verdict if verdict.state is IdleState.IDLE and not workload.record.hours else None

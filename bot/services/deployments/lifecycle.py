@@ -1,0 +1,191 @@
+"""Start, change, sleep, wake and stop models: the rules, whoever asks."""
+
+import asyncio
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from rapidfuzz import process
+
+from bot.core.access.roles import Access, Role
+from bot.core.chat.duration import end_of
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place, User
+from bot.core.chat.reply import Button
+from bot.core.chat.text import t, verbatim
+from bot.core.deployment.names import check_name, object_name
+from bot.core.deployment.workload import Phase, Record, Sleep, Spec, Workload
+from bot.core.ports import Clock, Cluster
+from bot.services.deployments.gpu_queue import GpuQueue
+
+RECENT = timedelta(hours=1)
+"""Whoever asked a model within this time is asked before it stops."""
+
+
+class Lifecycle:
+    """Every change of a workload goes through here, so that every change obeys the rules."""
+
+    def __init__(
+        self, cluster: Cluster, access: Access, gpu_queue: GpuQueue, clock: Clock, zone: ZoneInfo
+    ) -> None:
+        self._cluster = cluster
+        self._access, self._gpu_queue = access, gpu_queue
+        self._clock, self._zone = clock, zone
+        self._creating = asyncio.Lock()
+
+    def find(self, name: str) -> Workload:
+        """The workload of that name; UserError with the nearest names."""
+        workloads = self._cluster.workloads()
+        for workload in workloads:
+            if object_name(workload.name) == object_name(name):
+                return workload
+        near = process.extract(name[:60], [workload.name for workload in workloads], limit=3, score_cutoff=50)
+        buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in near)
+        raise UserError(t("workload.unknown", name=name[:60]), buttons=buttons)
+
+    def own(self, name: str, user: User) -> Workload:
+        """The workload, if it is the person's or the person is an admin."""
+        workload = self.find(name)
+        if workload.record.owner != user.id and self._access.role(user) < Role.ADMIN:
+            raise UserError(
+                t("access.not_yours", name=workload.name, owner=workload.record.owner_name),
+                lines=self._access.who_can(Role.ADMIN),
+            )
+        return workload
+
+    def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
+        """Check name and quota; the lease that it gets: as asked, or the longest of the role."""
+        check_name(spec.name)
+        for workload in self._cluster.workloads():
+            if object_name(workload.name) == object_name(spec.name):
+                raise self._taken(workload)
+        quota = self._access.quota(user)
+        if ttl and quota.ttl and ttl > quota.ttl:
+            raise self._over("quota.ttl", user, asked=ttl, limit=quota.ttl)
+        mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
+        if quota.deployments is not None and len(mine) >= quota.deployments:
+            raise self._over("quota.deployments", user, held=len(mine), limit=quota.deployments)
+        self._check_size(spec, user, [w for w in mine if w.name != spec.name])
+        return ttl or quota.ttl
+
+    async def deploy(
+        self,
+        spec: Spec,
+        user: User,
+        place: Place,
+        card: str | None,
+        ttl: timedelta | None,
+        **wishes: object,
+    ) -> None:
+        """Start a model, with these `wishes` in its record; the card_updater keeps its card from then on."""
+        async with self._creating:  # so that two at once cannot both use the last of a quota
+            lease = self.admit(spec, user, ttl)
+            now = self._clock.now()
+            record = Record(
+                owner=user.id,
+                owner_name=user.name,
+                locale=user.locale,
+                place=place,
+                card=card or "",
+                started=now,
+                ends=now + lease if lease else None,
+                role=int(self._access.role(user)),
+            ).model_copy(update=wishes)
+            await self._cluster.create(spec, self._in_line(spec, record))
+
+    def _in_line(self, spec: Spec, record: Record) -> Record:
+        """As it is to start; or to wait, where its GPUs are not free."""
+        wait = self._gpu_queue.must_wait(spec, record)
+        return record.model_copy(update={"queued": self._clock.now() if wait else None})
+
+    def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
+        """Check the quota for a change of size."""
+        mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
+        self._check_size(spec, user, [w for w in mine if w.name != workload.name])
+
+    async def change(
+        self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
+    ) -> None:
+        """Give it other replicas or arguments, or wake it; its card is the new message."""
+        fresh = {"place": place, "card": card or "", "started": self._clock.now()}
+        fresh |= {"slept": "", "sleep": None, "warned": None, "warning": "", "kept": None}
+        record = workload.record.model_copy(update=fresh)
+        if awake and workload.phase is Phase.ASLEEP:
+            record = self._in_line(spec, record)
+        await self._cluster.change(spec, record, awake=awake and record.queued is None)
+
+    async def sleep(self, workload: Workload, user: User) -> None:
+        """Give its GPUs back; everything else stays."""
+        if workload.phase is Phase.ASLEEP:
+            raise UserError(t("sleep.already", name=workload.name))
+        why = Sleep(reason="person", by=user.name, since=workload.last_used)
+        if workload.record.queued:
+            await self._cluster.update_record(workload.name, queued=None, sleep=why)
+        else:
+            await self._cluster.scale(workload.name, 0)
+            await self._cluster.update_record(workload.name, slept="person", sleep=why)
+
+    async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
+        """Start a sleeping workload again, as it was."""
+        workload = self.find(name)
+        if workload.phase is not Phase.ASLEEP:
+            raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
+        if workload.record.owner == user.id:
+            self.admit_change(workload, workload.spec, user)
+        now, ends, longest = self._clock.now(), workload.record.ends, self._access.quota(user).ttl
+        if ends is None or ends <= now:  # a new lease, as for a new deployment
+            record = workload.record.model_copy(update={"ends": now + longest if longest else None})
+            workload = workload.model_copy(update={"record": record})
+        await self.change(workload, workload.spec, place, card, awake=True)
+
+    async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
+        """Let it neither sleep nor end before `span` is over, or before that time of day; until when."""
+        length, longest = self.span(span), self._access.quota(user).ttl
+        if longest and length > longest:
+            raise self._over("quota.ttl", user, asked=length, limit=longest)
+        until, ends = self._clock.now() + length, workload.record.ends
+        changes = {"kept": max(until, workload.record.kept or until)}
+        changes |= {"ends": max(ends, until)} if ends else {}
+        await self._cluster.update_record(workload.name, **changes)
+        return changes["kept"]
+
+    def span(self, asked: timedelta | time) -> timedelta:
+        """How long it is, also until a time of day."""
+        now = self._clock.now()
+        return end_of(now, asked, self._zone) - now
+
+    async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
+        """Twice the idle window that it had; the new one."""
+        await self._cluster.update_record(workload.name, window=window * 2)
+        return window * 2
+
+    async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
+        """Remove it; asks first when others used it lately. The model cache stays."""
+        others = workload.used_by_others(user.id, self._clock.now(), RECENT)
+        if others and not sure:
+            raise UserError(
+                t("stop.in_use", name=workload.name, count=len(others), who=", ".join(others)),
+                buttons=(Button(t("button.stop_sure"), f"stop {workload.name} --sure"),),
+            )
+        await self._cluster.remove(workload.name)
+
+    def _taken(self, workload: Workload) -> UserError:
+        return UserError(
+            t("deploy.taken", name=workload.name, owner=workload.record.owner_name),
+            lines=(t("deploy.taken_hint", name=workload.name),),
+            buttons=(Button(t("button.status"), f"status {workload.name}"),),
+        )
+
+    def _check_size(self, spec: Spec, user: User, others: list[Workload]) -> None:
+        quota = self._access.quota(user)
+        tp, largest = spec.tensor_parallel_size, quota.tensor_parallel_size
+        if largest is not None and tp > largest:
+            raise self._over("quota.tp", user, asked=tp, limit=largest)
+        held = sum(workload.gpus_held for workload in others)
+        if quota.gpus is not None and held + spec.gpus > quota.gpus:
+            raise self._over("quota.gpus", user, asked=spec.gpus, held=held, limit=quota.gpus)
+
+    def _over(self, key: str, user: User, **params: object) -> UserError:
+        role = self._access.role(user)
+        above = Role(min(role + 1, Role.ADMIN))
+        who = self._access.who_can(above)
+        return UserError(t(key, role=role.said, **params), lines=who or (t("quota.ask_admin"),))

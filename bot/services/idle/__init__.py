@@ -1,0 +1,1 @@
+"""Who uses a model, and what happens when nobody does."""

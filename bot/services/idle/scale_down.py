@@ -1,0 +1,56 @@
+"""How a model goes to sleep by itself: never while anybody uses it, and never on an old view of it."""
+
+from datetime import timedelta
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Turn
+from bot.core.counters import SCALE_DOWNS
+from bot.core.deployment.workload import Sleep, Workload
+from bot.core.idle.verdict import IdleState, IdleVerdict
+from bot.core.ports import Cluster, Endpoint, Inference, Sampling
+from bot.services.idle.activity import Activity
+
+PROBE = [Turn("user", "ping")]
+
+
+class ScaleDown:
+    """Acts on a verdict, and looks a last time before it does."""
+
+    def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
+        self._cluster, self._inference, self._activity = cluster, inference, activity
+
+    async def idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
+        """If it is idle to the last look. While that is taken no question of ours reaches the model: it
+        waits, and wakes the model if need be."""
+        if self._activity.verdict(workload, early).state is not IdleState.IDLE:
+            return False
+        with self._activity.drain(workload.name):
+            await self._activity.look(workload)
+            verdict = self._activity.verdict(workload, early)
+            if verdict.state is not IdleState.IDLE:
+                return False
+            await self._to_zero(workload, "idle", verdict)
+        return True
+
+    async def now(self, workload: Workload, reason: str) -> None:
+        """Whatever it does: its time is over, or it has failed."""
+        with self._activity.drain(workload.name):
+            await self._to_zero(workload, reason, self._activity.verdict(workload))
+
+    async def _to_zero(self, workload: Workload, reason: str, verdict: IdleVerdict) -> None:
+        """Changed if anything about it changed since `workload` was read."""
+        await self._cluster.scale(workload.name, 0, version=workload.version)
+        SCALE_DOWNS.labels(reason).inc()
+        over = {"ends": None} if reason == "lease" else {}
+        why = Sleep(reason=reason, since=verdict.since, seen=verdict.seen, expected=verdict.expected)
+        await self._cluster.update_record(workload.name, slept=reason, sleep=why, kept=None, **over)
+
+    async def probe(self, workload: Workload) -> None:
+        """Ask one token: a server's figures are only fresh after a step of its engine."""
+        try:
+            endpoint: Endpoint = await self._cluster.endpoint(workload.name)
+            async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
+                pass
+        except UserError:
+            return  # it does not answer: what it does stays unknown
+        await self._activity.probed(workload)

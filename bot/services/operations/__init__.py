@@ -1,0 +1,1 @@
+"""What admins hear: alerts, usage, reports."""

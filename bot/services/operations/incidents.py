@@ -1,0 +1,122 @@
+"""What is wrong now: of models, of nodes, of the bot itself."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from bot.core.alerts.state import AlertKind, AlertState, Incident
+from bot.core.chat.reply import Button
+from bot.core.deployment.cards import buttons
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.failures.remedies import fixes
+from bot.core.idle.verdict import IdleState
+from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.usage.records import Figures
+from bot.services.idle.activity import Activity
+from bot.services.startup.card_updater import CardUpdater
+
+STARTING = (Phase.SCHEDULING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
+WAITS_LONG = timedelta(minutes=30)
+ENDS_LONG = timedelta(minutes=5)
+AWAY_LONG = timedelta(minutes=2)
+OFTEN = 3
+"""Sweeps in a row."""
+FULL = 0.85
+"""Of a volume."""
+
+
+class Incidents:
+    """Reads what others have seen; asks nobody."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        messenger: Messenger,
+        activity: Activity,
+        card_updater: CardUpdater,
+        clock: Clock,
+    ) -> None:
+        self._cluster, self._messenger = cluster, messenger
+        self._activity, self._card_updater, self._clock = activity, card_updater, clock
+        self._away: dict[str, datetime] = {}
+
+    def now(self, state: AlertState) -> Iterator[Incident]:
+        """All of them; one that is open stays so while its model starts again."""
+        for workload in self._cluster.workloads():
+            yield from self._of(self._card_updater.smoke_test.told(workload), state)
+        yield from self._of_nodes(state)
+        yield from self._of_figures(self._activity.figures)
+        yield from self._of_the_bot()
+
+    def _of(self, workload: Workload, state: AlertState) -> Iterator[Incident]:
+        now, record = self._clock.now(), workload.record
+        policy = self._activity.policy
+        before = state.alerts.get(f"{AlertKind.FAILED.value}:{workload.name}")
+        if workload.phase is Phase.FAILED:
+            yield self._failed(workload)
+        elif workload.phase in STARTING and before and before.ended is None:
+            yield _about(workload, AlertKind.FAILED, before.detail, before.evidence)
+        elif workload.phase in STARTING and now - record.started >= policy.failed_after:
+            yield _about(workload, AlertKind.SLOW, evidence=workload.evidence)
+        if record.queued and now - record.queued >= WAITS_LONG:
+            yield _about(workload, AlertKind.WAITING)
+        if workload.ending_since and now - workload.ending_since >= ENDS_LONG:
+            yield _about(workload, AlertKind.ENDING)
+        if record.kept and record.kept > now and workload.phase is Phase.READY:
+            yield from self._kept(workload, now)
+
+    def _failed(self, workload: Workload) -> Incident:
+        found = self._card_updater.failure_diagnoses.diagnosis(workload)
+        evidence = found.evidence if found else workload.evidence
+        doing = (*buttons("logs", workload=workload), *fixes(workload, found))
+        return _about(
+            workload, AlertKind.FAILED, self._card_updater.failure_diagnoses.cause(workload), evidence, doing
+        )
+
+    def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
+        """Its window is long over, and it holds its GPUs only because somebody wants it kept."""
+        verdict = self._activity.verdict(workload)
+        quiet = verdict.state is IdleState.ACTIVE and not verdict.in_flight and not verdict.running
+        if quiet and now - verdict.since >= self._activity.policy.window_of(workload):
+            yield _about(workload, AlertKind.KEPT, doing=buttons("sleep", workload=workload))
+
+    def _of_nodes(self, state: AlertState) -> Iterator[Incident]:
+        nodes = {node.name: node for node in self._cluster.nodes()}
+        for name, most in state.gpus.items():
+            if name not in nodes or not nodes[name].ready:
+                yield Incident(AlertKind.NODE, name)
+            elif nodes[name].total < most:
+                yield Incident(AlertKind.FEWER, name, f"{nodes[name].total}/{most}")
+
+    def _of_figures(self, figures: Figures) -> Iterator[Incident]:
+        for host, number in figures.faults.items():
+            yield Incident(AlertKind.FAULT, host, str(number))
+        ours = {f"{self._cluster.namespace}/{pod}" for pod in self._pods()}
+        for node in self._cluster.nodes():
+            for holder, gpus in node.used.items():
+                if "/" in holder and holder not in ours and figures.busy.get(holder, 1.0) == 0:
+                    yield Incident(AlertKind.FOREIGN, holder, str(gpus), where=node.name)
+        for volume, share in figures.volumes.items():
+            if share > FULL:
+                yield Incident(AlertKind.VOLUME, volume, f"{share:.0%}")
+
+    def _pods(self) -> Sequence[str]:
+        return [server.pod for w in self._cluster.workloads() for server in self._cluster.servers(w.name)]
+
+    def _of_the_bot(self) -> Iterator[Incident]:
+        for about, times in self._activity.failed.items():
+            if times >= OFTEN:
+                yield Incident(AlertKind.SWEEP, about)
+        for right in self._cluster.lacks():
+            yield Incident(AlertKind.RIGHT, right)
+        now, away = self._clock.now(), self._messenger.away()
+        self._away = {name: self._away.get(name, now) for name in away}
+        for name, since in self._away.items():
+            if now - since >= AWAY_LONG:
+                yield Incident(AlertKind.CHAT, name)
+
+
+def _about(
+    workload: Workload, kind: AlertKind, detail: str = "", evidence: str = "", doing: Sequence[Button] = ()
+) -> Incident:
+    where = ", ".join(workload.nodes)
+    return Incident(kind, workload.name, detail, workload.record.owner_name, where, evidence, tuple(doing))

@@ -1,0 +1,56 @@
+"""Reports from the ledger: on demand, and to admins every morning."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Picture, Reply
+from bot.core.chat.text import t
+from bot.core.ports import Clock, Messenger
+from bot.core.usage.records import Ledger
+from bot.core.usage.reports import Day, Report, report, summary, usage
+
+Draw = Callable[[Sequence[Day]], bytes]
+MONDAY, WEEK = 0, 7
+
+
+class Reports:
+    """`draw` makes a chart of days, and takes its time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        messenger: Messenger,
+        draw: Draw,
+        clock: Clock,
+        zone: ZoneInfo,
+        admins: Place | None,
+    ) -> None:
+        self._ledger, self._messenger, self._draw = ledger, messenger, draw
+        self._clock, self._zone, self._admins = clock, zone, admins
+
+    async def all(self, days: int) -> Reply:
+        """Of everybody, with a chart."""
+        found = await self._report(days)
+        if not any(day.busy or day.idle or day.free for day in found.days):
+            return Reply(t("report.empty"))
+        png = await asyncio.to_thread(self._draw, found.days)
+        name = f"gpu-hours-{found.days[-1].day.isoformat()}.png"
+        return summary(found, Picture(name, png, t("report.alt", days=days)))
+
+    async def own(self, owner: str, days: int) -> Reply:
+        """Of one person."""
+        return usage(await self._report(days), owner)
+
+    async def morning(self) -> None:
+        """To admins: yesterday and today so far; on Mondays the week."""
+        if self._admins is not None:
+            monday = self._clock.now().astimezone(self._zone).weekday() == MONDAY
+            await self._messenger.post(self._admins, await self.all(WEEK if monday else 2))
+
+    async def _report(self, days: int) -> Report:
+        last = self._clock.now().date()
+        first = last - timedelta(days=days - 1)
+        return report(await self._ledger.uses(first), await self._ledger.events(first), first, last)

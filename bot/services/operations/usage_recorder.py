@@ -1,0 +1,89 @@
+"""Who uses how many GPUs for how long, written down at each sweep: a fair line goes by it."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.ports import Clock, Cluster
+from bot.core.usage.records import Ledger, UsageEvent, UsageKind, Use
+from bot.services.deployments.gpu_queue import GpuQueue
+from bot.services.idle.activity import Activity
+from bot.services.startup.failure_diagnoses import FailureDiagnoses
+
+WEEK = timedelta(days=7)
+LONGEST = 5
+"""Sweeps that one may count for: after a long pause nobody knows who held what."""
+
+
+class UsageRecorder:
+    """Nothing here is needed for correctness."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        activity: Activity,
+        gpu_queue: GpuQueue,
+        failure_diagnoses: FailureDiagnoses,
+        ledger: Ledger,
+        clock: Clock,
+    ) -> None:
+        self._cluster, self._activity, self._gpu_queue = cluster, activity, gpu_queue
+        self._failure_diagnoses = failure_diagnoses
+        self._ledger, self._clock = ledger, clock
+        self._last: datetime | None = None
+        self._waiting: dict[str, datetime] = {}
+        self._failed: set[tuple[str, datetime]] = set()
+        """Starts whose failure is written down: one that failure_diagnoses in a loop has failed once."""
+
+    async def sweep(self) -> None:
+        """Write down what was held since the last sweep, and read what the last week saw."""
+        now, last = self._clock.now(), self._last
+        self._last = now
+        if last is not None:
+            passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
+            events = [*self._events(now), *self._gpus(passed)]
+            await self._ledger.add(now.date(), self._uses(passed), events)
+        workloads = self._cluster.workloads()
+        failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
+        self._failed = (self._failed | failed) & {_start(workload) for workload in workloads}
+        self._waiting = {w.name: w.record.queued for w in workloads if w.record.queued}
+        self._gpu_queue.used = await self._ledger.used((now - WEEK).date())
+
+    def _uses(self, passed: float) -> list[Use]:
+        uses: dict[tuple[str, str], Use] = {}
+        for workload in self._cluster.workloads():
+            if workload.nodes and passed > 0:
+                owner, model = workload.record.owner, workload.spec.model
+                seconds = workload.gpus_on_nodes * passed
+                idle = seconds if self._rests(workload) else 0.0
+                before = uses.get((owner, model), Use(owner, model, 0.0))
+                name = workload.record.owner_name
+                uses[owner, model] = Use(owner, model, before.seconds + seconds, before.idle + idle, name)
+        return list(uses.values())
+
+    def _gpus(self, passed: float) -> Iterator[UsageEvent]:
+        """What the cluster had, and what sleeping models left to others."""
+        if gpus := sum(node.total for node in self._cluster.nodes()):
+            yield UsageEvent(UsageKind.CAPACITY, "", gpus * passed)
+        for workload in self._cluster.workloads():
+            if workload.phase is Phase.ASLEEP and workload.record.slept not in ("", "person"):
+                yield UsageEvent(UsageKind.BACK, workload.spec.model, workload.spec.gpus * passed)
+
+    def _events(self, now: datetime) -> Iterator[UsageEvent]:
+        """Whose turn came, and what failed, since the last sweep."""
+        for workload in self._cluster.workloads():
+            since = self._waiting.get(workload.name)
+            if since and not workload.record.queued:
+                yield UsageEvent(UsageKind.WAITED, workload.spec.model, (now - since).total_seconds())
+            if workload.phase is Phase.FAILED and _start(workload) not in self._failed:
+                yield UsageEvent(UsageKind.FAILED, self._failure_diagnoses.cause(workload))
+
+    def _rests(self, workload: Workload) -> bool:
+        """It could answer, and is not asked."""
+        load = self._activity.load(workload)
+        return load is not None and not load.running and not self._activity.in_flight[workload.name]
+
+
+def _start(workload: Workload) -> tuple[str, datetime]:
+    """The same until it is started anew."""
+    return workload.name, workload.record.started

@@ -1,0 +1,164 @@
+"""Questions to models: waiting until one is ready, then its answer as it comes."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from time import perf_counter
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Place, Turn, User
+from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.text import Text, t
+from bot.core.deployment.cards import card
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.ports import Clock, Cluster, Endpoint, Inference, Messenger, Piece, Sampling
+from bot.services.deployments.lifecycle import Lifecycle
+from bot.services.idle.activity import Activity
+from bot.services.questions.model_selector import ModelSelector
+from bot.services.questions.pending_questions import PendingQuestions
+from bot.services.startup.card_updater import CardUpdater
+
+LOOK_EVERY = 0.2
+WAIT_IN_QUEUE = timedelta(minutes=10)
+WAIT_AT_MOST = timedelta(hours=1)
+ANSWER_SHARE = 4
+"""A quarter of the context is kept free for the answer."""
+CHARACTERS_PER_TOKEN = 2
+"""Fewer than texts of European languages have: the cautious guess where nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person asks, where, and how it is to be answered."""
+
+    text: str
+    user: User
+    place: Place
+    sampling: Sampling
+    system: str = ""
+
+
+class Conversation:
+    """Keeps nothing: the place of a conversation remembers it."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        inference: Inference,
+        messenger: Messenger,
+        model_selector: ModelSelector,
+        lifecycle: Lifecycle,
+        activity: Activity,
+        card_updater: CardUpdater,
+        waiting: PendingQuestions,
+        clock: Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._inference = inference
+        self._messenger = messenger
+        self._model_selector = model_selector
+        self._lifecycle = lifecycle
+        self._activity = activity
+        self._card_updater = card_updater
+        self._clock = clock
+        self.waiting = waiting
+
+    async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
+        """Wake and wait if need be; then the answer, each reply longer than the one before."""
+        self._model_selector.spoke(question.place, workload)
+        while not self._open(workload.name):
+            with self.waiting.among_others(workload.name, question.user.id):
+                async with aclosing(self._until_ready(workload.name, question)) as news:
+                    async for reply in news:
+                        yield reply
+        with self._activity.answering(workload.name):  # nothing is awaited between the look and this
+            endpoint = await self._cluster.endpoint(workload.name)
+            turns = await self._turns(endpoint, workload, question)
+            async with aclosing(self._answer(endpoint, turns, question)) as replies:
+                async for reply in replies:
+                    yield reply
+        with suppress(UserError):  # removed meanwhile, or the API is away: the answer stands
+            await self._activity.used(self._lifecycle.find(workload.name), question.user)
+
+    def _open(self, name: str) -> bool:
+        """It answers, and is not about to sleep."""
+        ready = self._lifecycle.find(name).phase is Phase.READY
+        return ready and name not in self._activity.draining
+
+    async def _answer(
+        self, endpoint: Endpoint, turns: Sequence[Turn], question: Question
+    ) -> AsyncGenerator[Reply, None]:
+        told = Reply(question=question.text, workload=endpoint.model)
+        answer, begun, piece = "", perf_counter(), Piece()
+        try:
+            async with aclosing(self._inference.answer(endpoint, turns, question.sampling)) as pieces:
+                async for piece in pieces:
+                    if piece.text:
+                        answer += piece.text
+                        yield replace(told, answer=answer)
+        except UserError as error:
+            if not answer:
+                raise
+            note = t("ask.broken", why=error.text)
+            yield replace(told, answer=answer, footnote=note, tone=Tone.FAILED)
+            return
+        note = _footnote(endpoint.model, piece, perf_counter() - begun)
+        yield replace(told, answer=answer, footnote=note)
+
+    async def _until_ready(self, name: str, question: Question) -> AsyncGenerator[Reply, None]:
+        begun, shown = self._clock.now(), None
+        while not self._open(name):
+            workload = self._lifecycle.find(name)
+            waited = self._clock.now() - begun
+            if workload.phase is Phase.ASLEEP:
+                place = workload.record.place or question.place
+                await self._lifecycle.wake(name, question.user, place, workload.record.card)
+            elif workload.phase is Phase.FAILED:
+                raise UserError(
+                    t(
+                        "ask.failed",
+                        name=name,
+                        cause=t(f"cause.{self._card_updater.failure_diagnoses.cause(workload)}"),
+                    ),
+                    buttons=(Button(t("button.logs"), f"logs {name}"),),
+                )
+            elif waited > WAIT_AT_MOST or (workload.phase is Phase.QUEUED and waited > WAIT_IN_QUEUE):
+                raise UserError(t("ask.waited", name=name, waited=waited))
+            now = card(workload, self._clock.now(), progress=self._card_updater.progress(workload))
+            if workload.phase not in (Phase.ASLEEP, Phase.READY) and now.text != shown:
+                shown = now.text
+                yield Reply(
+                    now.text,
+                    tone=now.tone,
+                    lines=(*now.lines, t("ask.then_answer")),
+                    question=question.text,
+                    workload=name,
+                )
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def _turns(self, endpoint: Endpoint, workload: Workload, question: Question) -> list[Turn]:
+        """System prompt, as much of the conversation as fits the context, and the question."""
+        system = [Turn("system", question.system)] if question.system else []
+        asked = Turn("user", question.text)
+        history = list(await self._messenger.history(question.place))
+        length = workload.spec.max_model_len
+        room = length - (question.sampling.max_tokens or length // ANSWER_SHARE)
+        while history:
+            turns = [*system, *history, asked]
+            characters = sum(len(turn.content) for turn in turns)
+            if characters <= room // 2:  # fits for certain: no need to have it counted
+                return turns
+            counted = await self._inference.count_tokens(endpoint, turns)
+            tokens = characters / CHARACTERS_PER_TOKEN if counted is None else counted
+            if tokens <= room:
+                return turns
+            surplus = max(2, int(len(history) * (1 - room / tokens)) // 2 * 2)
+            history = history[surplus:]
+        return [*system, asked]
+
+
+def _footnote(model: str, last: Piece, seconds: float) -> Text:
+    tokens = last.tokens or 0
+    key = "ask.footnote_cut" if last.cut else "ask.footnote"
+    return t(key, model=model, count=tokens, rate=round(tokens / max(seconds, 0.001), 1))

@@ -1,0 +1,88 @@
+"""Which model a question is for."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.form import Blank, Form
+from bot.core.chat.message import Place, User
+from bot.core.chat.reply import Button
+from bot.core.chat.text import t, verbatim
+from bot.core.deployment.names import object_name
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.fit.catalog import Catalog
+from bot.core.ports import Cluster, Messenger
+
+PLACES_KEPT = 1000
+
+
+class ModelSelector:
+    """Named, spoken to before in this place, one's own, or the only one that is ready."""
+
+    def __init__(self, cluster: Cluster, catalog: Catalog, messenger: Messenger) -> None:
+        self._cluster = cluster
+        self._catalog = catalog
+        self._messenger = messenger
+        self._last: OrderedDict[Place, str] = OrderedDict()
+
+    def spoke(self, place: Place, workload: Workload) -> None:
+        """Remember which model a place talks to."""
+        self._last[place] = object_name(workload.name)
+        self._last.move_to_end(place)
+        while len(self._last) > PLACES_KEPT:
+            self._last.popitem(last=False)
+
+    async def choose(self, text: str, user: User, place: Place) -> tuple[Workload, str]:
+        """The workload that is meant, and the question without its name."""
+        workloads = {object_name(w.name): w for w in self._cluster.workloads()}
+        first, _, rest = text.partition(" ") if "\n" not in text.split(" ")[0] else (text, "", "")
+        if named := workloads.get(object_name(first)) or self._by_model(first, workloads):
+            if not rest.strip():
+                raise UserError(t("ask.what", name=named.name), form=_form(named.name))
+            return named, rest.strip()
+        if last := workloads.get(await self._spoken_to(place)):
+            return last, text
+        mine = [w for w in workloads.values() if w.record.owner == user.id]
+        ready = [w for w in workloads.values() if w.phase is Phase.READY]
+        for group in (mine, ready):
+            if len(group) == 1:
+                return group[0], text
+        raise self._unclear(mine or ready or list(workloads.values()), text)
+
+    async def _spoken_to(self, place: Place) -> str:
+        """The object name of the model that the place talked to last, or whose card it is under."""
+        if place in self._last:
+            return self._last[place]
+        for workload in self._cluster.workloads():
+            home = workload.record.place
+            if (
+                place.thread
+                and workload.record.card == place.thread
+                and home
+                and home.channel == place.channel
+            ):
+                return object_name(workload.name)
+        answered = [turn.workload for turn in await self._messenger.history(place) if turn.workload]
+        return object_name(answered[-1]) if answered else ""
+
+    def _by_model(self, word: str, workloads: dict[str, Workload]) -> Workload | None:
+        known = self._catalog.find(word)
+        if known is None:
+            return None
+        running = [w for w in workloads.values() if w.spec.model == known[0].key]
+        if running:
+            return running[0]
+        button = Button(verbatim(f"/llm deploy {known[0].key}"), f"deploy {known[0].key}")
+        raise UserError(t("ask.not_running", name=word), buttons=(button,))
+
+    def _unclear(self, choices: Sequence[Workload], text: str) -> UserError:
+        if not choices:
+            hint = (Button(verbatim("/llm models"), "models"),)
+            return UserError(t("ask.nothing_runs"), buttons=hint)
+        buttons = tuple(Button(verbatim(w.name), f"ask {w.name} {text}") for w in choices[:5])
+        return UserError(t("ask.which"), buttons=buttons)
+
+
+def _form(name: str) -> Form:
+    blank = Blank("text", t("field.text"), required=True, long=True)
+    return Form(t("form.ask"), f"ask {name}", (blank,), t("button.ask"))

@@ -1,0 +1,182 @@
+"""Keeps every deployment's card true, from the first message to ready, asleep or failed."""
+
+import asyncio
+
+import structlog
+
+from bot.core.chat.errors import UserError
+from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.text import t
+from bot.core.counters import STARTS
+from bot.core.deployment.cards import card
+from bot.core.deployment.progress import Progress, progress
+from bot.core.deployment.workload import Phase, Record, Workload
+from bot.core.idle.verdict import IdlePolicy
+from bot.core.ports import Clock, Cluster, Messenger
+from bot.services.deployments.gpu_queue import GpuQueue
+from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.readiness import SmokeTest
+
+LOOK_EVERY = 3.0
+"""Seconds between two looks into the log of a starting model."""
+TAIL = 60
+"""Lines of a log in which progress shows."""
+
+log = structlog.get_logger()
+
+
+class CardUpdater:
+    """One path for news: what changes on the cluster goes into the card, whoever changed it."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        messenger: Messenger,
+        clock: Clock,
+        policy: IdlePolicy,
+        gpu_queue: GpuQueue,
+        smoke_test: SmokeTest,
+        failure_diagnoses: FailureDiagnoses,
+    ) -> None:
+        self._cluster = cluster
+        self._messenger = messenger
+        self._clock, self._policy, self._gpu_queue = clock, policy, gpu_queue
+        self.smoke_test, self.failure_diagnoses = smoke_test, failure_diagnoses
+        self._progress: dict[str, Progress] = {}
+        self._shown: dict[str, tuple[Record, Reply]] = {}
+        self._due: set[str] = set()
+        self._unproven: set[str] = set()
+        self._refreshing: set[str] = set()
+
+    def progress(self, workload: Workload) -> Progress | None:
+        """How far a starting workload is, if its log says."""
+        starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
+        return self._progress.get(workload.name) if starting else None
+
+    async def run(self) -> None:
+        """Watch for ever, beginning with what happened while nobody watched."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_changes(tasks))
+            tasks.create_task(self._follow_logs(tasks))
+
+    async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
+        changes = self._cluster.changes()
+        for workload in self._cluster.workloads():
+            await self._finish_creation(workload)
+            self._changed(workload.name, tasks)
+        async for name in changes:
+            self._changed(name, tasks)
+            for waiting in self._cluster.workloads():  # its place may be another now
+                if waiting.record.queued:
+                    self._changed(waiting.name, tasks)
+
+    def _changed(self, name: str, tasks: asyncio.TaskGroup) -> None:
+        """Each card by itself: a chat server that is slow about one holds up no other."""
+        self._due.add(name)
+        if name not in self._refreshing:
+            self._refreshing.add(name)
+            tasks.create_task(self._until_shown(name))
+
+    async def _until_shown(self, name: str) -> None:
+        while name in self._due:
+            self._due.discard(name)
+            await self._refresh(name)
+        self._refreshing.discard(name)
+
+    async def _finish_creation(self, workload: Workload) -> None:
+        if not workload.phase.settled:
+            try:
+                await self._cluster.complete(workload.spec)
+            except UserError as error:
+                log.warning("incomplete", workload=workload.name, why=error.text.key)
+
+    async def _follow_logs(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            workloads = self._cluster.workloads()
+            starting = [w for w in workloads if w.phase is Phase.LOADING]
+            await asyncio.gather(*(self._read_log(w, tasks) for w in starting))
+            for workload in workloads:
+                if workload.name in self._unproven:
+                    self._changed(workload.name, tasks)
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def _read_log(self, workload: Workload, tasks: asyncio.TaskGroup) -> None:
+        name = workload.name
+        try:
+            found = progress(await self._cluster.logs(name, TAIL), workload.spec.weights_gib)
+        except UserError:
+            return  # no log yet, or the API is away: the next look will tell
+        if found and found != self._progress.get(name):
+            self._progress[name] = found
+            self._changed(name, tasks)
+
+    async def _refresh(self, name: str) -> None:
+        """Make the card of `name` say how it is now."""
+        workload = next((w for w in self._cluster.workloads() if w.name == name), None)
+        if workload is None:
+            await self._gone(name)
+            return
+        if workload.phase is not Phase.LOADING:
+            self._progress.pop(name, None)
+        await self.failure_diagnoses.look(workload)
+        self._unproven.discard(name)
+        if not await self.smoke_test.ask(workload):
+            self._unproven.add(name)
+            return
+        workload = self.smoke_test.told(workload)
+        record = workload.record
+        told_before = name not in self._shown and record.announced == workload.news
+        if not record.card or record.place is None or told_before:
+            return
+        reply = card(
+            workload,
+            self._clock.now(),
+            diagnosis=self.failure_diagnoses.diagnosis(workload),
+            progress=self.progress(workload),
+            nodes=self._cluster.nodes(),
+            address=self._cluster.address(name),
+            turn=self._gpu_queue.turn(workload),
+            sleeps_after=self._policy.window_of(workload) if self._policy.act else None,
+        )
+        if self._same(name, record, reply, workload):
+            return
+        self._shown[name] = (record, reply)
+        if await self._edit(record, reply) and workload.phase.settled:
+            await self._announced(workload)
+
+    def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
+        """Nothing new: the same card, or one that only counts minutes."""
+        shown = self._shown.get(name)
+        if shown is None or shown[0].card != record.card:
+            return False
+        settled = workload.phase in (Phase.READY, Phase.ASLEEP)
+        return shown[1] == reply or (settled and record.announced == workload.news)
+
+    async def _gone(self, name: str) -> None:
+        record, _ = self._shown.pop(name, (None, None))
+        self._progress.pop(name, None)
+        if record is not None:
+            await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
+
+    async def _edit(self, record: Record, reply: Reply) -> bool:
+        if record.place is None:
+            return False
+        try:
+            await self._messenger.edit(record.place, record.card, reply, record.locale)
+        except UserError as error:
+            log.warning("card not edited", card=record.card, why=error.text.key)
+            return False
+        return True
+
+    async def _announced(self, workload: Workload) -> None:
+        record = workload.record
+        changes: dict[str, object] = {"announced": workload.news}
+        ready = workload.start_news
+        if workload.news.startswith(ready) and not record.announced.startswith(ready):
+            took = workload.since - record.started
+            changes["starts"] = record.with_start(took)
+            STARTS.observe(took.total_seconds())
+        try:
+            await self._cluster.update_record(workload.name, **changes)
+        except UserError as error:
+            log.warning("not remembered", workload=workload.name, why=error.text.key)

@@ -1,0 +1,1 @@
+"""Open WebUI beside the models."""

@@ -1,0 +1,49 @@
+"""Open WebUI for the models of the namespace: one for all, always connected to what runs."""
+
+import structlog
+
+from bot.core.access.roles import Access, Role
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import User
+from bot.core.chat.text import t
+from bot.core.ports import Cluster, WebUi
+
+log = structlog.get_logger()
+
+
+class WebUiService:
+    """Starts, connects and stops it."""
+
+    def __init__(self, cluster: Cluster, access: Access) -> None:
+        self._cluster = cluster
+        self._access = access
+
+    def state(self) -> WebUi | None:
+        """The Open WebUI as last seen, if there is one."""
+        return self._cluster.web_ui()
+
+    async def start(self, user: User) -> None:
+        """Start it on the models that are there."""
+        await self._cluster.apply_web_ui(self._names(), user.id)
+
+    async def stop(self, user: User) -> None:
+        """Stop it; whoever started it may, and admins. Chats and accounts stay."""
+        found = self.state()
+        if found is None:
+            raise UserError(t("webui.none"))
+        if found.owner != user.id and self._access.role(user) < Role.ADMIN:
+            raise UserError(t("access.not_yours", name="Open WebUI", owner=found.owner))
+        await self._cluster.remove_web_ui()
+
+    async def run(self) -> None:
+        """Keep it connected to the models that are there, for ever."""
+        async for _ in self._cluster.changes():
+            found = self.state()
+            if found and list(found.connected) != self._names():
+                try:
+                    await self._cluster.apply_web_ui(self._names(), found.owner)
+                except UserError as error:
+                    log.warning("webui not connected", why=error.text.key)
+
+    def _names(self) -> list[str]:
+        return sorted(workload.name for workload in self._cluster.workloads())

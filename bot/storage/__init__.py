@@ -1,0 +1,1 @@
+"""The ledger: who used how many GPU-seconds, in SQLite or PostgreSQL."""

@@ -1,0 +1,185 @@
+"""python -m bot plan · render · bad settings: output for people and programs, and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if name not in ("NAMESPACE", "LANGUAGE")}
+    return subprocess.run(
+        [sys.executable, "-m", "bot", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=clean | env,
+        timeout=60,
+    )
+
+
+def plan(*words: str) -> tuple[int, dict]:
+    done = bot("plan", *words, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_plan_as_json():
+    code, answer = plan("llama-3-8b")
+    assert code == 0 and answer["fits"] is True and answer["reasons"] == [] and answer["alternatives"] == []
+    assert {key: answer[key] for key in ("model", "gpu", "tp", "quantization", "max_model_len")} == {
+        "model": "llama-3-8b",
+        "gpu": "v100-16gb",
+        "tp": 2,
+        "quantization": "none",
+        "max_model_len": 8192,
+    }
+    assert answer["weights_gib_per_gpu"] == 7.48 and answer["kv_cache_tokens"] == 91841
+    total = sum(answer[f"{part}_gib_per_gpu"] for part in ("weights", "activation", "kv_cache"))
+    assert total == pytest.approx(15.77 * 0.9 - 0.45, abs=0.02)
+
+
+def test_plan_that_does_not_fit():
+    code, answer = plan("llama-3-8b", "tp=1")
+    assert code == 1 and answer["fits"] is False
+    assert answer["reasons"] == ["weights alone are 15.0 of 14.2 usable GiB."]
+    assert answer["alternatives"][0] == {
+        "tp": 2,
+        "quantization": "none",
+        "max_model_len": 8192,
+        "command": "deploy llama-3-8b tp=2",
+    }
+
+
+@pytest.mark.parametrize(
+    "words", [["--gpu", "a100-80gb"], ["--gpu=A100-80GB"], ["--gpu-mem", "80"], ["gpu=h200"]]
+)
+def test_plan_for_another_gpu(words):
+    code, answer = plan("llama-3-8b", "tp=1", *words)
+    assert code == 0 and answer["tp"] == 1
+
+
+def test_plan_of_a_config_json(tmp_path):
+    config = tmp_path / "config file.json"
+    config.write_text(
+        json.dumps(
+            {
+                "hidden_size": 4096,
+                "intermediate_size": 14336,
+                "num_attention_heads": 32,
+                "num_hidden_layers": 32,
+                "num_key_value_heads": 8,
+                "vocab_size": 128256,
+                "max_position_embeddings": 8192,
+            }
+        )
+    )
+    code, answer = plan("some/model", "--config", str(config))
+    assert code == 0 and answer["tp"] == 2 and answer["kv_cache_tokens"] == 91841
+    code, answer = plan("model", f"--config={config}", "--quant", "awq")
+    assert code == 1 and answer["reasons"][0].startswith("AWQ does not run")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["lama-3-8b"], "I know no model “lama-3-8b”.\n  [1 /llm plan llama-3-8b]"),
+        (["llama-3-8b", "tp=x"], "tp takes a number, not “x”."),
+        (["llama-3-8b", "--bogus", "1"], "plan has no option “bogus”."),
+        (["llama-3-8b", "--gpu", "abacus"], "gpu cannot be “abacus”"),
+        (["x/y", "--config", "/nowhere"], "/nowhere is no config.json"),
+        ([], "model is missing."),
+    ],
+)
+def test_plan_of_nonsense(words, says):
+    done = bot("plan", *words)
+    assert done.returncode == 2 and says in done.stderr and done.stdout == ""
+
+
+def test_render_prints_manifests_and_nothing_else():
+    done = bot("render", "deploy", "llama-3-8b", "--name", "my-llama", "max-len=4k", NAMESPACE="w123")
+    assert done.returncode == 0 and done.stderr == ""
+    kinds = {thing["kind"]: thing for thing in yaml.safe_load_all(done.stdout)}
+    assert set(kinds) == {"PersistentVolumeClaim", "Secret", "Service", "Deployment"}
+    assert kinds["Deployment"]["metadata"]["namespace"] == "w123"
+    assert "--max-model-len=4096" in kinds["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"]
+
+
+@pytest.mark.parametrize(
+    "words", [["deploy", "llama-3-8b", "tp=1"], ["deploy", "x", "name=_"], ["stop", "x"], []]
+)
+def test_render_refuses_what_cannot_run(words):
+    done = bot("render", *words)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("✕")
+
+
+def test_every_wrong_setting_in_one_line_each():
+    done = bot(
+        "demo", LANGUAGE="fr", SWEEP_INTERVAL="often", HTTP_PORT="x", GPU="abacus", STUDENT_QUOTA="gpus=many"
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    named = {line.partition("=")[0] for line in lines}
+    assert named == {"LANGUAGE", "SWEEP_INTERVAL", "HTTP_PORT", "GPU", "STUDENT_QUOTA"}
+    assert len(lines) == 5
+
+
+def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path):
+    done = bot("run", "--platform", "console", KUBECONFIG=str(tmp_path / "none"))
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+    assert "cannot be reached" in done.stderr
+
+
+def test_slack_without_a_way_to_reach_it_is_one_readable_line():
+    done = bot("run", SLACK_BOT_TOKEN="xoxb-secret")
+    assert done.returncode == 2 and "xoxb-secret" not in done.stderr
+    assert done.stderr.strip() == (
+        "SLACK_BOT_TOKEN: also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"
+    )
+    done = bot("run", SLACK_APP_TOKEN="xapp-secret")
+    assert done.returncode == 2 and "SLACK_BOT_TOKEN is missing" in done.stderr
+
+
+def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
+    log = tmp_path / "vllm.log"
+    log.write_bytes(
+        b"INFO 01-01 fine \xff\n" * 1000 + b"ValueError: No available memory for the cache blocks.\n"
+    )
+    done = bot("diagnose", "--json", str(log))
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert told["cause"] == "no_kv_cache_memory" and told["line"] == 1001
+    assert told["evidence"].startswith("ValueError: No available") and told["summary"] and told["remedy"]
+    command = [sys.executable, "-m", "bot", "diagnose"]
+    piped = subprocess.run(command, input=log.read_bytes(), capture_output=True, cwd=ROOT)
+    assert b"1001: ValueError: No available memory" in piped.stdout
+    assert bot("diagnose", str(tmp_path / "none")).returncode == 2
+
+
+def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_path):
+    done = bot("run", MATTERMOST_URL="https://chat.example.org")
+    assert (done.returncode, done.stderr) == (2, "set MATTERMOST_URL and MATTERMOST_TOKEN together\n")
+    wrong = tmp_path / "ca.pem"
+    wrong.write_text("no certificate")
+    both = {"MATTERMOST_URL": "https://chat.example.org", "MATTERMOST_TOKEN": "mm-secret"}
+    done = bot("run", **both, MATTERMOST_CA_FILE=str(wrong))
+    assert done.returncode == 2 and done.stderr.startswith("MATTERMOST_CA_FILE holds no certificates")
+    assert "mm-secret" not in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_slip_in_the_tokens_of_the_slash_command_is_told_without_them():
+    both = {"MATTERMOST_URL": "https://chat.example.org", "MATTERMOST_TOKEN": "mm-secret"}
+    for slip in ("t1:command-secret", "t1=command-secret t2=", "=command-secret"):
+        done = bot("run", **both, MATTERMOST_COMMAND_TOKENS=slip)
+        told = "MATTERMOST_COMMAND_TOKENS: write team=token, team=token\n"
+        assert (done.returncode, done.stderr) == (2, told)
+
+
+def test_mattermost_setup_says_what_it_needs():
+    done = bot("mattermost-setup")
+    assert done.returncode == 1 and done.stderr.startswith("set MATTERMOST_URL, MATTERMOST_TOKEN and")

@@ -1,0 +1,55 @@
+"""Sentences, numbers and times in the reader's language."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.core.chat.text import duration, t
+from bot.core.chat.units import Tokens
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (-5, "0 s"),
+        (59.6, "1 min"),
+        (252, "4 min 12 s"),
+        (3600, "1 h"),
+        (3659, "1 h"),
+        (93784, "1 d 2 h"),
+    ],
+)
+def test_durations_in_two_units(seconds, said):
+    assert duration(timedelta(seconds=seconds)) == said
+
+
+def test_numbers_by_language(say):
+    text = t("fit.weights", weights=14.96, usable=14.19)
+    assert say(text) == "weights alone are 15.0 of 14.2 usable GiB."
+    assert say(text, "de_AT") == "allein die Gewichte brauchen 15,0 von 14,2 nutzbaren GiB."
+    text = t("fit.cache", tokens=5904, length=Tokens(8192))
+    assert "holds 5,904 tokens; one request of 8k" in say(text)
+    assert "fasst der KV-Cache 5.904 Tokens; eine Anfrage mit 8k" in say(text, "de-DE")
+
+
+def test_plurals(say):
+    assert "its GPU is free" in say(t("sleep.done", name="x", count=1))
+    assert "4 GPUs are free" in say(t("sleep.done", name="x", count=4))
+
+
+def test_an_unknown_language_is_english(say):
+    assert say(t("phase.ready"), "pt_BR") == "ready"
+
+
+def test_times_are_local(phrases):
+    now = datetime.now(UTC)
+    assert phrases.say(t("card.ends", at=now, left=timedelta(0)), "en").split()[1].count(":") == 1
+    winter = datetime(2020, 1, 15, 12, 0, tzinfo=UTC)
+    assert "15 Jan 13:00" in phrases.say(t("card.ends", at=winter, left=timedelta(0)), "en")
+    summer = datetime(2020, 7, 15, 12, 0, tzinfo=UTC)
+    assert "15 Juli 14:00" in phrases.say(t("card.ends", at=summer, left=timedelta(0)), "de")
+
+
+def test_what_people_type_is_never_a_template(say):
+    assert say(t("slip.verb", verb="{0.__class__}")) == "There is no “{0.__class__}”."

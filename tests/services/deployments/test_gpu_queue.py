@@ -1,0 +1,138 @@
+"""Waiting for GPUs: places, forecasts, whose turn it is, and who is asked to give some back."""
+
+import pytest
+
+from bot.app import wiring
+from bot.core.deployment.workload import Phase
+
+BIG = "deploy llama-3-70b quant=gptq tp=4 name={}"
+
+
+@pytest.fixture
+def card(chat, say):
+    """The newest message about a name, with its lines."""
+
+    def card(name: str) -> str:
+        shown = [
+            h[-1] for h in chat.messages.values() if h[-1].text and say(h[-1].text).startswith(f"{name} ")
+        ]
+        return "\n".join([say(shown[0].text), *(say(line) for line in shown[0].lines)])
+
+    return card
+
+
+@pytest.fixture
+def phases(cluster):
+    return lambda: {workload.name: workload.phase for workload in cluster.workloads()}
+
+
+async def sweep(bot, cluster, clock, minutes: int) -> None:
+    for _ in range(minutes):
+        clock.advance(minutes=1)
+        cluster.step()
+        await bot.idle_sweep.run()
+
+
+async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_itself(
+    ask, pass_time, card, phases, bot, say, chat
+):
+    for name in ("m1", "m2"):
+        await ask(BIG.format(name), who="grace")
+    await pass_time(400)
+    await ask(BIG.format("m3"), who="ada")
+    await ask(BIG.format("m4"), who="bob")
+    await pass_time(2)
+    assert phases() == {"m1": Phase.READY, "m2": Phase.READY, "m3": Phase.QUEUED, "m4": Phase.QUEUED}
+    assert "m3 waits for 4 free GPUs on one node." in card("m3") and "Place 1 of 2, about" in card("m3")
+    assert "Place 2 of 2" in card("m4") and "icc-gpu-1: 0 of 4 free, 4 × m1" in card("m4")
+    assert "GPUs held: 8" in say((await ask("status"))[0].text)  # not what is waited for
+    await ask(BIG.format("m5"), who="bob")
+    assert say((await ask("sleep m5", who="bob"))[0].text) == "m5 leaves the queue and sleeps."
+    assert say((await ask("why m5", who="bob"))[0].lines[0]) == "bob put it to sleep."
+    assert say((await ask("stop m5", who="bob"))[0].text) == "m5 stops. The model stays in the cache."
+    await ask("stop m1", who="grace")
+    await pass_time(3)
+    assert phases()["m3"] is not Phase.QUEUED and "Place 1 of 1" in card("m4")
+    assert any(say(h[-1].text) == "It is the turn of m3: it starts now." for h in chat.messages.values())
+
+
+async def test_within_a_role_who_holds_least_goes_first_and_admins_can_call_it_urgent(
+    ask, pass_time, phases, say
+):
+    await ask(BIG.format("g1"), who="grace")
+    for name, who in (("g2", "grace"), ("a1", "ada"), ("a2", "ada"), ("b1", "bob")):
+        await ask(f"deploy llama-3-8b tp=2 name={name}", who=who)
+    assert [name for name, phase in phases().items() if phase is Phase.QUEUED] == ["a2", "b1"]
+    await ask("stop g2", who="grace")
+    await pass_time(3)
+    assert phases()["b1"] is not Phase.QUEUED and phases()["a2"] is Phase.QUEUED
+    [refused] = await ask("deploy tinyllama priority=high", who="ada")
+    assert "admin" in say(refused.text)
+    await ask("deploy llama-3-8b tp=2 name=g3 priority=high", who="grace")
+    await ask("stop b1", who="bob")
+    await pass_time(3)
+    assert phases()["g3"] is not Phase.QUEUED and phases()["a2"] is Phase.QUEUED
+
+
+async def test_a_small_one_does_not_take_what_a_big_one_waits_for(ask, pass_time, phases):
+    for n in range(2):
+        await ask(f"deploy llama-3-8b tp=2 name=m{n}", who="grace")
+    await ask(BIG.format("other"), who="grace")
+    await ask(BIG.format("big"), who="ada")
+    await pass_time(300)
+    assert phases()["big"] is Phase.QUEUED
+    await ask("stop m0", who="grace")
+    await ask("deploy tinyllama name=small", who="bob")
+    await pass_time(60)
+    assert phases()["small"] is Phase.QUEUED and phases()["big"] is Phase.QUEUED
+    await ask("stop m1", who="grace")
+    await pass_time(5)
+    assert phases()["big"] is not Phase.QUEUED
+
+
+async def test_what_wakes_waits_in_line_too_and_can_leave_it(ask, pass_time, phases, cluster):
+    await ask(BIG.format("m1"), who="ada")
+    await pass_time(400)
+    await ask("sleep m1", who="ada")
+    for name in ("g1", "g2"):
+        await ask(BIG.format(name), who="grace")
+    await pass_time(5)
+    await ask("wake m1", who="ada")
+    await pass_time(5)
+    assert phases()["m1"] is Phase.QUEUED and cluster.workloads()[0].replicas == 0
+    await ask("sleep m1", who="ada")
+    await pass_time(5)
+    assert phases()["m1"] is Phase.ASLEEP
+
+
+async def test_when_somebody_waits_the_longest_idle_is_asked_back_after_half_its_window(
+    ask, pass_time, bot, cluster, clock, chat, say, phases
+):
+    await ask(BIG.format("m1"), who="ada")
+    await pass_time(400)
+    await ask(BIG.format("m2"), who="grace")
+    await pass_time(400)
+    await ask(BIG.format("m3"), who="bob")
+    await sweep(bot, cluster, clock, 16)
+    [warning] = [h[0] for h in chat.messages.values() if h[0].text and "has been idle" in say(h[0].text)]
+    assert "m1" in say(warning.text)
+    assert say(warning.lines[0]) == "bob waits for GPUs. Keep it if you need it."
+    await sweep(bot, cluster, clock, 12)
+    assert phases()["m1"] is Phase.ASLEEP and phases()["m3"] is not Phase.QUEUED
+
+
+async def test_a_restart_keeps_the_line(ask, pass_time, settings, cluster, inference, chat, clock, phases):
+    for name, who in (("m1", "grace"), ("m2", "grace"), ("m3", "ada")):
+        await ask(BIG.format(name), who=who)
+    again = wiring.build(settings, cluster, inference, chat, clock)
+    assert again.gpu_queue.turn(cluster.workloads()[-1]).place == 1
+    await ask("stop m1", who="grace")
+    await again.idle_sweep.run()
+    assert phases()["m3"] is not Phase.QUEUED
+
+
+async def test_gpus_of_a_model_that_is_not_placed_yet_are_not_free(ask, cluster, phases, monkeypatch):
+    monkeypatch.setattr(cluster, "_schedule", lambda running: None)  # a scheduler that takes its time
+    for name in ("m1", "m2", "m3"):
+        await ask(BIG.format(name), who="grace")
+    assert [workload.replicas for workload in cluster.workloads()] == [1, 1, 0]

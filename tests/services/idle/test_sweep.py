@@ -1,0 +1,503 @@
+"""GPUs come back by themselves, and never while anybody uses them: months of simulated time."""
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from bot.app import wiring
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Message, Place, User
+from bot.core.chat.reply import Tone
+from bot.core.chat.text import t
+from bot.core.deployment.workload import Phase
+from tests.conftest import THREAD
+from tests.fakes.mortal import Killed, Mortal
+
+ADMINS = Place("test", "admins")
+
+
+@pytest.fixture
+def sweeps(bot, cluster, clock):
+    """`await sweeps(30)` lets minutes pass, with a sweep in each."""
+
+    async def sweeps(minutes: int, each=lambda: None, idle_sweep=None) -> None:
+        for _ in range(minutes):
+            each()
+            clock.advance(minutes=1)
+            cluster.step()
+            await (idle_sweep or bot.idle_sweep).run()
+
+    return sweeps
+
+
+@pytest_asyncio.fixture
+async def ready(ask, pass_time, chat, bot):
+    """A model of ada's, ready since this minute."""
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    await bot.idle_sweep.run()
+    return lambda: next(iter(bot.services.cluster.workloads()))
+
+
+def told(chat, say, after: int = 1) -> list[str]:
+    """Every message since the card, as it looks now."""
+    shown = [history[-1] for history in list(chat.messages.values())[after:]]
+    return [say(reply.text) for reply in shown if reply.text]
+
+
+async def test_a_model_that_nobody_uses_is_announced_and_sleeps_within_the_window(
+    ready, sweeps, chat, say, bot
+):
+    begun = bot.services.clock.now()
+    await sweeps(17)
+    assert told(chat, say) == []
+    await sweeps(3)
+    [warning] = list(chat.messages.values())[1:]
+    assert "has been idle for 20 min" in say(warning[-1].text)
+    labels = [say(button.label) for button in warning[-1].buttons]
+    assert labels == ["Keep 1 h", "Keep 4 h", "Until 22:00", "Sleep now", "Why?"]
+    while ready().replicas:
+        await sweeps(1)
+    assert bot.services.clock.now() - begun <= timedelta(minutes=32)
+    await sweeps(1)
+    assert told(chat, say)[0].startswith("tinyllama sleeps, a GPU is free again. Nobody used it since")
+    assert [say(b.label) for b in warning[-1].buttons] == ["Wake", "This was wrong"]
+    before = len(chat.messages)
+    await sweeps(60)
+    assert len(chat.messages) == before and len(warning) == 2
+
+
+async def test_use_after_the_warning_takes_it_back_and_later_warns_anew(ready, sweeps, chat, say, ask):
+    await sweeps(25)
+    await ask("ask tinyllama are you there?", who="eve")
+    await sweeps(2)
+    assert "is in use again" in told(chat, say)[0] and ready().record.warned is None
+    await sweeps(30)
+    assert ready().replicas == 1 or "sleeps" in told(chat, say)[-1]
+    await sweeps(5)
+    assert ready().replicas == 0
+
+
+@pytest.mark.parametrize("line, minutes", [("keep tinyllama 1h", 60), ("keep tinyllama 4h", 240)])
+async def test_keep_holds_it_for_that_long_and_a_window(ready, sweeps, chat, say, ask, line, minutes):
+    await sweeps(25)
+    await ask(line)
+    await sweeps(2)
+    assert "is kept: it does not sleep before" in told(chat, say)[0]
+    await sweeps(minutes)
+    assert ready().replicas == 1
+    await sweeps(40)
+    assert ready().replicas == 0
+
+
+async def test_until_a_time_of_day(ready, sweeps, ask, say, clock):
+    [reply] = await ask("keep tinyllama 22:00")
+    assert say(reply.text).endswith("22:00.")
+    assert (ready().record.kept.hour, ready().record.kept.minute) == (21, 0)  # Berlin is an hour ahead
+    for wrong in ("25:00", "soon"):
+        [reply] = await ask(f"keep tinyllama {wrong}")
+        assert reply.tone is Tone.FAILED
+
+
+async def test_a_stream_longer_than_the_window_is_not_cut(ready, sweeps, server):
+    def stream() -> None:
+        server._running["tinyllama"] = 1
+        server._tokens["tinyllama"] += 7
+
+    await sweeps(90, stream)
+    assert ready().replicas == 1
+    server._running["tinyllama"] = 0
+    await sweeps(33)
+    assert ready().replicas == 0
+
+
+async def test_web_pages_that_poll_for_models_health_and_scrapes_are_no_activity(
+    ready, sweeps, cluster, chat
+):
+    async def poll() -> None:
+        endpoint = await cluster.endpoint("tinyllama")
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {endpoint.api_key}"}) as web:
+            for path in ("/v1/models", "/health", "/metrics"):
+                async with web.get(endpoint.url + path) as answer:
+                    assert answer.status == 200
+
+    for _ in range(33):
+        if ready().replicas:
+            await poll()
+        await sweeps(1)
+    assert ready().replicas == 0
+
+
+async def test_while_it_loads_and_while_figures_are_missing_nothing_happens(ask, sweeps, cluster, chat, bot):
+    await ask("deploy tinyllama")
+    loading = cluster._running["llm-tinyllama"]
+    await sweeps(1)
+    loading.pods[0].timeline = None  # it never gets anywhere
+    await sweeps(100)
+    assert loading.replicas == 1
+
+
+async def test_missing_figures_never_lead_to_sleep(ready, sweeps, cluster, chat):
+    url, cluster.url = cluster.url, "http://127.0.0.1:9"
+    await sweeps(100)
+    assert ready().replicas == 1 and ready().record.warned is None
+    cluster.url = url
+    await sweeps(20)
+    assert ready().replicas == 1
+    await sweeps(13)
+    assert ready().replicas == 0
+
+
+async def test_a_gauge_that_stuck_is_probed_and_resolved(ready, sweeps, server, bot, say, ask):
+    server._running["tinyllama"] = 106  # what an aborted crowd leaves behind
+    await sweeps(19)
+    asked = server._tokens["tinyllama"]
+    await sweeps(3)
+    assert server._tokens["tinyllama"] == asked + 2 and ready().replicas == 1  # two probes of a token
+    await sweeps(15)
+    assert ready().replicas == 0
+
+
+async def test_a_restart_of_the_bot_repeats_no_warning_and_forgets_no_keep(
+    ready, sweeps, settings, cluster, inference, chat, clock, ask
+):
+    await sweeps(25)
+    posted = len(chat.messages)
+    again = wiring.build(settings, cluster, inference, chat, clock)
+    await sweeps(25, idle_sweep=again.idle_sweep)
+    assert ready().replicas == 1  # what it has not seen itself it does not judge
+    await sweeps(5, idle_sweep=again.idle_sweep)
+    assert ready().replicas == 0 and len(chat.messages) == posted
+
+
+async def test_an_api_server_that_is_away_only_delays(ready, sweeps, cluster, monkeypatch):
+    async def away(*_, **__) -> None:
+        raise UserError(t("error.api_away"))
+
+    await sweeps(28)
+    monkeypatch.setattr(cluster, "scale", away)
+    await sweeps(10)
+    assert ready().replicas == 1
+    monkeypatch.undo()
+    await sweeps(1)
+    assert ready().replicas == 0
+
+
+async def test_undo_brings_it_back_at_once_and_doubles_the_window(ready, sweeps, ask, say, pass_time):
+    await sweeps(33)
+    replies = await ask("undo tinyllama")
+    assert "it may be idle for 1 h" in [say(line) for line in replies[-1].lines][-1]
+    await pass_time(120)
+    assert ready().phase is Phase.READY and ready().record.window == timedelta(hours=1)
+    await sweeps(55)
+    assert ready().replicas == 1
+    await sweeps(10)
+    assert ready().replicas == 0
+    [refused] = await ask("undo tinyllama", who="eve")
+    assert "belongs to ada" in say(refused.text)
+
+
+async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, bot, clock):
+    await ask("ask tinyllama hello", who="eve")
+    await sweeps(5)
+    [reply] = await ask("why tinyllama")
+    lines = [say(line) for line in reply.lines]
+    assert lines[0].startswith("Not idle yet: last sign of life at") and "0 running, 0 waiting" in lines[0]
+    assert lines[1].startswith("Last question by eve at") and "30 min after the last sign of life" in lines[2]
+    for _ in range(28):  # nobody acts on it
+        clock.advance(minutes=1)
+        await bot.services.activity.sweep()
+    [reply] = await ask("why tinyllama", locale="de")
+    assert "Messungen" in say(reply.lines[0], "de") and "30 von 30" in say(reply.lines[0], "de")
+
+
+@pytest.mark.parametrize(
+    "line, minutes, told",
+    [
+        ("ask tinyllama hello", 33, "Nobody used it after 1 Jan 13:0"),
+        ("sleep tinyllama", 0, "ada put it to sleep."),
+        ("keep tinyllama 15m", 50, "Its time was over"),
+        ("", 0, "Its replicas are 0, and nothing is written down of why"),
+    ],
+)
+async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, cluster, say, line, minutes, told):
+    await ask("deploy tinyllama" + (" ttl=30m" if "keep" in line else ""))
+    await pass_time(200)
+    if line:
+        await ask(line)
+    else:
+        await cluster.scale("tinyllama", 0)
+    await sweeps(minutes)
+    [reply] = await ask("why tinyllama")
+    assert say(reply.text).startswith("tinyllama has been asleep since 1 Jan 13:")
+    assert say(reply.lines[0]).startswith(told)
+    if minutes == 33:
+        assert "in 30 of 30 samples no request and no token" in say(reply.lines[0])
+        assert say(reply.lines[1]).startswith("Last question by ada at 1 Jan 13:0")
+        assert "This was wrong" in [say(button.label) for button in reply.buttons]
+    await ask("wake tinyllama")
+    await pass_time(200)
+    assert cluster.workloads()[0].record.sleep is None
+
+
+async def test_in_report_mode_admins_hear_once_and_nothing_happens(
+    settings, cluster, inference, chat, clock, sweeps, ready, say
+):
+    shadow = settings.model_copy(update={"idle_mode": "report", "admin_channel": "test:admins"})
+    built = wiring.build(shadow, cluster, inference, chat, clock)
+    await sweeps(120, idle_sweep=built.idle_sweep)
+    assert ready().replicas == 1
+    assert [text for text in told(chat, say) if "would sleep now" in text] == told(chat, say)
+    assert len(told(chat, say)) == 1
+
+
+async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
+    ready, sweeps, cluster, chat, say
+):
+    broken = cluster._running["llm-tinyllama"].pods[0]
+    broken.timeline = replace(broken.timeline, fails="OutOfMemoryError")
+    await sweeps(25)
+    assert ready().phase is Phase.FAILED and ready().replicas == 1
+    await sweeps(10)
+    assert ready().replicas == 0 and "has failed and gave its GPU back" in told(chat, say)[-1]
+
+
+NEARLY = timedelta(minutes=9)
+
+
+class Jittery:
+    """The cluster, but every call takes a random number of turns of the loop; nothing may be in flight
+    when it is scaled down."""
+
+    def __init__(self, cluster, dice: random.Random) -> None:
+        self._cluster, self._dice, self.in_flight, self.scaled = cluster, dice, {}, 0
+
+    def __getattr__(self, name: str):
+        found = getattr(self._cluster, name)
+        if name not in ("scale", "update_record", "change", "endpoint"):
+            return found
+
+        async def late(*arguments, **named):
+            for _ in range(self._dice.randrange(12)):
+                await asyncio.sleep(0)
+            assert name != "scale" or not self.in_flight["tinyllama"]
+            self.scaled += name == "scale"
+            return await found(*arguments, **named)
+
+        return late
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
+    seed, settings, cluster, inference, chat, clock, ask, sweeps, pass_time, say
+):
+    dice = random.Random(seed)
+    jittery = Jittery(cluster, dice)
+    built = wiring.build(settings, jittery, inference, chat, clock)
+    jittery.in_flight = built.services.activity.in_flight
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    for _ in range(10):
+        while not (warned := cluster.workloads()[0].record.warned) or clock.now() < warned + timedelta(
+            minutes=9
+        ):
+            await sweeps(1, idle_sweep=built.idle_sweep)
+        clock.advance(minutes=1)  # now its time has come
+        moment = dice.random() * 0.02
+        questions = [asyncio.create_task(question(built, f"p{n}", moment, dice)) for n in range(10)]
+        sweeping = asyncio.create_task(built.idle_sweep.run())
+        while not all(asked.done() for asked in questions):
+            await pass_time(1)
+        await sweeping
+        for asked in questions:
+            assert "tokens/s" in say(asked.result()[-1].footnote)
+    assert jittery.scaled  # else the questions never met a sweep that acts
+
+
+async def question(built, who: str, moment: float, dice: random.Random) -> list:
+    """One that comes a little before, while or after."""
+    await asyncio.sleep(moment)
+    for _ in range(dice.randrange(40)):
+        await asyncio.sleep(0)
+    message = Message("ask tinyllama hello", User(who, who), THREAD)
+    return [reply async for reply in built.dispatcher.handle(message)]
+
+
+AWAITED = ("scale", "update_record", "change", "endpoint", "logs", "post", "edit", "load")
+"""All that the sweep, the drain and a wake wait for."""
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("dies_at", range(1, 38))
+async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
+    dies_at, before, settings, cluster, inference, chat, clock, ready, sweeps, say
+):
+    calls = [0]
+    world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
+    idle_sweep = wiring.build(settings, *world, clock).idle_sweep
+    for _ in range(100):
+        try:
+            await sweeps(1, idle_sweep=idle_sweep)
+        except Killed:
+            idle_sweep = wiring.build(settings, cluster, inference, chat, clock).idle_sweep
+    assert calls[0] >= dies_at  # else it was not killed
+    assert ready().replicas == 0 and ready().record.warned is None
+    warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
+    assert len(warnings) <= 1
+    assert len([text for text in told(chat, say) if "sleeps, a GPU is free" in text]) <= 1
+
+
+async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
+    ask, pass_time, sweeps, server, chat, say, cluster
+):
+    await ask("deploy tinyllama ttl=30m idle=2h")
+    await pass_time(200)
+    await sweeps(18)
+    [warning] = told(chat, say)
+    assert warning.startswith("The time of tinyllama is over at")
+    server._running["tinyllama"] = 1
+    await sweeps(11)
+    assert cluster.workloads()[0].replicas == 1
+    server._running["tinyllama"] = 0
+    await sweeps(1)
+    assert cluster.workloads()[0].replicas == 0
+    assert [text for text in told(chat, say) if "The time of tinyllama is over. It sleeps" in text]
+
+
+async def test_until_a_time_of_day_as_a_lease(ask, say, cluster, clock):
+    for number, line in enumerate(("ttl=22:00", "ttl=until 22:00", 'ttl="until 22:00"', "ttl=bis 22:00")):
+        await ask(f"deploy tinyllama name=m{number} {line}")
+        assert cluster.workloads()[-1].record.ends.hour == 21, line
+
+
+async def test_office_hours_wake_it_and_let_it_sleep(ask, pass_time, sweeps, clock, cluster, chat, say):
+    await ask("deploy tinyllama hours=mo-fr 8-20")  # it is Tuesday, 13:00 in Berlin
+    await pass_time(200)
+    await sweeps(120)
+    assert cluster.workloads()[0].replicas == 1 and told(chat, say) == []  # warm, though nobody asks
+    await sweeps(5 * 60)
+    assert cluster.workloads()[0].replicas == 0 and "office hours are over" in told(chat, say)[-1]
+    await sweeps(11 * 60)
+    assert cluster.workloads()[0].replicas == 0
+    await sweeps(60)
+    assert cluster.workloads()[0].replicas == 1
+
+
+async def test_what_nobody_wakes_is_announced_and_removed(ready, sweeps, bot, clock, cluster, chat, say):
+    await sweeps(35)
+    clock.advance(days=13)
+    await sweeps(1)
+    assert "It is removed at" in told(chat, say)[-1]
+    before = len(chat.messages)
+    clock.advance(hours=23)
+    await sweeps(2)
+    assert len(cluster.workloads()) == 1 and len(chat.messages) == before
+    clock.advance(hours=1)
+    await sweeps(1)
+    assert cluster.workloads() == [] and "was removed" in told(chat, say)[-1]
+
+
+async def test_a_start_that_never_ends_gives_its_gpus_back(ask, sweeps, cluster, chat, say):
+    await ask("deploy tinyllama")
+    loading = cluster._running["llm-tinyllama"].pods[0]
+    loading.timeline = replace(loading.timeline, downloaded=1e6)
+    await sweeps(119)
+    assert cluster.workloads()[0].replicas == 1
+    await sweeps(3)
+    assert cluster.workloads()[0].replicas == 0 and "has failed" in told(chat, say)[-1]
+
+
+async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, monkeypatch, clock):
+    scale = cluster.scale
+
+    async def late(name: str, replicas: int, version: str = "") -> None:
+        if ready().record.kept is None:
+            await cluster.update_record(name, kept=clock.now() + timedelta(hours=1))
+        await scale(name, replicas, version)
+
+    monkeypatch.setattr(cluster, "scale", late)
+    await sweeps(60)
+    assert ready().replicas == 1
+
+
+async def test_what_is_woken_is_warned_anew(ready, sweeps, ask, pass_time):
+    await sweeps(25)
+    assert ready().record.warned
+    await ask("sleep tinyllama")
+    await ask("wake tinyllama")
+    assert ready().record.warned is None
+
+
+async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster, clock):
+    await ask("deploy tinyllama ttl=1h")
+    await pass_time(200)
+    await ask("keep tinyllama 4h")
+    [workload] = cluster.workloads()
+    assert workload.record.ends == workload.record.kept == clock.now() + timedelta(hours=4)
+    await ask("keep tinyllama 1h")
+    assert cluster.workloads()[0].record.kept == clock.now() + timedelta(hours=4)  # never sooner
+
+
+async def test_whom_a_person_put_to_sleep_sleeps_until_the_office_opens_again(
+    ask, pass_time, sweeps, cluster, chat, say
+):
+    await ask("deploy tinyllama hours=mo-fr 8-20")
+    await pass_time(200)
+    await ask("sleep tinyllama")
+    await sweeps(6 * 60)
+    assert cluster.workloads()[0].replicas == 0 and told(chat, say)[1:] == []
+    await sweeps(13 * 60)
+    assert cluster.workloads()[0].replicas == 1
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("dies_at", range(1, 4))
+async def test_killed_at_any_step_of_a_wake_the_next_question_is_answered(
+    dies_at, before, settings, cluster, inference, chat, clock, ready, ask, pass_time, say
+):
+    await ask("sleep tinyllama")
+    calls = [0]
+    world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
+    dying = asyncio.create_task(question(wiring.build(settings, *world, clock), "eve", 0, random.Random(1)))
+    for _ in range(300):
+        await pass_time(1)
+        if dying.done():
+            break
+    assert isinstance(dying.exception(), Killed)
+    asking = asyncio.create_task(ask("ask tinyllama hello", who="eve"))
+    while not asking.done():
+        await pass_time(1)
+    assert "tokens/s" in say(asking.result()[-1].footnote)
+    assert len(cluster.workloads()) == 1 and ready().replicas == 1
+
+
+@pytest.fixture
+def foreign(cluster, monkeypatch):
+    """Somebody else decides how many replicas there are."""
+    seen = cluster.workloads
+    others = {"managed_by": "Argo CD"}
+    monkeypatch.setattr(cluster, "workloads", lambda: [w.model_copy(update=others) for w in seen()])
+
+
+async def test_what_others_manage_is_left_alone_and_admins_hear_of_it_once(
+    settings, cluster, inference, chat, clock, ready, sweeps, foreign, say, ask
+):
+    told_admins = settings.model_copy(update={"admin_channel": "test:admins"})
+    idle_sweep = wiring.build(told_admins, cluster, inference, chat, clock).idle_sweep
+    await sweeps(100, idle_sweep=idle_sweep)
+    assert ready().replicas == 1
+    [message] = told(chat, say)
+    assert "Argo CD" in message and "tinyllama" in message
+    again = wiring.build(told_admins, cluster, inference, chat, clock).idle_sweep
+    await sweeps(100, idle_sweep=again)
+    assert told(chat, say) == [message]  # nor after a restart
+    assert "Argo CD decides" in say((await ask("why tinyllama"))[0].lines[-1])
+    await ask("ask tinyllama hello")
+    await sweeps(50, idle_sweep=again)
+    shown = [text for text in told(chat, say) if "Argo CD" in text]
+    assert len(shown) == 2  # used, and idle again: that is news

@@ -1,0 +1,395 @@
+"""Admins hear of what is wrong: once, changed in place, and that it is over."""
+
+import asyncio
+
+import pytest
+
+from bot.app import wiring
+from bot.core.alerts.alert_messages import digest
+from bot.core.alerts.state import Alert, AlertKind
+from bot.core.chat.errors import UserError
+from bot.core.chat.message import Message, User
+from bot.core.chat.reply import Tone
+from bot.core.chat.text import t
+from bot.core.deployment.workload import Phase
+from bot.core.usage.records import Figures
+from bot.platforms.mattermost.render import render
+from bot.platforms.slack.render import blocks
+from tests.conftest import THREAD
+from tests.fakes.mortal import Killed, Mortal
+
+OOM = "a GPU's memory was full while the model started"
+
+
+class Monitoring:
+    """What a Prometheus would say."""
+
+    def __init__(self) -> None:
+        self.now = Figures()
+
+    async def figures(self) -> Figures:
+        return self.now
+
+
+@pytest.fixture
+def monitoring() -> Monitoring:
+    return Monitoring()
+
+
+@pytest.fixture
+def build(settings, cluster, inference, chat, clock, monitoring):
+    """A bot that knows where admins read; another one is the same after a restart."""
+    told = settings.model_copy(update={"admin_channel": "test:admins"})
+    return lambda chat=chat, cluster=cluster: wiring.build(
+        told, cluster, inference, chat, clock, monitoring=monitoring
+    )
+
+
+@pytest.fixture
+def say_to(build, chat):
+    async def say_to(bot, line: str, who: str = "grace") -> list:
+        return [r async for r in bot.dispatcher.handle(Message(line, User(who, who), THREAD))]
+
+    return say_to
+
+
+@pytest.fixture
+def board(chat, say):
+    """Every alert as it looks now."""
+    return lambda: [say(history[-1].text) for history in chat.messages.values() if history[-1].key]
+
+
+async def failing(bot, say_to, pass_time, cluster, count: int = 1) -> None:
+    for number in range(count):
+        await say_to(bot, f"deploy tinyllama name=fail-{number}")
+    await pass_time(200)
+
+
+async def test_a_failure_is_told_once_with_its_cause_and_what_to_do_and_resolved(
+    build, say_to, pass_time, cluster, chat, say, board, clock
+):
+    bot = build()
+    watching = asyncio.create_task(bot.services.card_updater.run())
+    await say_to(bot, "deploy llama-3-8b")
+    await pass_time(400)
+    await bot.alerts.look()
+    assert board() == []
+    await say_to(bot, "simulate fail cuda_oom llama-3-8b")
+    await pass_time(10)
+    for _ in range(3):
+        await bot.alerts.look()
+    [told] = board()
+    assert told.startswith(f"#1 llama-3-8b (grace) does not run: {OOM} · cuda_oom · icc-gpu-")
+    alert = chat.last
+    assert "CUDA out of memory" in say(alert.lines[0]) and "more GPUs" in say(alert.lines[1])
+    assert [b.command for b in alert.buttons] == [
+        "logs llama-3-8b",
+        "scale llama-3-8b tp=4",
+        "alerts silence 1 1h",
+        "alerts silence 1 1d",
+        "alerts ack 1",
+    ]
+    await say_to(bot, alert.buttons[1].command)
+    await pass_time(30)
+    await bot.alerts.look()
+    assert board() == [told]  # it starts again: neither well nor anything new
+    clock.advance(minutes=5)
+    cluster.step()
+    await bot.alerts.look()
+    [over] = board()
+    assert "· resolved " in over and over.endswith("after 5 min 30 s") and chat.last.tone is Tone.READY
+    assert len([m for m in chat.messages.values() if m[0].key]) == 1
+    watching.cancel()
+
+
+async def test_a_storm_is_one_message_that_lists_all_and_shrinks(
+    build, say_to, pass_time, cluster, chat, say, board
+):
+    cluster._nodes = {"big": 400}
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster, 50)
+    await bot.alerts.look()
+    assert board() == ["50 incidents at once, 50 still open"]
+    [line] = chat.last.lines
+    assert all(f"fail-{number}" in say(line) for number in range(50))
+    for number in range(20):
+        await cluster.remove(f"fail-{number}")
+    await bot.alerts.look()
+    assert board() == ["50 incidents at once, 30 still open"]
+    for number in range(20, 50):
+        await cluster.remove(f"fail-{number}")
+    await bot.alerts.look()
+    await bot.alerts.look()
+    assert board() == ["50 incidents at once: all resolved"] and bot.alerts.state.posts == {}
+
+
+def test_five_hundred_names_stand_in_one_message_of_each_chat(say, clock):
+    names = [f"qwen2.5-7b-{number:03}" for number in range(500)]
+    alerts = [
+        Alert(number=1, kind=AlertKind.FAILED, about=name, detail="cuda_oom", since=clock.now())
+        for name in names
+    ]
+    told = digest(alerts, 500)
+    in_slack = "".join(block["text"]["text"] for block in blocks(told, say)[:-1])
+    assert all(name in in_slack and name in render(told, say) for name in names)
+
+
+async def test_what_comes_one_by_one_is_told_one_by_one_until_it_is_a_storm(
+    build, say_to, pass_time, cluster, board
+):
+    cluster._nodes = {"big": 400}
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster, 12)
+    names = list(cluster._running)
+    kept = {name: cluster._running.pop(name) for name in names}
+    for name in names:
+        cluster._running[name] = kept[name]
+        await bot.alerts.look()
+    assert len(board()) == 6 and board()[-1] == "7 incidents at once, 7 still open"
+
+
+async def test_a_restart_neither_repeats_nor_forgets(build, say_to, pass_time, cluster, chat, board):
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster, 2)
+    await bot.alerts.look()
+    before = board()
+    again = build()
+    await again.alerts.look()
+    assert board() == before and len(before) == 2
+    await cluster.remove("fail-0")
+    third = build()
+    await third.alerts.look()
+    assert "resolved" in board()[0] and len(board()) == 2
+    assert [alert.about for alert in third.alerts.open()] == ["fail-1"]
+
+
+AWAITED = ("save_state", "post", "edit", "find", "load_state")
+"""All that telling waits for."""
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("dies_at", range(1, 10))
+@pytest.mark.parametrize("count", [1, 8])
+async def test_killed_at_any_step_each_is_told_once_and_resolved(
+    build, say_to, pass_time, cluster, chat, board, count, dies_at, before, clock
+):
+    cluster._nodes = {"big": 400}
+    calls = [0]
+    await failing(build(), say_to, pass_time, cluster, count)
+    bot = build(*(Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (chat, cluster)))
+    for turn in range(4):
+        if turn == 2:
+            for number in range(count):
+                await cluster.remove(f"fail-{number}")
+        try:
+            await bot.alerts.look()
+        except Killed:
+            bot = build()
+            await bot.alerts.look()
+        clock.advance(seconds=60)
+    assert len(board()) == 1 and "resolved" in board()[0]
+
+
+async def test_a_chat_that_is_away_delays_and_repeats_nothing(build, say_to, pass_time, cluster, chat, board):
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster)
+    post, chat.post = chat.post, None
+
+    async def away(*_):
+        raise UserError(t("slack.refused", why="unreachable"))
+
+    chat.post = away
+    await bot.alerts.look()
+    chat.post = post
+    assert board() == []
+    await bot.alerts.look()
+    await bot.alerts.look()
+    assert len(board()) == 1
+
+
+REFUSED = [
+    ("ada", "alerts", "admin"),
+    ("grace", "alerts ack 99", "no open alert about 99"),
+    ("grace", "alerts silence", "alerts silence 17"),
+]
+
+
+async def test_silence_acknowledge_and_reminders(build, say_to, pass_time, cluster, chat, say, board, clock):
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster)
+    await bot.alerts.look()
+    for who, line, answer in REFUSED:
+        assert answer in say((await say_to(bot, line, who))[0].text)
+    clock.advance(days=1)
+    await bot.alerts.look()
+    assert board()[0] == "still open: see the newer message" and "#1 fail-0" in board()[1]
+    assert "open for 1 d" in [say(line) for line in chat.last.lines]
+    [done] = await say_to(bot, "alerts silence fail-0 2h")
+    assert say(done.text) == "fail-0 is silent for 2 h."
+    assert "silent until" in say((await say_to(bot, "alerts"))[0].lines[0])
+    await say_to(bot, "alerts ack #1")
+    await bot.alerts.look()
+    assert "taken care of by grace" in [say(line) for line in chat.last.lines]
+    assert not any(button.command.startswith("alerts ack") for button in chat.last.buttons)
+    clock.advance(days=3)
+    await bot.alerts.look()
+    assert len(board()) == 2  # who takes care of it is not reminded
+    await cluster.remove("fail-0")
+    await bot.alerts.look()
+    assert "resolved" in board()[1]
+
+
+async def test_what_is_silent_is_told_when_the_silence_ends(build, say_to, pass_time, cluster, board, clock):
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster)
+    await bot.alerts.look()
+    await say_to(bot, "alerts silence 1 1h")
+    await cluster.remove("fail-0")
+    await bot.alerts.look()
+    await failing(bot, say_to, pass_time, cluster)
+    await bot.alerts.look()
+    assert len(board()) == 1 and "resolved" in board()[0]
+    clock.advance(hours=1)
+    await bot.alerts.look()
+    assert len(board()) == 2 and board()[1].startswith("#2 fail-0")
+
+
+async def test_nodes_and_their_gpus(build, cluster, board, say_to):
+    bot = build()
+    await bot.alerts.look()
+    cluster._nodes["icc-gpu-1"] = 3
+    await bot.alerts.look()
+    assert board()[0].startswith("#1 node icc-gpu-1 offers 3/4 of its GPUs")
+    await say_to(bot, "alerts ack icc-gpu-1")  # so be it
+    await bot.alerts.look()
+    assert "resolved" in board()[0]
+    del cluster._nodes["icc-gpu-2"]
+    await bot.alerts.look()
+    assert board()[1].startswith("#2 node icc-gpu-2 is not ready")
+    cluster._nodes["icc-gpu-2"] = 4
+    await bot.alerts.look()
+    assert "resolved" in board()[1]
+
+
+async def test_what_monitoring_shows(build, cluster, board, monitoring):
+    bot = build()
+    monitoring.now = Figures(faults={"icc-gpu-1": 79}, volumes={"llm-models": 0.9, "other": 0.2})
+    await bot.sweep()
+    assert sorted(text.split(" · ")[0] for text in board()) == [
+        "#1 a GPU of icc-gpu-1 reports a fault: XID 79",
+        "#2 volume llm-models is 90% full",
+    ]
+
+
+async def test_a_model_that_never_gets_ready_one_that_waits_and_one_that_is_kept(
+    build, cluster, board, say_to, pass_time, clock
+):
+    bot = build()
+    await say_to(bot, "deploy llama-3-70b quant=gptq")
+    await say_to(bot, "deploy llama-3-70b quant=gptq name=b")
+    await say_to(bot, "deploy llama-3-70b quant=gptq name=c")
+    cluster._running["llm-b"].pods[0].timeline = None
+    cluster._running["llm-b"].pods[0].node = "icc-gpu-2"
+    await pass_time(900)
+    await say_to(bot, "keep llama-3-70b 4h")
+    for _ in range(40):
+        clock.advance(minutes=1)
+        await bot.sweep()
+    texts = [text.split(" ", 1)[1].split(" · ")[0] for text in board()]
+    assert "c (grace) has waited for GPUs for more than 30 min" in texts
+    assert "llama-3-70b (grace) is idle, but kept" in texts
+
+
+@pytest.mark.parametrize(
+    "now, told",
+    [
+        ({"phase": Phase.LOADING}, "has not become ready since its start"),
+        ({"phase": Phase.ASLEEP, "ending_since": "since"}, "a pod of llama-3-8b (grace) does not end"),
+    ],
+)
+async def test_a_load_without_end_and_a_pod_without_end_are_told_and_resolved(
+    build, cluster, board, say_to, clock, monkeypatch, now, told
+):
+    bot = build()
+    await say_to(bot, "deploy llama-3-8b")
+    [workload] = cluster.workloads()
+    since = {name: clock.now() if value == "since" else value for name, value in now.items()}
+    monkeypatch.setattr(cluster, "workloads", lambda: [workload.model_copy(update=since)])
+    await bot.alerts.look()
+    assert board() == []
+    clock.advance(hours=1)
+    await bot.alerts.look()
+    [text] = board()
+    assert text.startswith("#1 ") and told in text
+    monkeypatch.undo()
+    clock.advance(minutes=1)
+    await ready(cluster, clock)
+    await bot.alerts.look()
+    [text] = board()
+    assert told in text and "resolved" in text
+
+
+async def ready(cluster, clock) -> None:
+    """Everything that starts has started."""
+    for _ in range(600):
+        clock.advance(seconds=1)
+        cluster.step()
+
+
+async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monkeypatch):
+    bot = build()
+    monkeypatch.setattr(chat, "away", lambda: ["slack"])
+    monkeypatch.setattr(cluster, "lacks", lambda: ["nodes"])
+    await bot.alerts.look()
+    assert [text.split(" · ")[0] for text in board()] == ["#1 I may not look at nodes"]
+    clock.advance(minutes=3)
+    await bot.alerts.look()
+    assert board()[1].startswith("#2 slack cannot be reached")
+
+
+async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot, monkeypatch):
+    built = build()
+
+    async def broken() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(built.services.activity, "sweep", broken)
+    for _ in range(4):
+        with pytest.raises(RuntimeError):
+            await built.sweep()
+    assert board()[0].startswith("#1 the sweep does not get through (sweep)")
+    monkeypatch.undo()
+    await built.sweep()
+    assert "resolved" in board()[0]
+
+
+async def test_busy_gpus_keep_a_model_awake_and_why_says_so(
+    build, say_to, pass_time, cluster, clock, monitoring, say
+):
+    bot = build()
+    await say_to(bot, "deploy tinyllama")
+    await pass_time(200)
+    [server] = cluster.servers("tinyllama")
+    monitoring.now = Figures(busy={f"demo/{server.pod}": 0.4})
+    for _ in range(60):
+        clock.advance(minutes=1)
+        await bot.sweep()
+    assert cluster.workloads()[0].replicas == 1
+    [why] = await say_to(bot, "why tinyllama")
+    assert "Its GPUs are busy: up to 40% in the last ten minutes." in [say(line) for line in why.lines]
+    monitoring.now = Figures(busy={f"demo/{server.pod}": 0.0})
+    for _ in range(15):
+        clock.advance(minutes=1)
+        await bot.sweep()
+    assert cluster.workloads()[0].replicas == 0
+
+
+async def test_without_a_place_of_the_admins_alerts_are_listed_on_demand(
+    settings, cluster, inference, chat, clock, say_to, pass_time, say
+):
+    bot = wiring.build(settings, cluster, inference, chat, clock)
+    await failing(bot, say_to, pass_time, cluster)
+    await bot.alerts.look()
+    assert chat.messages == {} or not any(h[-1].key for h in chat.messages.values())
+    [listed] = await say_to(bot, "alerts")
+    assert say(listed.text) == "1 open alert" and "#1 fail-0" in say(listed.lines[0])

@@ -1,0 +1,115 @@
+"""What was used, given back, waited for and failed: for admins with a chart, for each person their own."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from bot.core.chat.reply import Tone
+from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.core.usage.reports import report
+from bot.storage.ledger import Ledger
+
+DAY = date(2030, 1, 1)
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture
+def hours(bot, cluster, clock):
+    async def hours(count: float) -> None:
+        for _ in range(int(count * 60)):
+            clock.advance(minutes=1)
+            cluster.step()
+            await bot.idle_sweep.run()
+
+    return hours
+
+
+def cells(say, reply) -> list[tuple[str, ...]]:
+    return [tuple(say(cell) for cell in row) for row in reply.table.rows]
+
+
+async def test_a_report_of_what_happened(ask, pass_time, hours, say, cluster):
+    await hours(0.1)
+    await ask("deploy llama-3-8b tp=4", who="ada")
+    await ask("deploy tinyllama name=fail-x", who="bob")
+    await pass_time(300)
+    await hours(2)  # both give their GPUs back by themselves, after half an hour
+    *_, told = await ask("report", who="grace")
+    assert say(told.text).startswith("Last 7 days: ") and "GPU-hours used" in say(told.text)
+    lines = [say(line) for line in told.lines]
+    back = float(lines[0].split()[0])
+    assert 5 < back < 8  # 4 GPUs for nearly an hour and a half, and one that failed
+    assert "idle for longest: llama-3-8b of ada" in lines[1]
+    assert lines[-1] == "failures: 1 × cuda_oom"
+    who, model, held, idle = cells(say, told)[0]
+    assert (who, model) == ("ada", "llama-3-8b") and 1.8 < float(idle) <= float(held) < 2.6
+    assert told.picture.png.startswith(PNG) and told.picture.name == "gpu-hours-2030-01-01.png"
+    assert say(told.picture.alt) == "GPU-hours of the last 7 days: busy, idle and free"
+    [refused] = await ask("report", who="ada")
+    assert refused.tone is Tone.FAILED
+
+
+async def test_everybody_sees_their_own_usage_and_no_other(ask, pass_time, hours, say):
+    await ask("deploy tinyllama", who="ada")
+    await ask("deploy qwen3-0.6b", who="bob")
+    await pass_time(300)
+    await hours(0.25)
+    [own] = await ask("usage", who="bob")
+    assert own.private and [row[1] for row in cells(say, own)] == ["qwen3-0.6b"]
+    [nothing] = await ask("usage", who="eve")
+    assert nothing.table is None and "you used 0.0 GPU-hours" in say(nothing.text)
+
+
+async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, say, cluster):
+    for name in ("a", "b", "c"):
+        await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
+    await pass_time(60)
+    await hours(0.25)
+    await ask("stop a", who="grace")
+    await pass_time(5)
+    await hours(0.1)
+    *_, told = await ask("report days=1", who="grace")
+    assert any(say(line).startswith("1 wait in line, of 1") for line in told.lines)
+
+
+async def test_nothing_was_written_down_yet(ask, say):
+    *_, told = await ask("report", who="grace")
+    assert say(told.text) == "Nothing is written down of these days." and told.picture is None
+
+
+async def test_every_morning_admins_hear_of_it(bot, ask, chat, hours, pass_time, say, clock):
+    await ask("deploy tinyllama")
+    await pass_time(300)
+    await hours(0.1)
+    reports, before = bot.services.reports, len(chat.messages)
+    await reports.morning()
+    assert len(chat.messages) == before  # nobody said where
+    reports._admins = bot.services.cluster.workloads()[0].record.place
+    await reports.morning()
+    assert say(chat.last.text).startswith("Last 2 days:") and chat.last.picture
+    while clock.now().weekday():
+        clock.advance(days=1)
+    await reports.morning()
+    assert say(chat.last.text).startswith("Last 7 days:")
+
+
+def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all():
+    uses = [(DAY, Use("a", "m", 7200, 3600, "ada")), (DAY + timedelta(days=2), Use("a", "m", 3600, 0, "Ada"))]
+    events = [
+        (DAY, UsageEvent(UsageKind.CAPACITY, "", 3600.0)),
+        (DAY, UsageEvent(UsageKind.BACK, "m", 1800, 2)),
+    ]
+    found = report(uses, events, DAY, DAY + timedelta(days=2))
+    assert [(day.busy, day.idle, day.free) for day in found.days] == [(1, 1, 0), (0, 0, 0), (1, 0, 0)]
+    assert found.uses == [Use("a", "m", 10800, 3600, "Ada")] and found.total(UsageKind.BACK) == (1800, 2)
+
+
+async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path):
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    await Ledger(url).add(DAY, [Use("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
+    await Ledger(url).add(
+        DAY, [Use("ada", "m", 5, 0, "Ada L.")], [UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 3)]
+    )
+    assert await Ledger(url).uses(DAY) == [(DAY, Use("ada", "m", 65, 10, "Ada L."))]
+    assert await Ledger(url).events(DAY) == [(DAY, UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 4))]
+    assert await Ledger(url).uses(DAY + timedelta(days=1)) == []

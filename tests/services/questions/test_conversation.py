@@ -1,0 +1,217 @@
+"""Which model is meant, what it is told, and what is kept when it breaks."""
+
+import asyncio
+
+import pytest
+
+from bot.core.chat.message import Message, Place, Turn, User
+from bot.core.chat.reply import Tone
+from tests.conftest import settle
+
+OTHER = Place("test", "C2")
+
+
+@pytest.fixture
+def ready(ask, pass_time):
+    async def ready(*lines: str) -> None:
+        for line in lines:
+            who, _, command = line.partition(": ")
+            await ask(command, who)
+        await pass_time(300)
+
+    return ready
+
+
+async def model_of(ask, say, line: str, who: str = "ada", place: Place = OTHER) -> str:
+    return say((await ask(line, who, place=place))[-1].footnote).split(" · ")[0]
+
+
+async def test_the_model_that_is_named_by_name_or_by_its_model(ask, ready, say):
+    await ready("ada: deploy tinyllama name=mine", "bob: deploy qwen3-0.6b")
+    assert await model_of(ask, say, "ask MINE hello") == "mine"
+    assert await model_of(ask, say, "ask tinyllama hello") == "mine"
+    assert await model_of(ask, say, "ask qwen3-0.6b hello") == "qwen3-0.6b"
+
+
+async def test_without_a_name_ones_own_or_the_only_one_or_the_last_one(ask, ready, say):
+    await ready("ada: deploy tinyllama", "bob: deploy qwen3-0.6b")
+    assert await model_of(ask, say, "ask hello there", "ada", Place("test", "A")) == "tinyllama"
+    assert await model_of(ask, say, "ask hello there", "bob", Place("test", "B")) == "qwen3-0.6b"
+    [which] = await ask("ask hello there", "eve", place=Place("test", "E"))
+    assert {b.command for b in which.buttons} == {"ask tinyllama hello there", "ask qwen3-0.6b hello there"}
+    await ask("ask qwen3-0.6b hello", "eve", place=Place("test", "E"))
+    assert await model_of(ask, say, "ask and then?", "eve", Place("test", "E")) == "qwen3-0.6b"
+
+
+async def test_nothing_to_ask(ask, ready, say):
+    [refusal] = await ask("ask hello there")
+    assert say(refusal.text).startswith("No model is running yet.")
+    [refusal] = await ask("ask llama3 hello")
+    assert refusal.buttons[0].command == "deploy llama-3-8b"
+    await ready("ada: deploy tinyllama")
+    [refusal] = await ask("ask tinyllama")
+    assert say(refusal.text) == "What do you want to ask tinyllama?"
+
+
+async def test_people_are_called_by_name_not_by_id(bot, ready, ask, say):
+    await ready("ada: deploy tinyllama")
+    async for _ in bot.dispatcher.handle(Message("ask hello", User("U0123", "eve"), OTHER)):
+        pass
+    assert say((await ask("why tinyllama"))[0].lines[1]).startswith("Last question by eve at")
+    [refused] = await ask("stop tinyllama")
+    assert say(refused.text) == "Somebody else used tinyllama in the last hour: eve. Stop it all the same?"
+
+
+async def test_an_answer_stands_whatever_becomes_of_its_model(bot, ready, cluster):
+    await ready("ada: deploy tinyllama")
+    replies = bot.dispatcher.handle(Message("ask hello", User("ada", "ada"), OTHER))
+    async for reply in replies:
+        if reply.footnote and cluster.workloads():
+            await cluster.remove("tinyllama")
+    assert reply.answer and reply.footnote and reply.tone is not Tone.FAILED
+
+
+async def test_the_conversation_goes_along_and_is_trimmed_to_the_context(
+    ask, ready, chat, inference, bot, say
+):
+    await ready("ada: deploy tinyllama")
+    told: list[list[Turn]] = []
+    answer = inference.answer
+
+    def listening(endpoint, turns, sampling):
+        told.append(list(turns))
+        return answer(endpoint, turns, sampling)
+
+    inference.answer = listening
+    chat.turns = [Turn("user", "first question"), Turn("assistant", "first answer")]
+    await ask('ask system="be brief" tinyllama and then?')
+    assert [turn.role for turn in told[0]] == ["system", "user", "assistant", "user"]
+
+    chat.turns = [Turn("user", "x" * 2000), Turn("assistant", "y" * 2000)] * 10
+    [*_, last] = await ask('ask system="be brief" tinyllama and then?')
+    assert last.question == "and then?"
+    kept = told[1]
+    assert kept[0].role == "system" and kept[-1].content == "and then?"
+    assert 3 <= len(kept) < 22 and kept[1].role == "user"
+    assert sum(len(turn.content) // 4 + 4 for turn in kept) <= 2048 * 3 // 4
+
+
+async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, say):
+    await ready("ada: deploy tinyllama")
+    server.misbehave["tinyllama"] = "dies"
+    last = (await ask("ask tinyllama hello"))[-1]
+    assert last.answer == "I am tinyllama, or rather" and last.tone is Tone.FAILED
+    assert say(last.footnote).startswith("The answer ends here: the model's server broke down")
+
+    server.misbehave["tinyllama"] = "silent"
+    last = (await ask("ask tinyllama hello"))[-1]
+    assert last.answer.startswith("I am tinyllama")
+    assert "was silent for too long" in say(last.footnote)
+
+
+async def test_a_model_that_cannot_chat_says_what_to_do(ask, ready, server, say):
+    await ready("ada: deploy tinyllama")
+    server.misbehave["tinyllama"] = "no-template"
+    [refusal] = await ask("ask tinyllama hello")
+    assert "base model without a chat template" in say(refusal.text)
+
+
+async def test_a_cancelled_question_is_no_longer_in_flight(ask, ready, bot, server):
+    await ready("ada: deploy tinyllama")
+    server.misbehave["tinyllama"] = "silent"
+    asking = asyncio.create_task(ask("ask tinyllama hello"))
+    async with asyncio.timeout(5):
+        while not bot.services.activity.in_flight["tinyllama"]:
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert bot.services.activity.in_flight["tinyllama"] == 0
+
+
+async def test_a_question_in_the_queue_is_not_held_for_ever(ask, clock, cluster, pass_time, say):
+    for name in ("one", "two", "three"):
+        await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
+    asking = asyncio.create_task(ask("ask three hello", who="eve"))
+    await settle()
+    await pass_time(605)
+    assert asking.done()
+    assert say(asking.result()[-1].text).startswith("three is still not ready after 10 min")
+
+
+async def test_status_shows_who_works_and_since_when_nobody_does(ask, ready, bot, clock, say):
+    await ready("ada: deploy tinyllama")
+    clock.advance(minutes=10)
+    [one] = await ask("status tinyllama")
+    told = {say(name): say(value) for name, value in one.fields}
+    assert told["requests"] == "0 running, 0 waiting" and told["idle"].startswith("1")
+    await ask("ask tinyllama hello")
+    await bot.services.activity.sweep()
+    [listed] = await ask("status")
+    assert [say(cell) for cell in listed.table.rows[0]][-1] == "0 s"
+
+
+async def test_a_start_is_estimated_from_the_last_ones(ask, ready, pass_time, cluster, chat, say):
+    await ready("ada: deploy tinyllama")
+    [workload] = cluster.workloads()
+    assert workload.record.starts == (91.2,)
+    await ask("sleep tinyllama")
+    await ask("wake tinyllama")
+    await pass_time(10)
+    [card] = [history[-1] for history in chat.messages.values() if "tinyllama · " in say(history[-1].text)]
+    assert say(card.lines[0]).startswith("about 1 min 2") and "usually 1 min 31 s" in say(card.lines[0])
+    await pass_time(100)
+    assert len(cluster.workloads()[0].record.starts) == 2
+
+
+async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
+    await ready("ada: deploy tinyllama")
+    await ask("sleep tinyllama")
+    waiting = [asyncio.create_task(ask("ask tinyllama hello", "eve")) for _ in range(4)]
+    await settle()
+    [refused] = [task for task in waiting if task.done()]
+    assert say(refused.result()[0].text).startswith("3 questions of yours wait already.")
+    crowd = [asyncio.create_task(ask("ask tinyllama hello", f"p{number}")) for number in range(18)]
+    await settle()
+    [refused] = [task for task in crowd if task.done()]
+    assert say(refused.result()[0].text).startswith("20 questions wait for tinyllama already.")
+    while not all(task.done() for task in (*waiting, *crowd)):
+        await pass_time(5)
+    answered = [task for task in (*waiting, *crowd) if task.result()[-1].footnote]
+    assert len(answered) == 20
+
+
+async def test_ready_means_a_real_answer(ask, ready, server, pass_time, chat, say, cluster, bot):
+    server.misbehave["tinyllama"] = "http-500"
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    [card] = [history for history in chat.messages.values() if "tinyllama" in say(history[0].text)]
+    assert cluster.workloads()[0].phase.value == "ready"
+    assert not any("is ready" in say(reply.text) for reply in card)
+    server.misbehave.clear()
+    async with asyncio.timeout(20):
+        while "is ready" not in say(card[-1].text):
+            await pass_time(1)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
+    ask, server, pass_time, chat, say, cluster
+):
+    server.misbehave["tinyllama"] = "garbled"
+    await ask("deploy tinyllama")
+    [card] = chat.messages.values()
+    async with asyncio.timeout(20):
+        while card[-1].tone is not Tone.FAILED:
+            await pass_time(1)
+    assert "did not start: it answers nothing but “!”" in say(card[-1].text)
+    assert "bitsandbytes" in say(card[-1].lines[1]) and "!!!!" in say(card[-1].lines[0])
+    assert cluster.workloads()[0].record.starts == ()
+
+
+async def test_a_base_model_that_cannot_chat_is_ready(ask, server, pass_time, chat, say):
+    server.misbehave["tinyllama"] = "no-template"
+    await ask("deploy tinyllama")
+    [card] = chat.messages.values()
+    async with asyncio.timeout(20):
+        while "is ready" not in say(card[-1].text):
+            await pass_time(1)
