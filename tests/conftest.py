@@ -136,6 +136,7 @@ async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[wiring
     for task in working:
         task.cancel()
     await asyncio.gather(*working, return_exceptions=True)
+    await built.close()
 
 
 @pytest.fixture

@@ -66,8 +66,9 @@ async def run(settings: Settings, console: bool, user: str, operator: bool) -> N
             if not stop.cancelled():
                 raise
         finally:
-            await health.stop()
-            await inference.close()
+            opened = [built.close, inference.close, *([monitoring.close] if monitoring else [])]
+            for close in (health.stop, *opened):
+                await close()
 
 
 async def _at_terminal(
@@ -80,10 +81,9 @@ async def _at_terminal(
     settings = settings.model_copy(update={"sweep_interval": interval})
     console = Console(wiring.phrasebook(settings), settings.language, user, names)
     inference = wiring.inference_of(settings)
+    built = wiring.build(settings, cluster, inference, Messengers([console]), clock, user if operator else "")
     try:
-        built = wiring.build(
-            settings, cluster, inference, Messengers([console]), clock, user if operator else ""
-        )
         await background.serve(settings, built, [console], interval=interval.total_seconds() / speed)
     finally:
+        await built.close()
         await inference.close()

@@ -53,6 +53,7 @@ class App:
     services: Services
     idle_sweep: Sweep
     gpu_queue: GpuQueue
+    ledger: Ledger
 
     @property
     def alerts(self) -> Alerts:
@@ -66,6 +67,10 @@ class App:
                 await self.idle_sweep.run()
         finally:
             await self.alerts.look()
+
+    async def close(self) -> None:
+        """End what only this app uses; what it was built from is closed by whoever made it."""
+        await self.ledger.close()
 
 
 def phrasebook(settings: Settings) -> Phrasebook:
@@ -167,7 +172,7 @@ def build(
     recorder = UsageRecorder(cluster, activity, gpu_queue, failures, ledger, clock)
     scale_down = ScaleDown(cluster, inference, activity)
     sweep = Sweep(cluster, messenger, activity, scale_down, gpu_queue, recorder, clock, settings.admin_place)
-    return App(Dispatcher(services, _commands(cluster)), services, sweep, gpu_queue)
+    return App(Dispatcher(services, _commands(cluster)), services, sweep, gpu_queue, ledger)
 
 
 def inference_of(settings: Settings) -> VllmInference:

@@ -1,1 +1,1 @@
-"""The ledger: who used how many GPU-seconds, in SQLite or PostgreSQL."""
+"""The ledger of who used how many GPU-seconds, in SQLite or PostgreSQL, and how its tables change."""

@@ -2,64 +2,48 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
 import structlog
-from sqlalchemy import (
-    Column,
-    Date,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    and_,
-    create_engine,
-    func,
-    select,
-    update,
-)
-from sqlalchemy.engine import Connection
+from sqlalchemy import Table, and_, create_engine, func, select, update
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.event import listens_for
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
+from bot.core.chat.text import Text, t
 from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.storage.schema import NEWEST, NewerSchemaError, prepare
+from bot.storage.tables import EVENTS, GPU_TIME
 
 Values = Mapping[str, Any]
-METADATA = MetaData()
-GPU_TIME = Table(
-    "gpu_time",
-    METADATA,
-    Column("day", Date, primary_key=True),
-    Column("owner", String(100), primary_key=True),
-    Column("model", String(200), primary_key=True),
-    Column("seconds", Float, nullable=False),
-    Column("idle", Float, nullable=False),
-    Column("name", String(100), nullable=False),
-)
-EVENTS = Table(
-    "event",
-    METADATA,
-    Column("day", Date, primary_key=True),
-    Column("kind", String(20), primary_key=True),
-    Column("about", String(200), primary_key=True),
-    Column("amount", Float, nullable=False),
-    Column("times", Integer, nullable=False),
-)
 
 log = structlog.get_logger()
 
 
 class Ledger:
-    """Each call in a thread, so that a slow database delays nobody; one that is away loses what came
-    meanwhile, with a line in the log."""
+    """Calls go to a thread of its own, one after the other, so that a slow database delays nobody; one that
+    is away loses what came meanwhile, with a line in the log.
+
+    The first call makes the tables, or migrates them. Those that a newer version of the bot has written are
+    left alone: `problem` says so then, and nothing is found in them."""
 
     def __init__(self, url: str) -> None:
-        alone = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-        self._engine = create_engine(url, **(alone if url.startswith("sqlite") else {"pool_pre_ping": True}))
-        self._made = False
-        self._turn = asyncio.Lock()
+        self._engine = _engine(url)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._newer = ""
+
+    @property
+    def problem(self) -> Text | None:
+        """What people should know of why nothing is written and read, as of the last call."""
+        return t("ledger.newer", found=self._newer, known=NEWEST) if self._newer else None
+
+    async def close(self) -> None:
+        """End all connections, after what is being written. Nothing can be called after this."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
 
     async def add(self, day: date, uses: Sequence[Use], events: Sequence[UsageEvent] = ()) -> None:
         """Add to what the day has."""
@@ -67,7 +51,7 @@ class Ledger:
 
     async def used(self, since: date) -> Mapping[str, float]:
         """GPU-seconds of each owner from that day on."""
-        query = select(GPU_TIME.c.owner, func.sum(GPU_TIME.c.seconds)).where(GPU_TIME.c.day >= since)
+        query = select(GPU_TIME.c.owner, func.sum(GPU_TIME.c.gpu_seconds)).where(GPU_TIME.c.day >= since)
         found = await self._do(lambda connection: connection.execute(query.group_by(GPU_TIME.c.owner)).all())
         return {owner: float(seconds) for owner, seconds in found or []}
 
@@ -83,25 +67,47 @@ class Ledger:
 
     async def _do(self, work: Callable[[Connection], Any]) -> Any:
         """In one transaction; None if the database does not do it."""
-        async with self._turn:
-            try:
-                return await asyncio.to_thread(self._transact, work)
-            except SQLAlchemyError as error:
-                log.warning("ledger", why=type(error).__name__)
-                return None
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        except SQLAlchemyError as error:
+            log.warning("ledger.unavailable", why=type(error).__name__)
+            return None
+        except NewerSchemaError as error:
+            self._refuse(error.revision)
+            return None
+        self._newer = ""
+        return found
+
+    def _refuse(self, newer: str) -> None:
+        if newer != self._newer:
+            log.error("ledger.newer_schema", found=newer, known=NEWEST, what="nothing is read or written")
+        self._newer = newer
 
     def _transact(self, work: Callable[[Connection], Any]) -> Any:
         with self._engine.begin() as connection:
-            if not self._made:
-                METADATA.create_all(connection)
-                self._made = True
+            prepare(connection)  # each time: another version of the bot may have begun meanwhile
             return work(connection)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    options = {"check_same_thread": False, "isolation_level": None}  # else DDL would not be in transactions
+    engine = create_engine(url, poolclass=StaticPool, connect_args=options)
+
+    @listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        """Whoever comes second waits from the beginning, as he would fail in the middle."""
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
 
 
 def _add(connection: Connection, day: date, uses: Sequence[Use], events: Sequence[UsageEvent]) -> None:
     for use in uses:
         who = {"day": day, "owner": use.owner, "model": use.model}
-        _increase(connection, GPU_TIME, who, {"seconds": use.seconds, "idle": use.idle}, {"name": use.name})
+        held = {"gpu_seconds": use.seconds, "idle_gpu_seconds": use.idle}
+        _increase(connection, GPU_TIME, who, held, {"owner_name": use.name})
     for event in events:
         what = {"day": day, "kind": event.kind.value, "about": event.about}
         _increase(connection, EVENTS, what, {"amount": event.amount, "times": event.times}, {})

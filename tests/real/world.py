@@ -88,4 +88,5 @@ async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) ->
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await built.close()
         await inference.close()

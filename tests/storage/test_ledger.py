@@ -1,33 +1,201 @@
-"""What was used, in a database: SQLite here, the same statements for PostgreSQL."""
+"""What was used, in a database: the same on SQLite and on PostgreSQL, and across versions of the bot."""
 
+import asyncio
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
 
-from bot.core.usage.records import Use
+from bot.core.usage.records import UsageEvent, UsageKind, Use
 from bot.storage.ledger import Ledger
+from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
+from bot.storage.tables import METADATA
+from tests.real.postgres import Postgres
 
-DAY = date(2030, 1, 1)
+DAY, EVER = date(2030, 1, 1), date(2000, 1, 1)
+V1 = Path(__file__).parents[1] / "fixtures" / "v1"
+Open = Callable[[], Ledger]
 
 
-async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(tmp_path):
-    url = f"sqlite:///{tmp_path}/ledger.sqlite"
-    ledger = Ledger(url)
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory) -> Iterator[Postgres]:
+    """A PostgreSQL of our own, where it is installed."""
+    if (binaries := Postgres.installed()) is None:
+        pytest.skip("PostgreSQL is not installed")
+    with Postgres(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> str:
+    """An empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.sqlite"
+    return request.getfixturevalue("postgres").database()
+
+
+@pytest_asyncio.fixture
+async def ledger_at() -> AsyncIterator[Callable[[str], Ledger]]:
+    """Opens ledgers, and closes them in the end."""
+    opened: list[Ledger] = []
+
+    def at(url: str) -> Ledger:
+        opened.append(Ledger(url))
+        return opened[-1]
+
+    yield at
+    for ledger in opened:
+        await ledger.close()
+
+
+def written_by_v1(url: str) -> None:
+    """The rows of the fixture, in tables as that version made them."""
+    with sqlite3.connect(V1 / "ledger.sqlite") as source:
+        statements = list(source.iterdump())
+    source.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            if statement.startswith(("CREATE", "INSERT")):
+                connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def sql(url: str, statement: str) -> list[tuple[object, ...]]:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        result = connection.execute(text(statement))
+        rows = [tuple(row) for row in result] if result.returns_rows else []
+    engine.dispose()
+    return rows
+
+
+async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(url, ledger_at):
+    ledger = ledger_at(url)
     await ledger.add(DAY, [Use("ada", "m", 60, 10), Use("bob", "m", 30)])
     await ledger.add(DAY, [Use("ada", "m", 60), Use("ada", "n", 5)])
     await ledger.add(DAY + timedelta(days=1), [Use("bob", "m", 1)])
-    assert await Ledger(url).used(DAY) == {"ada": 125, "bob": 31}
-    assert await Ledger(url).used(DAY + timedelta(days=1)) == {"bob": 1}
+    assert await ledger_at(url).used(DAY) == {"ada": 125, "bob": 31}
+    assert await ledger_at(url).used(DAY + timedelta(days=1)) == {"bob": 1}
 
 
 @pytest.mark.parametrize(
     "url", ["sqlite:////nowhere/at/all.sqlite", "postgresql+psycopg://u:secret@127.0.0.1:9/x"]
 )
-async def test_a_database_that_is_away_is_no_trouble(url, capsys):
-    ledger = Ledger(url)
+async def test_a_database_that_is_away_is_no_trouble(url, ledger_at, capsys):
+    ledger = ledger_at(url)
     await ledger.add(DAY, [Use("ada", "m", 60)])
     assert await ledger.used(DAY) == {}
-    assert "secret" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "ledger.unavailable" in out and "secret" not in out
+
+
+async def test_a_closed_ledger_lets_go_of_its_database(url):
+    ledger = Ledger(url)
+    await ledger.add(DAY, [Use("ada", "m", 60)])
+    writing = asyncio.create_task(ledger.add(DAY, [Use("ada", "m", 60)]))
+    await asyncio.sleep(0)
+    await ledger.close()
+    await writing
+    assert sql(url, "select gpu_seconds from gpu_time") == [(120.0,)]
+    if url.startswith("postgresql"):
+        others = "select count(*) from pg_stat_activity where datname = current_database()"
+        assert sql(url, others) == [(1,)]
+
+
+async def test_what_the_first_version_wrote_is_read_and_goes_on(url, ledger_at):
+    written_by_v1(url)
+    ledger, expected = ledger_at(url), json.loads((V1 / "ledger.json").read_text(encoding="utf-8"))
+    uses = sorted(
+        [d.isoformat(), u.owner, u.model, u.seconds, u.idle, u.name] for d, u in await ledger.uses(EVER)
+    )
+    events = sorted([d.isoformat(), e.kind, e.about, e.amount, e.times] for d, e in await ledger.events(EVER))
+    assert (uses, events) == (sorted(expected["uses"]), sorted(expected["events"]))
+    assert sql(url, f"select version_num from {VERSION_TABLE}") == [(NEWEST,)]
+    day = date(2026, 11, 7)
+    await ledger.add(
+        day, [Use("slack:U0ADA", "llama-3-8b", 5, 5, "Ada")], [UsageEvent(UsageKind.WAITED, "qwen2.5-7b", 1)]
+    )
+    assert await ledger.uses(day) == [(day, Use("slack:U0ADA", "llama-3-8b", 15, 5, "Ada"))]
+    assert await ledger.events(day) == [(day, UsageEvent(UsageKind.WAITED, "qwen2.5-7b", 16.5, 3))]
+
+
+async def test_a_table_that_a_crash_left_out_is_made(tmp_path, ledger_at):
+    file = tmp_path / "ledger.sqlite"
+    shutil.copy(V1 / "ledger.sqlite", file)
+    sql(f"sqlite:///{file}", "drop table event")
+    ledger = ledger_at(f"sqlite:///{file}")
+    await ledger.add(DAY, [], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
+    assert await ledger.events(DAY) == [(DAY, UsageEvent(UsageKind.FAILED, "cuda_oom"))]
+    assert (await ledger.used(EVER))["slack:U0ADA"] == 14470
+
+
+async def test_a_migration_that_breaks_off_leaves_everything_as_it_was(url, ledger_at):
+    """Here because one of the new names is taken already, after another one was given."""
+    written_by_v1(url)
+    sql(url, "alter table gpu_time add column owner_name varchar(100)")
+    ledger = ledger_at(url)
+    assert await ledger.used(EVER) == {}
+    assert sql(url, "select sum(seconds) from gpu_time") == [(19304.75,)]
+    sql(url, "alter table gpu_time drop column owner_name")
+    assert sum((await ledger.used(EVER)).values()) == 19304.75
+
+
+async def test_what_a_newer_version_wrote_is_left_alone_and_people_can_know(url, ledger_at, say, capsys):
+    ledger = ledger_at(url)
+    await ledger.add(DAY, [Use("ada", "m", 60)], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
+    assert ledger.problem is None
+    sql(url, f"update {VERSION_TABLE} set version_num = '0009'")  # as by a newer one, while this one runs
+    for at in (ledger, ledger_at(url)):
+        capsys.readouterr()
+        await at.add(DAY, [Use("ada", "m", 1)])
+        assert (await at.used(EVER), await at.uses(EVER), await at.events(EVER)) == ({}, [], [])
+        assert capsys.readouterr().out.count("ledger.newer_schema") == 1
+        assert at.problem is not None and "0009" in say(at.problem)
+    assert sql(url, "select gpu_seconds from gpu_time") == [(60.0,)]
+    sql(url, f"update {VERSION_TABLE} set version_num = '{NEWEST}'")
+    assert (await ledger.used(EVER), ledger.problem) == ({"ada": 60}, None)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new", "first version"])
+async def test_several_that_start_at_once_make_or_migrate_the_tables_once(url, ledger_at, old, capsys):
+    if old:
+        written_by_v1(url)
+    ledgers = [ledger_at(url) for _ in range(6)]
+    await asyncio.gather(*(each.add(DAY, [Use(f"p{n}", "m", n + 1)]) for n, each in enumerate(ledgers)))
+    assert await ledgers[0].used(DAY) == {f"p{n}": n + 1 for n in range(6)}
+    assert "ledger." not in capsys.readouterr().out
+    assert sql(url, f"select version_num from {VERSION_TABLE}") == [(NEWEST,)]
+
+
+async def test_ledgers_of_one_process_do_not_get_into_each_others_way(tmp_path, ledger_at, capsys):
+    ledgers = [ledger_at(f"sqlite:///{tmp_path}/{n}.sqlite") for n in range(8)]
+    await asyncio.gather(*(each.add(DAY, [Use("ada", "m", n + 1)]) for n, each in enumerate(ledgers)))
+    assert [await each.used(DAY) for each in ledgers] == [{"ada": n + 1} for n in range(8)]
+    assert "ledger." not in capsys.readouterr().out
+
+
+async def test_the_tables_are_those_that_the_code_reads_and_every_step_is_known(url, ledger_at):
+    await ledger_at(url).used(DAY)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert revision(connection) == NEWEST
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, METADATA) == []
+    engine.dispose()
+    steps = ScriptDirectory(
+        str(Path(__file__).parents[2] / "bot" / "storage" / "migrations")
+    ).walk_revisions()
+    assert tuple(step.revision for step in steps) == KNOWN[::-1]
 
 
 async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(

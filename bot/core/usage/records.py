@@ -6,6 +6,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Protocol
 
+from bot.core.chat.text import Text
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -58,6 +60,10 @@ class UsageEvent:
 
 class Ledger(Protocol):
     """Who used how much. Never needed to be right: without it, what is held now decides."""
+
+    @property
+    def problem(self) -> Text | None:
+        """What people should know of why it is neither written nor read, as of the last call."""
 
     async def add(self, day: date, uses: Sequence[Use], events: Sequence[UsageEvent] = ()) -> None:
         """Write down more of it."""

@@ -35,14 +35,16 @@ class Reports:
         """Of everybody, with a chart."""
         found = await self._report(days)
         if not any(day.busy or day.idle or day.free for day in found.days):
-            return Reply(t("report.empty"))
+            return Reply(self._ledger.problem or t("report.empty"))
         png = await asyncio.to_thread(self._draw, found.days)
         name = f"gpu-hours-{found.days[-1].day.isoformat()}.png"
         return summary(found, Picture(name, png, t("report.alt", days=days)))
 
     async def own(self, owner: str, days: int) -> Reply:
         """Of one person."""
-        return usage(await self._report(days), owner)
+        found = await self._report(days)
+        problem = self._ledger.problem
+        return Reply(problem, private=True) if problem else usage(found, owner)
 
     async def morning(self) -> None:
         """To admins: yesterday and today so far; on Mondays the week."""

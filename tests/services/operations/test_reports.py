@@ -1,9 +1,13 @@
 """What was used, given back, waited for and failed: for admins with a chart, for each person their own."""
 
+import sqlite3
+from contextlib import closing
 from datetime import date, timedelta
 
 import pytest
+from pydantic import SecretStr
 
+from bot.app import wiring
 from bot.core.chat.reply import Tone
 from bot.core.usage.records import UsageEvent, UsageKind, Use
 from bot.core.usage.reports import report
@@ -75,6 +79,24 @@ async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, sa
 async def test_nothing_was_written_down_yet(ask, say):
     *_, told = await ask("report", who="grace")
     assert say(told.text) == "Nothing is written down of these days." and told.picture is None
+
+
+async def test_a_ledger_of_a_newer_version_is_no_empty_report(
+    settings, cluster, inference, chat, clock, say, tmp_path
+):
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
+    written = Ledger(url)
+    await written.add(DAY, [Use("ada", "m", 3600)])
+    await written.close()
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as database:
+        database.execute("update ledger_version set version_num = '9999'")
+    built = wiring.build(
+        settings.model_copy(update={"database_url": SecretStr(url)}), cluster, inference, chat, clock
+    )
+    for told in (await built.services.reports.all(7), await built.services.reports.own("ada", 7)):
+        assert "written by a newer version" in say(told.text) and told.table is None
+    assert (await built.services.reports.own("ada", 7)).private
+    await built.close()
 
 
 async def test_every_morning_admins_hear_of_it(bot, ask, chat, hours, pass_time, say, clock):
