@@ -105,10 +105,10 @@ async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_ag
 async def test_what_is_remembered_is_read_back_and_restarts_no_pod(kubernetes, cluster):
     await cluster.create(spec(), RECORD)
     template = kubernetes.object(DEPLOYMENT)["spec"]["template"]
-    await cluster.remember("tiny", warned=BEGUN, warning="m7", window=timedelta(hours=2))
+    await cluster.update_record("tiny", warned=BEGUN, warning="m7", window=timedelta(hours=2))
     record = cluster.workloads()[0].record
     assert (record.warned, record.warning, record.window) == (BEGUN, "m7", timedelta(hours=2))
-    await cluster.remember("tiny", warned=None, warning="")
+    await cluster.update_record("tiny", warned=None, warning="")
     record = cluster.workloads()[0].record
     assert (record.warned, record.warning, record.window) == (None, "", timedelta(hours=2))
     assert kubernetes.object(DEPLOYMENT)["spec"]["template"] == template
@@ -124,7 +124,7 @@ async def test_what_is_removed_is_gone_at_once_and_the_models_stay(kubernetes, c
     for change in (
         lambda: cluster.remove("tiny"),
         lambda: cluster.scale("tiny", 0),
-        lambda: cluster.remember("tiny", card="m"),
+        lambda: cluster.update_record("tiny", card="m"),
     ):
         with pytest.raises(UserError) as told:
             await change()
@@ -170,11 +170,11 @@ async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_s
     assert await cluster.logs("tiny", 5) == "ValueError: before\n"
 
 
-async def test_a_text_that_is_kept_is_recalled(kubernetes, cluster):
-    assert await cluster.recall() == ""
-    await cluster.keep("first")
-    await cluster.keep("second")
-    assert await cluster.recall() == "second"
+async def test_state_that_was_saved_is_loaded(kubernetes, cluster):
+    assert await cluster.load_state() == ""
+    await cluster.save_state("first")
+    await cluster.save_state("second")
+    assert await cluster.load_state() == "second"
 
 
 async def test_open_webui_is_connected_and_removed_and_keeps_what_signs_sessions(kubernetes, cluster):
