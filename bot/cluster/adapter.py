@@ -112,7 +112,7 @@ class KubernetesCluster(Reading):
             await self._patch(name, "/scale", body)
         except Changed:
             raise Changed(t("error.changed", name=name)) from None
-        self._views.deployments.put(await self._one("GET", object_name(name)))
+        self._views.deployments.put(await self._one("GET", name))
 
     async def update_record(self, name: str, **changes: object) -> None:
         """Annotations only: no pod restarts for them."""
@@ -121,7 +121,7 @@ class KubernetesCluster(Reading):
 
     async def remove(self, name: str) -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""
-        await self._one("DELETE", object_name(name), query={"propagationPolicy": "Background"})
+        await self._one("DELETE", name, query={"propagationPolicy": "Background"})
         self._keys.pop(object_name(name), None)
         self._views.deployments.discard((self.namespace, object_name(name)))
 
@@ -164,21 +164,22 @@ class KubernetesCluster(Reading):
         await state_store.save(self._api, self.namespace, text)
 
     async def _patch(self, name: str, subresource: str, body: Json) -> Json:
-        path = f"{object_name(name)}{subresource}"
-        answer: Json = await self._one("PATCH", path, body, MANAGER, MERGE_PATCH)
+        answer: Json = await self._one("PATCH", name, subresource, body, MANAGER, MERGE_PATCH)
         return answer
 
     async def _one(
         self,
         method: str,
         name: str,
+        subresource: str = "",
         body: Json | None = None,
         query: Json | None = None,
         content_type: str = "application/json",
     ) -> Any:
+        path = f"{self._deployments}/{object_name(name)}{subresource}"
         try:
-            return await self._api.request(method, f"{self._deployments}/{name}", body, query, content_type)
+            return await self._api.request(method, path, body, query, content_type)
         except ApiError as error:
             if error.status == 404:
-                raise UserError(t("workload.gone", name=name.partition("/")[0])) from None
+                raise UserError(t("workload.gone", name=name)) from None
             raise

@@ -1,5 +1,6 @@
 """The phase of a workload, from its Deployment and pods."""
 
+import re
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -11,8 +12,28 @@ from bot.core.failures.redact import redact
 
 RESTARTS_FORGIVEN = 1
 """A server that crashed once may have met a hiccup of the network; twice is a cause."""
-_IMAGE = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_IMAGE = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+    "SignatureValidationFailed",
+}
+_CONFIG = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "PreCreateHookError",
+    "PreStartHookError",
+}
+"""Why a container waits, as kubelets up to 1.37 call it."""
+_STORAGE = re.compile(r"volume|\bpvc?\(s\)|free storage|available disk|storage ?class", re.IGNORECASE)
+"""What schedulers say of a pod's storage: `had volume node affinity conflict`, now `didn't match
+PersistentVolume's node affinity`; some reasons speak of pvc(s), storage or a disk alone."""
+_TAINTS = re.compile(r"\{[^}]*\}")
+"""Older schedulers name them, and people choose the names: `had untolerated taint {volume-test: yes}`."""
 
 
 class PodState(NamedTuple):
@@ -110,12 +131,8 @@ def pod_state(pod: Json, warning: str = "") -> PodState:
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
         return PodState(Phase.READY, moment(ready.get("lastTransitionTime")))
-    if scheduled.get("reason") == "Unschedulable":
-        message = scheduled.get("message", "")
-        wants = _wants(message)
-        return PodState(Phase.SCHEDULING if wants else Phase.QUEUED, created, wants, message)
     if not pod["spec"].get("nodeName"):
-        return PodState(Phase.SCHEDULING, created)
+        return _unplaced(scheduled, created)
     statuses = pod.get("status", {}).get("containerStatuses") or []
     state = _container_state(statuses[0], created) if statuses else PodState(Phase.PULLING, created)
     if warning and state.phase is Phase.PULLING:
@@ -153,11 +170,22 @@ def server_id(pod: Json) -> str:
     return f"{pod['metadata']['uid']}/{statuses[0].get('restartCount', 0)}"
 
 
+def _unplaced(scheduled: Json, created: datetime) -> PodState:
+    """A pod without a node, and why, as its condition `PodScheduled` tells it."""
+    reason, message = scheduled.get("reason", ""), scheduled.get("message", "")
+    wants = _wants(message)
+    if reason == "Unschedulable":
+        return PodState(Phase.SCHEDULING if wants else Phase.QUEUED, created, wants, message)
+    if reason == "SchedulerError" and wants == "volume":  # of a storage class that is not there
+        return PodState(Phase.SCHEDULING, created, wants, message)
+    return PodState(Phase.SCHEDULING, created)
+
+
 def _wants(message: str) -> str:
     """What the scheduler misses besides GPUs: a volume, or a node that the pod may run on."""
     if "Insufficient nvidia.com/gpu" in message:
         return ""
-    return "volume" if "olume" in message else "node"
+    return "volume" if _STORAGE.search(_TAINTS.sub("", message)) else "node"
 
 
 def gpus_of(pod: Json) -> int:

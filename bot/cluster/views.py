@@ -22,10 +22,18 @@ from bot.core.ports import GpuNode, Server
 
 OURS = "app.kubernetes.io/managed-by=llm-bot"
 POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"
-HOLDS_UP = set(
-    ["FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"]
-)
-"""Events that tell why a container is not created; its status does not."""
+HOLDS_UP = {
+    "FailedMount",
+    "FailedAttachVolume",
+    "FailedMapVolume",
+    "VolumePermissionChangeInProgress",
+    "FailedCreatePodSandBox",
+    "FailedPodSandBoxStatus",
+    "NetworkNotReady",
+    "FailedPrepareDynamicResources",
+}
+"""Events that tell why a container is not created; its status does not. Of the volume's permissions and of
+dynamic resources only newer kubelets tell."""
 SYNC_SECONDS = 20.0
 IN_CLUSTER, POD = ".svc:8000", "http://{ip}:8000"
 

@@ -15,7 +15,7 @@ import pytest_asyncio
 from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Record, Spec
-from tests.conftest import Chat, eventually
+from tests.conftest import PATIENCE, Chat, eventually
 from tests.real.world import RealWorld, at_work, real_world
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +44,21 @@ def command(world: RealWorld, *words: str, stdin: str = "", **env: str) -> subpr
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=90,
+        timeout=PATIENCE,
         env={**os.environ, "KUBECONFIG": str(world.kubeconfig), "NAMESPACE": world.namespace, **env},
     )
+
+
+async def refused(world: RealWorld, why: str) -> None:
+    """Wait until a pod with two GPUs is refused: the API server takes a moment to see a new rule."""
+    gpus = {"nvidia.com/gpu": "2"}
+    container = {"name": "x", "image": "x", "resources": {"requests": gpus, "limits": gpus}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [container]}}
+    path = f"/api/v1/namespaces/{world.namespace}/pods?dryRun=All"
+    create = ("create", "--raw", path, "-f", "-")
+    async with asyncio.timeout(PATIENCE):
+        while why not in world.plane.kubectl(*create, stdin=json.dumps(pod), check=False):
+            await asyncio.sleep(0.1)
 
 
 async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
@@ -60,7 +72,7 @@ async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
         kinds = ("deployments", "services", "secrets", "pods")
         return [n for kind in kinds for n in await world.names(kind) if n.startswith("llm-tinyllama")]
 
-    async with asyncio.timeout(120):  # a garbage collector that just started takes its time
+    async with asyncio.timeout(PATIENCE):  # a garbage collector that just started takes its time
         while await left():
             await asyncio.sleep(0.1)
     assert await world.names("persistentvolumeclaims") == ["llm-models"]
@@ -94,7 +106,7 @@ async def test_a_container_that_is_not_created_shows_the_warning_among_its_event
 async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world):
     quota = ["create", "quota", "gpus", "--hard=requests.nvidia.com/gpu=1", "-n", world.namespace]
     world.plane.kubectl(*quota)
-    await asyncio.sleep(0.5)  # the quota controller has to see it before it counts
+    await refused(world, "exceeded quota: gpus")
     await world.cluster.create(spec(tp=2), RECORD)
     await eventually(lambda: phase(world) is Phase.FAILED)
     [workload] = world.cluster.workloads()
@@ -107,19 +119,19 @@ async def test_a_node_that_does_not_answer_loses_its_models_until_it_does(world)
     [node] = world.cluster.workloads()[0].nodes
     world.kubelet.dead.add(node)
     await world.kubelet.beat(node)
-    await eventually(lambda: phase(world) is Phase.FAILED, 10)
+    await eventually(lambda: phase(world) is Phase.FAILED)
     [workload] = world.cluster.workloads()
     assert (workload.cause, workload.evidence) == ("node_lost", node)
     assert [n.name for n in world.cluster.nodes() if not n.ready] == [node]
     world.kubelet.dead.clear()
     await world.kubelet.beat(node)
-    await eventually(lambda: phase(world) is Phase.READY, 10)
+    await eventually(lambda: phase(world) is Phase.READY)
 
 
 async def test_an_evicted_pod_that_was_replaced_is_no_failure(world):
     world.kubelet.behave["llm-tinyllama"] = "evict"
     await world.cluster.create(spec(), RECORD)
-    await eventually(lambda: world.kubelet.evicted and phase(world) is Phase.READY, 30)
+    await eventually(lambda: world.kubelet.evicted and phase(world) is Phase.READY)
     pods = (await world.admin.request("GET", f"/api/v1/namespaces/{world.namespace}/pods"))["items"]
     assert {"Failed", "Running"} <= {pod["status"]["phase"] for pod in pods}
     assert world.cluster.workloads()[0].cause == ""
@@ -150,7 +162,7 @@ async def test_what_can_never_be_placed_says_what_it_misses(
         if storage:  # a volume that names its claim is bound to it whatever the class
             world.plane.kubectl("delete", "pv", f"{world.namespace}-readwritemany")
         await world.cluster.create(spec(), RECORD)
-        await eventually(lambda: [w.cause for w in world.cluster.workloads()] == [cause], 10)
+        await eventually(lambda: [w.cause for w in world.cluster.workloads()] == [cause])
         assert phase(world) is Phase.SCHEDULING
 
 
@@ -175,9 +187,9 @@ async def test_a_webhook_that_refuses_pods_is_named(world):
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
     await world.admin.request("POST", path, configuration)
     try:
-        await asyncio.sleep(1)  # the API server has to see it
+        await refused(world, "no.pods.example.org")
         await world.cluster.create(spec(), RECORD)
-        await eventually(lambda: phase(world) is Phase.FAILED, 20)
+        await eventually(lambda: phase(world) is Phase.FAILED)
         [workload] = world.cluster.workloads()
         assert workload.cause == "admission_denied" and "no.pods.example.org" in workload.evidence
     finally:
@@ -231,9 +243,9 @@ async def test_the_api_server_restarts_and_the_bot_lives_on(world):
     finally:
         await asyncio.to_thread(world.plane.start_api_server)
     world.plane.kubectl("scale", "deployment", "llm-tinyllama", "--replicas=0", "-n", world.namespace)
-    await eventually(lambda: phase(world) is Phase.ASLEEP, 60)
+    await eventually(lambda: phase(world) is Phase.ASLEEP)
     await world.cluster.scale("tinyllama", 1)
-    await eventually(lambda: phase(world) is Phase.READY, 60)
+    await eventually(lambda: phase(world) is Phase.READY)
 
 
 async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world):
@@ -254,7 +266,7 @@ async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world)
         begun = asyncio.get_running_loop().time()
         await world.kubelet.crash(later)  # before the bot has noticed that the server is back
         await eventually(lambda: "later" in alerts())
-        assert asyncio.get_running_loop().time() - begun < 10
+        assert asyncio.get_running_loop().time() - begun < 40  # ten on an idle machine
         await world.kubelet.get_ready(later)
         await eventually(lambda: len(chat.messages) == 2 and "resolved" in chat.last.text.key)
         assert alerts() == ["bad", "later"]
@@ -329,7 +341,7 @@ async def test_the_service_answers_health_checks_and_ends_on_sigterm(world, unus
             "HTTP_PORT": str(unused_tcp_port),
         },
     )
-    async with aiohttp.ClientSession() as session, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE):
         while True:
             try:
                 async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as answer:
@@ -340,7 +352,7 @@ async def test_the_service_answers_health_checks_and_ends_on_sigterm(world, unus
         async with session.get(f"http://127.0.0.1:{unused_tcp_port}/metrics") as answer:
             assert "llm_bot_commands" in await answer.text()
     service.terminate()
-    _, said = await asyncio.wait_for(service.communicate(), 10)
+    _, said = await asyncio.wait_for(service.communicate(), PATIENCE)
     assert service.returncode == 0, said.decode()
 
 
@@ -353,8 +365,7 @@ async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_ag
     await eventually(lambda: phase(world) is Phase.READY)
     assert managed(world) == ""
     deployment = ("deployment", "llm-tinyllama", "-n", world.namespace)
-    # this API server is too old to say who used /scale (1.22 does); of a patch it says it
-    world.plane.kubectl("patch", *deployment, "-p", '{"spec": {"replicas": 2}}')
+    world.plane.kubectl("scale", *deployment, "--replicas=2")
     await eventually(lambda: "kubectl" in (managed(world) or ""))
     await world.cluster.change(spec(), RECORD, awake=True)
     await eventually(lambda: managed(world) == "")
@@ -371,8 +382,6 @@ async def test_a_replica_is_known_by_its_pod_and_restart(world):
     await eventually(lambda: phase(world) is Phase.READY)
     [server] = world.cluster.servers("tinyllama")
     assert server.id.endswith("/0") and server.url == "http://127.0.0.1:9"
-    [direct] = world.cluster._views.servers("llm-tinyllama", "http://{service}.{namespace}.svc:8000")
-    assert direct.url.endswith(":8000") and ".svc" not in direct.url
 
 
 async def test_what_the_sweep_remembers_is_read_back(world):

@@ -172,7 +172,7 @@ async def test_an_api_server_that_restarts_refuses_for_a_moment_and_is_followed_
     await eventually(lambda: fake.refused)
     fake.put("b")
     fake.status = 200
-    await eventually(lambda: seen.names == {"a", "b"}, 15)
+    await eventually(lambda: seen.names == {"a", "b"})
     assert not seen.mirror.forbidden
 
 

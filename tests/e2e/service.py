@@ -35,7 +35,7 @@ async def service(
             *command, cwd=ROOT, env=env | chat, stderr=asyncio.subprocess.PIPE
         )
         try:
-            async with asyncio.timeout(240):
+            async with asyncio.timeout(900):
                 yield
         finally:
             bot.terminate()

@@ -3,6 +3,7 @@
 from tests.conftest import eventually
 from tests.e2e.service import service
 from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
+from tests.real.vllm import START_SECONDS
 
 
 async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(
@@ -37,7 +38,7 @@ async def conversation(chat: FakeMattermost, ada: str) -> None:
     assert await chat.submit(ada, form, model="tinyllama", ttl="1h") == (200, {})
     await eventually(lambda: chat.posted("c1"))
     [card] = chat.posted("c1")
-    await eventually(lambda: "tinyllama is ready" in card["message"], 120)
+    await eventually(lambda: "tinyllama is ready" in card["message"], START_SECONDS)
     assert any("waiting" in text or "pulling" in text or "starting" in text for text in card["history"])
 
     asked = chat.say(ada, "@llm ask max-tokens=12 what is a node?")

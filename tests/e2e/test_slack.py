@@ -3,6 +3,7 @@
 from tests.conftest import eventually
 from tests.e2e.service import service
 from tests.fakes.slack import APP_TOKEN, BOT, BOT_TOKEN, FakeSlack, labels, words
+from tests.real.vllm import START_SECONDS
 
 
 async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(control_plane, vllm_binary, tmp_path):
@@ -33,7 +34,7 @@ async def conversation(slack: FakeSlack) -> None:
     await slack.submit("UADA", view)
     await eventually(lambda: slack.posted("C1"))
     [card] = slack.posted("C1")
-    await eventually(lambda: "tinyllama is ready" in words(card), 120)
+    await eventually(lambda: "tinyllama is ready" in words(card), START_SECONDS)
     assert any("waiting" in text or "pulling" in text or "starting" in text for _, text in card["history"])
 
     asked = await slack.say("UADA", f"<@{BOT}> ask max-tokens=12 what is a node?")

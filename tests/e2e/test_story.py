@@ -44,7 +44,7 @@ async def test_deploy_ask_sleep_wake_stop(control_plane, vllm_binary, tmp_path):
             cwd=ROOT,
         )
         story = STORY.format(long="word " * 4000)
-        async with asyncio.timeout(300):
+        async with asyncio.timeout(900):
             out, err = await bot.communicate(story.encode())
         told = out.decode()
         assert bot.returncode == 0, err.decode()

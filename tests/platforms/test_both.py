@@ -28,7 +28,7 @@ async def both(settings, cluster, inference, clock, monkeypatch):
     platforms = [platform_factory.slack(settings, cluster.changes), platform_factory.mattermost(settings)]
     built = wiring.build(settings, cluster, inference, Messengers(platforms), clock)
     running = asyncio.create_task(background.serve(settings, built, platforms))
-    await eventually(lambda: all(platform.ready for platform in platforms), 15)
+    await eventually(lambda: all(platform.ready for platform in platforms))
     yield slack, mattermost, running
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -39,13 +39,13 @@ async def both(settings, cluster, inference, clock, monkeypatch):
 async def test_what_is_deployed_in_slack_is_in_the_status_of_mattermost(both, pass_time):
     slack, mattermost, _ = both
     await slack.command("UADA", "deploy tinyllama")
-    await eventually(lambda: slack.posted("C1"), 15)
+    await eventually(lambda: slack.posted("C1"))
     await pass_time(200)
-    await eventually(lambda: "is ready" in words(slack.posted("C1")[0]), 15)
+    await eventually(lambda: "is ready" in words(slack.posted("C1")[0]))
     eve = mattermost.person("eve")
     direct = f"d{eve}"[:26]
     asked = mattermost.say(eve, "status", direct)
-    await eventually(lambda: mattermost.posted(direct, asked), 15)
+    await eventually(lambda: mattermost.posted(direct, asked))
     told = mattermost.posted(direct, asked)[0]["message"]
     assert "tinyllama" in told and "| ready |" in told and "ada" in told
 
@@ -55,4 +55,4 @@ async def test_both_end_in_order_when_the_bot_is_told_to(both):
     await slack.connected(2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    await eventually(lambda: not slack.sockets and not mattermost.sockets, 5)
+    await eventually(lambda: not slack.sockets and not mattermost.sockets)

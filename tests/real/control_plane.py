@@ -21,6 +21,9 @@ AUDIT = {
 """Every LIST of the bot is written down."""
 FAST = ("--kube-api-qps=500", "--kube-api-burst=500")  # the default of 20 a second is for big clusters
 
+START_SECONDS = 240
+"""A busy machine takes its time; an idle one needs five."""
+
 
 class ControlPlane:
     """One cluster in a folder; `kubeconfig(token)` writes a way in."""
@@ -62,7 +65,7 @@ class ControlPlane:
 
     def _no_ports(self, name: str) -> list[str]:
         """Two control planes may run at once: nothing listens on ports of its own choice."""
-        known = subprocess.run([self._binaries / name, "--help"], capture_output=True, text=True, check=False)
+        known = subprocess.run([self._program(name), "--help"], capture_output=True, text=True, check=False)
         return ["--secure-port=0", *(["--port=0"] if "--port int" in known.stdout else [])]
 
     def start_api_server(self) -> None:
@@ -126,12 +129,12 @@ class ControlPlane:
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run kubectl as admin; its output."""
         done = subprocess.run(
-            [self._binaries / "kubectl", f"--kubeconfig={self.kubeconfig(ADMIN)}", *arguments],
+            [self._program("kubectl"), f"--kubeconfig={self.kubeconfig(ADMIN)}", *arguments],
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
@@ -143,16 +146,23 @@ class ControlPlane:
         public = ["openssl", "rsa", "-in", key, "-pubout", "-out", self._folder / "sa.pub"]
         subprocess.run(public, check=True, capture_output=True)
 
+    def _program(self, name: str) -> str:
+        """KUBEBUILDER_ASSETS need not hold all of them: those of envtest lack what PATH may have."""
+        found = shutil.which(name, path=f"{self._binaries}:{os.environ['PATH']}")
+        assert found, f"{name} is neither in {self._binaries} nor on PATH: `make parts` builds it"
+        return found
+
     def _run(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
-        binary = shutil.which(name, path=f"{self._binaries}:{os.environ['PATH']}")
-        assert binary, f"{name} is missing in {self._binaries}"
         with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([binary, *flags], stdout=log, stderr=log, cwd=self._folder)
+            process = subprocess.Popen(
+                [self._program(name), *flags], stdout=log, stderr=log, cwd=self._folder
+            )
         self._processes.append(process)
         return process
 
     def _wait_until_ready(self) -> None:
-        for _ in range(300):
+        patience = time.monotonic() + START_SECONDS
+        while time.monotonic() < patience:
             if self._api.poll() is not None:
                 tail = (self._folder / "kube-apiserver.log").read_text()[-2000:]
                 raise AssertionError(f"kube-apiserver ended: {tail}")

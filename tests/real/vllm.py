@@ -1,14 +1,18 @@
 """A real vLLM on the CPU, from VLLM_BIN, with a tiny model: what a test kubelet starts as a container."""
 
 import asyncio
+import atexit
 import base64
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +27,25 @@ OFFLINE = {
     "DO_NOT_TRACK": "1",
     "VLLM_HOST_IP": "127.0.0.1",
 }
+START_SECONDS = 600
+"""How long a start may take: 25 s on an idle machine."""
 
 
 def make_model(binary: Path, folder: Path) -> Path:
-    """The tiny model's folder."""
+    """A copy of the tiny model in the folder."""
+    return shutil.copytree(_model(binary), folder / "tiny")
+
+
+@cache
+def _model(binary: Path) -> Path:
+    """Made once for all tests: importing torch takes many times as long as writing half a megabyte."""
     script = Path(__file__).with_name("tiny_model.py")
-    model = folder / "tiny"
+    folder = tempfile.mkdtemp(prefix="tiny-model-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     subprocess.run(
-        [binary.parent / "python", script, model], check=True, capture_output=True, env=os.environ | OFFLINE
+        [binary.parent / "python", script, folder], check=True, capture_output=True, env=os.environ | OFFLINE
     )
-    return model
+    return Path(folder)
 
 
 class Ended(Exception):
@@ -87,7 +100,7 @@ class VllmContainers:
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGTERM)
                 try:
-                    await asyncio.wait_for(process.wait(), 15)
+                    await asyncio.wait_for(process.wait(), 60)
                 except TimeoutError:
                     os.killpg(process.pid, signal.SIGKILL)
                     await process.wait()
@@ -103,8 +116,8 @@ class VllmContainers:
         return end
 
     async def _healthy(self, process: asyncio.subprocess.Process) -> None:
-        patience = aiohttp.ClientTimeout(2)
-        async with asyncio.timeout(240), aiohttp.ClientSession(timeout=patience) as session:
+        patience = aiohttp.ClientTimeout(10)
+        async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession(timeout=patience) as session:
             while process.returncode is None:
                 try:
                     async with session.get(f"{self.url}/health") as answer:

@@ -71,7 +71,7 @@ async def real_world(
                 yield RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
             finally:  # also when a test fails: the next one needs the GPUs
                 plane.kubectl("delete", "deployments", "--all", "--wait=false", "-n", namespace)
-                await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus, 180)
+                await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus)
     finally:
         await kubelet.stop()
         await admin.close()

@@ -17,7 +17,7 @@ from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
 
 async def soon(true) -> None:
     """Wait for what takes a moment."""
-    await eventually(true, 15)
+    await eventually(true)
 
 
 @pytest_asyncio.fixture

@@ -29,7 +29,7 @@ async def workspace(monkeypatch) -> AsyncIterator[FakeSlack]:
 
 async def soon(true) -> None:
     """Wait for what takes Slack a moment."""
-    await eventually(true, 12)
+    await eventually(true)
 
 
 class Bot:

@@ -1,0 +1,277 @@
+"""What pods and Deployments tell, in the words of older schedulers and kubelets and in those of 1.37."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from bot.cluster.pods import is_ready, pod_state, server_id, view
+from bot.core.deployment.workload import Phase
+from tests.cluster.objects import BEGUN, RECORD, container, deployment, pod, stamp, unplaced
+
+OLD_PREEMPTION = " preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
+PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+        "0/3 nodes are available: 1 node(s) had taint {gpu: }, that the pod didn't tolerate, "
+        "2 Insufficient nvidia.com/gpu.",
+        f"0/3 nodes are available: 3 Insufficient nvidia.com/gpu.{OLD_PREEMPTION}",
+        f"0/3 nodes are available: 3 Insufficient nvidia.com/gpu.{PREEMPTION}",
+        "0/3 nodes are available: 1 node(s) had volume node affinity conflict, "
+        "2 Insufficient nvidia.com/gpu.",
+        "0/3 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity, "
+        f"2 Insufficient nvidia.com/gpu.{PREEMPTION}",
+    ],
+)
+def test_a_pod_that_only_lacks_gpus_waits_in_line(message):
+    state = pod_state(unplaced(message))
+    assert (state.phase, state.cause, state.evidence) == (Phase.QUEUED, "", message)
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        "pod has unbound immediate PersistentVolumeClaims.",
+        "3 pod has unbound immediate PersistentVolumeClaims.",
+        f"pod has unbound immediate PersistentVolumeClaims.{PREEMPTION}",
+        "3 node(s) had volume node affinity conflict.",
+        f"3 node(s) had volume node affinity conflict.{OLD_PREEMPTION}",
+        f"3 node(s) didn't match PersistentVolume's node affinity.{PREEMPTION}",
+        f"3 node(s) didn't find available persistent volumes to bind.{PREEMPTION}",
+        f"3 node(s) did not have enough free storage.{PREEMPTION}",
+        f"3 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s).{PREEMPTION}",
+        f"3 node(s) had no available volume zone.{PREEMPTION}",
+        f"3 node(s) exceed max volume count.{OLD_PREEMPTION}",
+        f"3 node(s) had no available disk.{OLD_PREEMPTION}",
+        'persistentvolumeclaim "llm-models" not found.',
+        f'persistentvolumeclaim "llm-models" not found. not found{PREEMPTION}',
+        'persistentvolumeclaim "llm-models" bound to non-existent persistentvolume "gone".',
+    ],
+)
+def test_a_pod_that_misses_a_volume_says_so(reasons):
+    message = f"0/3 nodes are available: {reasons}"
+    state = pod_state(unplaced(message))
+    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "volume", message)
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        "3 node(s) had taint {nvidia.com/gpu: }, that the pod didn't tolerate.",
+        f"3 node(s) had untolerated taint {{nvidia.com/gpu: }}.{OLD_PREEMPTION}",
+        f"3 node(s) had untolerated taint {{volume-test: yes}}.{OLD_PREEMPTION}",
+        f"3 node(s) had untolerated taint(s).{PREEMPTION}",
+        "3 node(s) didn't match node selector.",
+        "3 node(s) didn't match Pod's node affinity.",
+        f"3 node(s) didn't match Pod's node affinity/selector.{PREEMPTION}",
+        f"3 node(s) were unschedulable.{PREEMPTION}",
+        f"3 Insufficient cpu.{OLD_PREEMPTION}",
+        f"3 Too many pods.{PREEMPTION}",
+    ],
+)
+def test_a_pod_that_may_run_nowhere_says_so(reasons):
+    message = f"0/3 nodes are available: {reasons}"
+    state = pod_state(unplaced(message))
+    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "node", message)
+
+
+def test_a_scheduler_that_cannot_judge_is_believed_of_storage_alone():
+    missing = 'failed to find storage class "fast"'
+    state = pod_state(unplaced(missing, "SchedulerError"))
+    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "volume", missing)
+    passing = pod_state(unplaced("etcdserver: request timed out", "SchedulerError"))
+    assert (passing.phase, passing.cause, passing.evidence) == (Phase.SCHEDULING, "", "")
+
+
+def test_a_pod_that_nobody_has_looked_at_is_being_scheduled():
+    assert pod_state(pod(node="")).phase is Phase.SCHEDULING
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("ErrImagePull", "rpc error: code = Unknown desc = Error response from daemon: pull access denied"),
+        ("ImagePullBackOff", 'Back-off pulling image "ghcr.io/none/none:v1"'),
+        (
+            "ImagePullBackOff",
+            'Back-off pulling image "ghcr.io/none/none:v1": ErrImagePull: failed to pull and unpack image '
+            '"ghcr.io/none/none:v1": failed to resolve image: dial tcp: lookup ghcr.io: i/o timeout',
+        ),
+        ("InvalidImageName", 'Failed to apply default image tag "VLLM/Bad:v1": couldn\'t parse image name'),
+        ("ErrImageNeverPull", 'Container image "absent:v1" is not present with pull policy of Never'),
+        ("ImageInspectError", 'Failed to inspect image "absent:v1"'),
+        ("RegistryUnavailable", "registry is not available"),
+        ("SignatureValidationFailed", "SignatureValidationFailed: signature is not valid"),
+    ],
+)
+def test_an_image_that_cannot_be_pulled_is_a_failure(reason, message):
+    waiting = {"waiting": {"reason": reason, "message": message}}
+    state = pod_state(pod(containerStatuses=container(waiting)))
+    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "image_pull", message)
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("CreateContainerConfigError", 'secret "absent" not found'),
+        ("CreateContainerError", "context deadline exceeded"),
+        ("RunContainerError", "failed to create containerd task: exec: no such file or directory"),
+        ("PreCreateHookError", "Internal PreCreateContainer hook failed"),
+        ("PreStartHookError", "Internal PreStartContainer hook failed"),
+    ],
+)
+def test_a_container_that_cannot_be_created_is_a_failure(reason, message):
+    waiting = {"waiting": {"reason": reason, "message": message}}
+    state = pod_state(pod(containerStatuses=container(waiting)))
+    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "config", message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[models home]: "
+        "timed out waiting for the condition",
+        "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[], failed to "
+        "process volumes=[]: context deadline exceeded",
+        'MountVolume.SetUp failed for volume "models" : mount failed: exit status 32',
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox",
+    ],
+)
+@pytest.mark.parametrize("statuses", [[], container({"waiting": {"reason": "ContainerCreating"}})])
+def test_what_holds_a_container_up_is_shown_while_it_is_not_created(message, statuses):
+    held = pod_state(pod(containerStatuses=statuses), message)
+    assert (held.phase, held.cause, held.evidence) == (Phase.PULLING, "start", message)
+    assert pod_state(pod(containerStatuses=statuses)).cause == ""
+    running = pod_state(pod(containerStatuses=container({"running": {"startedAt": stamp(3)}})), message)
+    assert (running.phase, running.cause) == (Phase.LOADING, "")
+
+
+CRASHED = {"terminated": {"reason": "Error", "exitCode": 1, "message": "INFO x\nValueError: no\n\n"}}
+OUT_OF_MEMORY = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "message": "INFO loading\n"}}
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}}
+
+
+@pytest.mark.parametrize(
+    ("now", "last", "restarts", "cause", "evidence"),
+    [
+        (BACK_OFF, CRASHED, 1, "crashed", "ValueError: no"),
+        (BACK_OFF, OUT_OF_MEMORY, 6, "container_oomkilled", "INFO loading"),
+        (OUT_OF_MEMORY, None, 2, "container_oomkilled", "INFO loading"),
+        ({"running": {"startedAt": stamp(3)}}, CRASHED, 2, "crashed", "ValueError: no"),
+    ],
+)
+def test_a_container_that_ends_again_and_again_is_a_failure(now, last, restarts, cause, evidence):
+    state = pod_state(pod(containerStatuses=container(now, last, restarts)))
+    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, evidence)
+
+
+def test_one_crash_is_forgiven():
+    running = {"running": {"startedAt": stamp(3)}}
+    state = pod_state(pod(containerStatuses=container(running, CRASHED, restarts=1)))
+    assert (state.phase, state.since) == (Phase.LOADING, datetime.fromisoformat(stamp(3)))
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "cause"),
+    [
+        ("Evicted", "The node was low on resource: memory. ", "evicted"),
+        (
+            "Evicted",
+            "Pod ephemeral local storage usage exceeds the total limit of containers 32Mi. ",
+            "evicted",
+        ),
+        ("NodeShutdown", "Node is in progress of shutting down", "crashed"),
+    ],
+)
+def test_a_pod_that_its_node_ended_says_how(reason, message, cause):
+    state = pod_state(pod(phase="Failed", reason=reason, message=message))
+    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, message)
+
+
+def test_a_ready_pod_is_ready_since_its_condition_says_so():
+    state = pod_state(pod(ready=True), "an old warning")
+    assert (state.phase, state.since, state.cause) == (Phase.READY, BEGUN + timedelta(minutes=9), "")
+
+
+def test_a_pod_that_ends_does_not_answer_and_a_restart_makes_another_server():
+    first = pod(ready=True, containerStatuses=container({"running": {}}))
+    ending = pod(ready=True)
+    ending["metadata"]["deletionTimestamp"] = stamp(10)
+    assert is_ready(first) and not is_ready(ending) and not is_ready(pod())
+    again = pod(ready=True, containerStatuses=container({"running": {}}, restarts=1))
+    assert (server_id(first), server_id(again)) == ("uid-llm-tiny-1/0", "uid-llm-tiny-1/1")
+
+
+def test_the_phase_is_that_of_the_pod_that_is_furthest():
+    pods = [pod(name="a"), pod(name="b", ready=True, node="gpu-2"), unplaced("0/3: 3 Insufficient cpu")]
+    seen = view(deployment(replicas=3), pods, {})
+    assert (seen.phase, seen.ready_replicas, seen.nodes) == (Phase.READY, 1, ("gpu-1", "gpu-2"))
+    assert (seen.name, seen.replicas, seen.version, seen.record) == ("tiny", 3, "7", RECORD)
+
+
+def test_warnings_reach_the_pod_that_they_are_about():
+    seen = view(deployment(), [pod()], {"llm-tiny-1": "no such volume", "llm-other-1": "not this"})
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PULLING, "start", "no such volume")
+
+
+def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut():
+    told = f"401 for token hf_{'a' * 34} {'x' * 1000}"
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": told}}
+    seen = view(deployment(), [pod(containerStatuses=container(waiting))], {})
+    assert "hf_aaaa" not in seen.evidence and len(seen.evidence) <= 400
+
+
+def test_a_replaced_pod_is_no_failure_and_the_last_of_those_that_all_failed_is():
+    failed = [pod(name=n, phase="Failed", reason="Evicted", message=n, minute=m) for m, n in enumerate("ab")]
+    assert view(deployment(), [*failed, pod(name="c", ready=True)], {}).phase is Phase.READY
+    seen = view(deployment(), failed, {})
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "evicted", "b")
+
+
+def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere():
+    lost, elsewhere = pod(name="a", ready=True), pod(name="b", ready=True, node="gpu-2")
+    seen = view(deployment(), [lost], {}, lost={"gpu-1"})
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "node_lost", "gpu-1")
+    assert view(deployment(replicas=2), [lost, elsewhere], {}, lost={"gpu-1"}).phase is Phase.READY
+
+
+def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_waits_in_line():
+    ending = pod(ready=True)
+    ending["metadata"]["deletionTimestamp"] = stamp(10)
+    seen = view(deployment(replicas=0), [ending], {})
+    assert (seen.phase, seen.ending_since) == (Phase.DRAINING, BEGUN + timedelta(minutes=10))
+    assert view(deployment(replicas=0), [], {}).phase is Phase.ASLEEP
+    queued = RECORD.model_copy(update={"queued": BEGUN})
+    seen = view(deployment(replicas=0, record=queued), [], {})
+    assert (seen.phase, seen.since) == (Phase.QUEUED, BEGUN)
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (
+            'pods "x" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=2',
+            "quota_exceeded",
+        ),
+        ('Internal error occurred: failed calling webhook "no.pods.example.org"', "admission_denied"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot', "admission_denied"),
+    ],
+)
+def test_a_pod_that_could_not_be_made_says_why(message, cause):
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
+    seen = view(deployment(conditions=[condition]), [], {})
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, cause, message)
+
+
+def test_before_its_first_pod_it_is_being_scheduled():
+    assert view(deployment(), [], {}).phase is Phase.SCHEDULING
+
+
+def test_annotations_that_somebody_broke_are_an_error():
+    broken = deployment()
+    broken["metadata"]["annotations"]["llm-bot/spec"] = "{nonsense"
+    with pytest.raises(ValueError):
+        view(broken, [], {})

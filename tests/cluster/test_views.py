@@ -1,0 +1,286 @@
+"""What the bot sees of a cluster, over the wire, from the first list to watches that break."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from bot.cluster.client import connect
+from bot.cluster.views import Views
+from bot.core.chat.errors import UserError
+from bot.core.deployment.workload import Phase
+from tests.cluster.objects import container, deployment, node, pod, stamp, unplaced, warning
+from tests.conftest import eventually
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/demo/deployments"
+PODS, EVENTS, NODES = "/api/v1/namespaces/demo/pods", "/api/v1/namespaces/demo/events", "/api/v1/nodes"
+SCALERS = "/apis/autoscaling/v1/namespaces/demo/horizontalpodautoscalers"
+
+
+@pytest_asyncio.fixture
+async def start(kubernetes, tmp_path) -> AsyncIterator:
+    """Call it when what was there before is written."""
+    api = await connect(kubernetes.kubeconfig(tmp_path))
+    views = Views(api, "demo")
+
+    async def start() -> Views:
+        await views.start()
+        return views
+
+    yield start
+    await views.stop()
+    await api.close()
+
+
+def phase(views: Views) -> Phase | None:
+    return next((workload.phase for workload in views.workloads()), None)
+
+
+async def test_what_is_there_is_seen_at_the_start_and_what_changes_after_it(kubernetes, start):
+    await kubernetes.put(DEPLOYMENTS, deployment("old"))
+    await kubernetes.put(PODS, pod("old", ready=True))
+    views = await start()
+    assert {w.name: w.phase for w in views.workloads()} == {"old": Phase.READY} and views.synced
+    await kubernetes.put(DEPLOYMENTS, deployment("tiny"))
+    await eventually(lambda: len(views.workloads()) == 2)
+    assert views.find("tiny").phase is Phase.SCHEDULING
+    for step, seen in (
+        (unplaced("0/1 nodes are available: 1 Insufficient nvidia.com/gpu."), Phase.QUEUED),
+        (pod(), Phase.PULLING),
+        (pod(containerStatuses=container({"running": {"startedAt": stamp(3)}})), Phase.LOADING),
+        (pod(ready=True), Phase.READY),
+    ):
+        await kubernetes.put(PODS, step)
+        await eventually(lambda seen=seen: views.find("tiny").phase is seen)
+    await kubernetes.delete(f"{DEPLOYMENTS}/llm-tiny")
+    await eventually(lambda: [w.name for w in views.workloads()] == ["old"])
+    with pytest.raises(UserError) as gone:
+        views.find("tiny")
+    assert gone.value.text.key == "workload.gone"
+
+
+async def test_a_deployment_that_is_being_deleted_is_gone_already(kubernetes, start):
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    views = await start()
+    going = deployment()
+    going["metadata"]["deletionTimestamp"] = stamp(5)
+    await kubernetes.put(DEPLOYMENTS, going)
+    await eventually(lambda: not views.workloads())
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        (
+            "FailedMount",
+            "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[models]: "
+            "timed out waiting for the condition",
+        ),
+        (
+            "FailedMount",
+            "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[], "
+            "failed to process volumes=[]: context deadline exceeded",
+        ),
+        ("FailedMount", 'MountVolume.SetUp failed for volume "gone" : secret "absent-volume" not found'),
+        (
+            "FailedAttachVolume",
+            'Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) llm-other-1',
+        ),
+        ("FailedMapVolume", 'MapVolume.SetUpDevice failed for volume "pvc-1" : no such device'),
+        (
+            "FailedCreatePodSandBox",
+            "Failed create pod sandbox: rpc error: code = Unknown desc = failed to set up sandbox container "
+            '"4c1f" network for pod "llm-tiny-1": networkPlugin cni failed to set up pod',
+        ),
+        (
+            "FailedCreatePodSandBox",
+            "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for "
+            'sandbox "4c1f": plugin type="calico" failed (add): error getting ClusterInformation',
+        ),
+        ("FailedPodSandBoxStatus", "Unable to get pod sandbox status: rpc error: code = Unavailable"),
+        (
+            "NetworkNotReady",
+            "network is not ready: container runtime network not ready: NetworkReady=false",
+        ),
+        (
+            "VolumePermissionChangeInProgress",
+            "Setting volume ownership for 4bba/volumes/kubernetes.io~nfs/models, processed 9000 files.",
+        ),
+        ("FailedPrepareDynamicResources", "Failed to prepare dynamic resources: no driver"),
+    ],
+)
+async def test_a_warning_tells_what_holds_a_pod_up(kubernetes, start, reason, message):
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod(containerStatuses=container({"waiting": {"reason": "ContainerCreating"}})))
+    views = await start()
+    await kubernetes.put(EVENTS, warning("llm-tiny-1", reason, f"{message} "))
+    await eventually(lambda: views.find("tiny").cause)
+    held = views.find("tiny")
+    assert (held.phase, held.cause, held.evidence) == (Phase.PULLING, "start", message)
+
+
+async def test_a_warning_that_was_there_before_counts_and_its_end_too(kubernetes, start):
+    await kubernetes.put(EVENTS, warning("llm-tiny-1", "FailedMount", "no such export", "e1"))
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod())
+    views = await start()
+    await eventually(lambda: views.find("tiny").evidence == "no such export")
+    await kubernetes.delete(f"{EVENTS}/e1")
+    await eventually(lambda: views.find("tiny").cause == "")
+
+
+async def test_other_warnings_and_those_of_others_hold_nothing_up(kubernetes, start):
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod())
+    views = await start()
+    other = warning("llm-tiny-1", "FailedMount", "of a Node", "e2")
+    other["involvedObject"]["kind"] = "Node"
+    for event in (
+        warning("llm-tiny-1", "Unhealthy", "Startup probe failed"),
+        warning("llm-tiny-1", "BackOff", "Back-off pulling image"),
+        warning("llm-tiny-1", "FailedScheduling", "0/1 nodes are available"),
+        warning("somebody-1", "FailedMount", "not ours"),
+        other,
+        warning("llm-tiny-1", "FailedMount", "ours", "last"),
+    ):
+        await kubernetes.put(EVENTS, event)
+    await eventually(lambda: views.find("tiny").cause)
+    assert views.find("tiny").evidence == "ours"
+
+
+async def test_a_node_that_stops_to_answer_takes_its_models_and_gives_them_back(kubernetes, start):
+    await kubernetes.put(NODES, node("gpu-1"))
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod(ready=True))
+    views = await start()
+    await eventually(lambda: phase(views) is Phase.READY)
+    await kubernetes.put(NODES, node("gpu-1", ready=False))
+    await eventually(lambda: views.find("tiny").cause == "node_lost")
+    await kubernetes.put(NODES, node("gpu-1"))
+    await eventually(lambda: phase(views) is Phase.READY)
+
+
+async def test_gpus_are_counted_for_whoever_holds_them(kubernetes, start):
+    for name, gpus in (("gpu-1", 4), ("gpu-2", 2), ("cpu-1", 0)):
+        await kubernetes.put(NODES, node(name, gpus))
+    foreign = pod(name="train-1", gpus=1, ready=True)
+    foreign["metadata"] |= {"namespace": "lab", "labels": {}}
+    await kubernetes.put("/api/v1/namespaces/lab/pods", foreign)
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod(gpus=2, ready=True))
+    await kubernetes.put(
+        PODS, unplaced("0/3: 3 Insufficient nvidia.com/gpu") | {"metadata": pod(name="b")["metadata"]}
+    )
+    views = await start()
+    first, second = views.nodes()
+    assert (first.name, first.total, first.used) == ("gpu-1", 4, {"tiny": 2, "lab/train-1": 1})
+    assert (second.name, second.free) == ("gpu-2", 2)
+    await kubernetes.put("/api/v1/namespaces/lab/pods", foreign | {"status": {"phase": "Succeeded"}})
+    await eventually(lambda: views.nodes()[0].used == {"tiny": 2})
+
+
+async def test_an_autoscaler_is_seen_while_it_is_there(kubernetes, start):
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    views = await start()
+    scaler = {
+        "metadata": {"name": "a"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "llm-tiny"}},
+    }
+    await kubernetes.put(SCALERS, scaler)
+    await eventually(lambda: views.find("tiny").managed_by == "HorizontalPodAutoscaler")
+    await kubernetes.delete(f"{SCALERS}/a")
+    await eventually(lambda: views.find("tiny").managed_by == "")
+
+
+async def test_each_change_is_told_by_name_also_of_the_web_ui(kubernetes, start):
+    views = await start()
+    told: list[str] = []
+
+    async def listen() -> None:
+        async for name in changes:
+            told.append(name)
+
+    changes = views.changes()
+    listening = asyncio.create_task(listen())
+    await kubernetes.put(DEPLOYMENTS, deployment("one"))
+    await eventually(lambda: told == ["one"])
+    web_ui = deployment("webui")
+    web_ui["metadata"]["annotations"] = {}
+    await kubernetes.put(DEPLOYMENTS, web_ui)
+    await eventually(lambda: told == ["one", "llm-webui"])
+    assert [w.name for w in views.workloads()] == ["one"]
+    await kubernetes.delete(f"{DEPLOYMENTS}/llm-one")
+    await eventually(lambda: told == ["one", "llm-webui", "one"])
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_what_is_unreadable_hides_one_workload_and_not_the_others(kubernetes, start):
+    broken = deployment("broken")
+    broken["metadata"]["annotations"]["llm-bot/spec"] = "{nonsense"
+    await kubernetes.put(DEPLOYMENTS, broken)
+    await kubernetes.put(DEPLOYMENTS, deployment("whole"))
+    views = await start()
+    assert [w.name for w in views.workloads()] == ["whole"]
+    await kubernetes.put(DEPLOYMENTS, deployment("broken"))
+    await eventually(lambda: {w.name for w in views.workloads()} == {"whole", "broken"})
+
+
+async def test_deployments_of_others_are_not_looked_at(kubernetes, start):
+    foreign = deployment("foreign")
+    foreign["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "helm"}
+    await kubernetes.put(DEPLOYMENTS, foreign)
+    views = await start()
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await eventually(lambda: views.workloads())
+    assert [w.name for w in views.workloads()] == ["tiny"]
+
+
+@pytest.mark.parametrize("forget", [False, True])
+async def test_watches_that_end_or_expire_are_taken_up_again(kubernetes, start, forget):
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod())
+    views = await start()
+    await eventually(lambda: kubernetes.watching.get(PODS) == 1)
+    await kubernetes.put(PODS, pod(ready=True))
+    await eventually(lambda: phase(views) is Phase.READY)
+    await kubernetes.end_watches(forget=forget)
+    await kubernetes.delete(f"{PODS}/llm-tiny-1")
+    await eventually(lambda: phase(views) is Phase.SCHEDULING)
+    assert views.synced
+
+
+async def test_replicas_are_reached_by_their_own_addresses_inside_the_cluster(kubernetes, start):
+    await kubernetes.put(DEPLOYMENTS, deployment(replicas=3))
+    await kubernetes.put(PODS, pod(name="b", minute=2, ready=True, podIP="10.0.0.2"))
+    await kubernetes.put(PODS, pod(name="a", minute=1, ready=True, podIP="10.0.0.1"))
+    await kubernetes.put(PODS, pod(name="c", minute=3))
+    views = await start()
+    inside = views.servers("llm-tiny", "http://{service}.{namespace}.svc:8000")
+    assert [(s.pod, s.url) for s in inside] == [("a", "http://10.0.0.1:8000"), ("b", "http://10.0.0.2:8000")]
+    outside = views.servers("llm-tiny", "http://localhost/{namespace}/{service}")
+    assert {s.url for s in outside} == {"http://localhost/demo/llm-tiny"} and len(outside) == 2
+    assert [p["metadata"]["name"] for p in views.pods_of("llm-tiny")] == ["a", "b", "c"]
+
+
+async def test_what_may_not_be_seen_is_named_and_our_own_pods_count_then(kubernetes, start):
+    kubernetes.forbid = {("list", "all pods"), ("list", "events")}
+    await kubernetes.put(NODES, node("gpu-1"))
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod(ready=True))
+    views = await start()
+    assert set(views.lacks()) == {"pods", "events"}
+    assert views.nodes()[0].used == {"tiny": 1}
+
+
+async def test_without_the_right_to_see_deployments_it_does_not_start(kubernetes, start):
+    kubernetes.forbid = {("list", "deployments")}
+    with pytest.raises(UserError) as refused:
+        await start()
+    told = refused.value.text
+    assert (told.key, told.params["resource"], told.params["namespace"]) == (
+        "error.forbidden",
+        "deployments",
+        "demo",
+    )

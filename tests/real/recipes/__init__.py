@@ -1,0 +1,1 @@
+"""How the real parts are made, each from published sources alone."""
