@@ -20,6 +20,12 @@ bench: .venv .venv-mmpy ## the figures of README, as ratios in one run
 e2e: .venv ## the story on real parts alone
 	$(BIN)/python -m pytest tests/e2e
 
+docs: .venv ## docs/reference from the code, after a change of settings, commands, metrics, annotations or causes
+	$(BIN)/python -m tools.generate_docs
+
+picture: .venv ## docs/demo.svg, from a run of the demo
+	$(BIN)/python -m tools.draw_demo
+
 image:
 	docker build -t llm-bot .
 
@@ -38,4 +44,4 @@ lock: .venv ## after a change of pyproject.toml
 	.venv-mmpy/bin/python -m pip install -q --disable-pip-version-check mmpy_bot==2.2.1 mattermostautodriver==2.3.0 httpx==0.27.2
 	@touch .venv-mmpy
 
-.PHONY: demo test lint bench e2e image lock
+.PHONY: demo test lint bench e2e docs picture image lock
