@@ -14,7 +14,7 @@ lint: .venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv .venv-mmpy ## the figures of README, as ratios in one run
+bench: .venv .venv-mmpy ## the figures of docs/benchmarks.md, as ratios in one run
 	$(BIN)/python -m tests.bench
 
 e2e: .venv ## the story on real parts alone

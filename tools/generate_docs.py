@@ -9,14 +9,14 @@ from pathlib import Path
 import yaml
 from pydantic.fields import FieldInfo
 
+from bot.app.settings import Settings
 from bot.cluster.annotations import PREFIX
 from bot.commands import COMMANDS
-from bot.commands.base import Command, Group, Rest, spell
-from bot.config import Settings
-from bot.core.access import Role
-from bot.core.causes import LAST_RESORT, SIGNS
-from bot.core.text import Phrasebook, t
-from bot.core.workload import Record
+from bot.core.access.roles import Role
+from bot.core.chat.text import Phrasebook, t
+from bot.core.deployment.workload import Record
+from bot.core.failures.causes import LAST_RESORT, SIGNS
+from bot.grammar.command import Command, Group, Rest, spell
 from tools import source
 from tools.markdown import code, page, table
 from tools.values import stored_as, takes
@@ -199,10 +199,7 @@ def _annotations() -> Iterator[str]:
         yield from ("As the code says it:", "", *(f"> {line.strip()}" for line in described.splitlines()), "")
     yield "## Other annotations and labels"
     yield ""
-    known = {PREFIX + name.replace("_", "-") for name in Record.model_fields}
-    others = [
-        (code(c.value), c.meaning) for c in source.constants(PREFIX) if c.value not in known or c.meaning
-    ]
+    others = [(code(constant.value), constant.meaning) for constant in source.constants(PREFIX)]
     yield from table(("name", "meaning"), [*others, ("`app.kubernetes.io/managed-by`", MANAGED_BY)])
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from bot.commands.base import spell
-from bot.core.access import Quota
+from bot.core.access.roles import Quota
+from bot.grammar.command import spell
 from tools.markdown import code
 
 ANYTHING = "text"
