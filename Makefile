@@ -17,14 +17,15 @@ lint: .venv
 bench: .venv .venv-mmpy ## the figures of docs/benchmarks.md, as ratios in one run
 	$(BIN)/python -m tests.bench
 
-e2e: .venv ## the story on real parts alone
-	$(BIN)/python -m pytest tests/e2e
-
+.PHONY: docs picture
 docs: .venv ## docs/reference from the code, after a change of settings, commands, metrics, annotations or causes
 	$(BIN)/python -m tools.generate_docs
 
 picture: .venv ## docs/demo.svg, from a run of the demo
 	$(BIN)/python -m tools.draw_demo
+
+e2e: .venv ## the story on real parts alone
+	$(BIN)/python -m pytest tests/e2e
 
 image:
 	docker build -t llm-bot .
@@ -44,4 +45,4 @@ lock: .venv ## after a change of pyproject.toml
 	.venv-mmpy/bin/python -m pip install -q --disable-pip-version-check mmpy_bot==2.2.1 mattermostautodriver==2.3.0 httpx==0.27.2
 	@touch .venv-mmpy
 
-.PHONY: demo test lint bench e2e docs picture image lock
+.PHONY: demo test lint bench e2e image lock
