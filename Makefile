@@ -21,8 +21,15 @@ lint: .venv ## ruff, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv .venv-mmpy ## the figures of README, as ratios in one run
+bench: .venv .venv-mmpy ## the figures of docs/benchmarks.md, as ratios in one run
 	$(BIN)/python -m tests.bench
+
+.PHONY: docs picture
+docs: .venv ## docs/reference from the code, after a change of settings, commands, metrics, annotations or causes
+	$(BIN)/python -m tools.generate_docs
+
+picture: .venv ## docs/demo.svg, from a run of the demo
+	$(BIN)/python -m tools.draw_demo
 
 e2e: .venv ## the story on real parts alone
 	$(BIN)/python -m pytest tests/e2e

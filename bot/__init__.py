@@ -1,1 +1,8 @@
 """llm-bot: vLLM models on a shared GPU cluster, from a chat."""
+
+from pathlib import Path
+
+_INSTALLED, _CHECKOUT = Path(__file__).parent / "manifests", Path(__file__).parents[1] / "manifests"
+MANIFESTS = _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
+"""The folder with the catalog and the workloads' YAML: where the bot is installed it is inside the package,
+in a checkout beside it."""

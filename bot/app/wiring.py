@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from bot import MANIFESTS
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
@@ -42,7 +43,6 @@ from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-MANIFESTS = ROOT / "manifests"
 
 
 @dataclass(frozen=True, slots=True)

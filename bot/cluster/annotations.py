@@ -8,6 +8,7 @@ from bot.core.deployment.workload import Record, Spec
 
 PREFIX = "llm-bot/"
 SPEC = f"{PREFIX}spec"
+"""Annotation of a model's Deployment: what was asked for, as JSON; what has its default is left out."""
 
 
 def to_annotations(record: Record) -> dict[str, str]:

@@ -6,19 +6,20 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
 from math import ceil
-from pathlib import Path
 
 import yaml
 
+from bot import MANIFESTS
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
 from bot.core.deployment.names import object_name
 from bot.core.deployment.workload import Record, Spec
 from bot.core.fit.gpu import FORMATS, Quantization
 
-FOLDER = Path(__file__).parents[2] / "manifests" / "workloads"
+FOLDER = MANIFESTS / "workloads"
 MANAGED = {"app.kubernetes.io/managed-by": "llm-bot"}
 WORKLOAD = "llm-bot/workload"
+"""Label of everything that belongs to one model, with the name of its Deployment."""
 CACHE = "llm-models"
 HF_SECRET = "llm-hf-token"
 SHM_GIB = 4

@@ -18,7 +18,9 @@ GROUPS = {
 }
 NAME = "llm-webui"
 CONNECTED = "llm-bot/connected"
+"""Annotation of Open WebUI: the models that it knows, as a JSON list of names."""
 OWNER = "llm-bot/owner"
+"""Annotation of Open WebUI and of a model's Deployment: the id of whoever started it."""
 
 
 def objects(

@@ -1,4 +1,4 @@
-"""The figures that README states."""
+"""The figures that docs/benchmarks.md states."""
 
 from typing import Any
 
