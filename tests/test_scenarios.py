@@ -170,7 +170,7 @@ async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock,
     clock.advance(hours=1)
     await bot.idle_sweep.run()
     [workload] = cluster.workloads()
-    assert workload.phase is Phase.ASLEEP and workload.record.ends is None
+    assert workload.phase is Phase.ASLEEP and workload.record.lease_ends_at is None
     assert say(chat.last.text).startswith("The time of tinyllama is over. It sleeps")
 
     before = len(chat.messages)

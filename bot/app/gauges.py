@@ -32,8 +32,8 @@ class Gauges(Collector):
         yield _gauge("llm_bot_gpus", "GPUs of the cluster", "state", gpus)
         alerts = Counter(alert.kind.value for alert in services.alerts.open())
         yield _gauge("llm_bot_alerts_open", "Open alerts", "kind", alerts)
-        waiting = {"line": sum(bool(w.record.queued) for w in workloads)}
-        waiting["model"] = sum(len(w.record.waiting) for w in workloads)
+        waiting = {"line": sum(bool(w.record.queued_since) for w in workloads)}
+        waiting["model"] = sum(len(w.record.pending_questions) for w in workloads)
         yield _gauge("llm_bot_waiting", "Deployments in line for GPUs, questions for a model", "for", waiting)
 
 

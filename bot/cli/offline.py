@@ -22,7 +22,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.names import check_name
-from bot.core.deployment.workload import Record
+from bot.core.deployment.record import Record
 from bot.core.fit.gpu import PROFILES, Gpu, GpuName
 from bot.core.fit.planning import Planner
 from bot.core.fit.request import PlanRequest, PlanResult, spec_of
@@ -108,8 +108,14 @@ def render(words: list[str], settings: Settings) -> int:
     name = check_name((asked.name or verdict.option.card.key).lower())
     now, user = datetime.now(UTC), getpass.getuser()
     ends = end_of(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
-    wishes = {"window": asked.idle, "hours": asked.hours or ""}
-    record = Record(owner=user, owner_name=user, started=now, ends=ends, **wishes)
+    record = Record(
+        owner=user,
+        owner_name=user,
+        start_requested_at=now,
+        lease_ends_at=ends,
+        idle_window=asked.idle,
+        office_hours=asked.hours or "",
+    )
     spec = spec_of(verdict.option, name, asked.replicas, asked.shape)
     objects = workload_objects(spec, record, wiring.workload_settings(settings))
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")

@@ -3,10 +3,10 @@
 import asyncio
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from bot.cluster import state_store, web_ui
-from bot.cluster.annotations import changes_to_annotations
+from bot.cluster.annotations import record_patch
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
 from bot.cluster.logs import read_log
 from bot.cluster.manifests import (
@@ -22,7 +22,8 @@ from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
-from bot.core.deployment.workload import Record, Spec
+from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.workload import Spec
 from bot.core.ports import Endpoint, WebUi
 
 MANAGER = {"fieldManager": FIELD_MANAGER}
@@ -114,10 +115,18 @@ class KubernetesCluster(Reading):
             raise Changed(t("error.changed", name=name)) from None
         self._views.deployments.put(await self._one("GET", name))
 
-    async def update_record(self, name: str, **changes: object) -> None:
+    async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
         """Annotations only: no pod restarts for them."""
-        body = {"metadata": {"annotations": changes_to_annotations(changes)}}
-        self._views.deployments.put(await self._patch(name, "", body))
+        deployment = self._views.deployment(object_name(name))
+        if deployment is None:
+            raise UserError(t("workload.gone", name=name))
+        try:
+            answer = await self._patch(
+                name, "", {"metadata": record_patch(deployment["metadata"], **changes)}
+            )
+        except Changed:
+            raise Changed(t("error.changed", name=name)) from None
+        self._views.deployments.put(answer)
 
     async def remove(self, name: str) -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""

@@ -1,26 +1,75 @@
-"""What the bot remembers, as annotations of the Deployment: the cluster is the database."""
+"""What the bot remembers, as annotations of the Deployment: the cluster is the database.
+
+The names are part of the stored format, whatever the fields of a Record are called in the code. Format 1 was
+written by versions up to 0.1.0; it is read, and written again as format 2 with the first change."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
+from pydantic import TypeAdapter
+
+from bot.cluster import annotations_v1
 from bot.cluster.client import Json
-from bot.core.deployment.workload import Record, Spec
+from bot.core.access.roles import Role
+from bot.core.deployment.record import Record, RecordChanges, checked
+from bot.core.deployment.workload import Spec
 
 PREFIX = "llm-bot/"
 SPEC = f"{PREFIX}spec"
 """Annotation of a model's Deployment: what was asked for, as JSON; what has its default is left out."""
+FORMAT, CURRENT = f"{PREFIX}format", "2"
+"""Which format a Deployment is written in; without that annotation it is the first."""
+NAMES = {
+    "owner": f"{PREFIX}owner",
+    "owner_name": f"{PREFIX}owner-name",
+    "role": f"{PREFIX}owner-role",
+    "locale": f"{PREFIX}locale",
+    "card_place": f"{PREFIX}card-place",
+    "card_message_id": f"{PREFIX}card-message-id",
+    "announced_news": f"{PREFIX}announced-news",
+    "start_requested_at": f"{PREFIX}start-requested-at",
+    "start_seconds": f"{PREFIX}start-seconds",
+    "lease_ends_at": f"{PREFIX}lease-ends-at",
+    "keep_until": f"{PREFIX}keep-until",
+    "idle_window": f"{PREFIX}idle-window",
+    "office_hours": f"{PREFIX}office-hours",
+    "warned_at": f"{PREFIX}warned-at",
+    "warning_message_id": f"{PREFIX}warning-message-id",
+    "sleep_state": f"{PREFIX}sleep-state",
+    "queued_since": f"{PREFIX}queued-since",
+    "urgent": f"{PREFIX}urgent",
+    "last_uses": f"{PREFIX}last-uses",
+    "pending_questions": f"{PREFIX}pending-questions",
+}
+"""The annotation of each field of a Record."""
+_JSON = {"card_place", "start_seconds", "sleep_state", "last_uses", "pending_questions"}
+"""Fields that are written as JSON; times and durations are text as in ISO 8601."""
+_FIELDS: TypeAdapter[RecordChanges] = TypeAdapter(RecordChanges)
+
+
+class NewerFormat(ValueError):
+    """A later version than this one wrote it: it may mean what we do not know, and is left alone."""
 
 
 def to_annotations(record: Record) -> dict[str, str]:
-    """A record as annotations: strings as they are, all else as JSON; nothing is left out empty."""
-    fields = record.model_dump(mode="json")
-    return {_name(field): _write(value) for field, value in fields.items() if value}
+    """A record as annotations: text as it is, a role by its name, all else as JSON; nothing empty."""
+    fields = {name: getattr(record, name) for name in NAMES}
+    written = _written(RecordChanges(**fields))  # type: ignore[typeddict-item]
+    return {FORMAT: CURRENT} | {name: value for name, value in written.items() if value is not None}
 
 
-def changes_to_annotations(changes: dict[str, Any]) -> dict[str, str | None]:
-    """Changed fields of a record as a merge patch: None removes."""
-    checked = Record.model_construct(**changes).model_dump(mode="json", include=set(changes))
-    return {_name(name): _write(value) if value else None for name, value in checked.items()}
+def record_patch(metadata: Json, **changes: Unpack[RecordChanges]) -> Json:
+    """Changed fields as a merge patch of a Deployment's metadata: an empty one is removed.
+
+    What is still in an older format becomes the current one with the same patch, which then holds for this
+    version of the Deployment only. NewerFormat, or pydantic's ValueError for a field that does not exist."""
+    found = metadata.get("annotations") or {}
+    if _format(found) == CURRENT:
+        return {"annotations": _written(checked(changes))}
+    fresh = to_annotations(read_record(metadata).changed(**changes))
+    stale = {name: None for name in annotations_v1.NAMES if name in found}
+    return {"resourceVersion": metadata["resourceVersion"], "annotations": stale | fresh}
 
 
 def spec_annotation(spec: Spec) -> dict[str, str]:
@@ -29,10 +78,11 @@ def spec_annotation(spec: Spec) -> dict[str, str]:
 
 
 def read_record(metadata: Json) -> Record:
-    """The record of a Deployment; ValueError (pydantic's) if somebody broke it."""
+    """The record of a Deployment; NewerFormat, or pydantic's ValueError if somebody broke it."""
     found = metadata.get("annotations") or {}
-    values = {field: _read(found[_name(field)]) for field in Record.model_fields if _name(field) in found}
-    return Record.model_validate(values)
+    if _format(found) != CURRENT:
+        return Record.model_validate(annotations_v1.read(found))
+    return Record.model_validate({field: _read(field, found[n]) for field, n in NAMES.items() if n in found})
 
 
 def read_spec(metadata: Json) -> Spec:
@@ -40,13 +90,26 @@ def read_spec(metadata: Json) -> Spec:
     return Spec.model_validate_json((metadata.get("annotations") or {}).get(SPEC, ""))
 
 
-def _name(field: str) -> str:
-    return PREFIX + field.replace("_", "-")
+def _format(annotations: Mapping[str, str]) -> str:
+    found = annotations.get(FORMAT, annotations_v1.FORMAT)
+    if found not in (annotations_v1.FORMAT, CURRENT):
+        raise NewerFormat(f"format {found}; this version writes {CURRENT}")
+    return found
+
+
+def _written(changes: RecordChanges) -> dict[str, str | None]:
+    """Each annotation's text; None where the field is empty."""
+    plain = _FIELDS.dump_python(changes, mode="json", exclude_defaults=True)
+    if "role" in changes:
+        plain["role"] = changes["role"].name.lower()
+    return {NAMES[field]: _write(value) if value else None for field, value in plain.items()}
 
 
 def _write(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _read(value: str) -> Any:
-    return json.loads(value) if value.startswith(("{", "[")) else value
+def _read(field: str, text: str) -> Any:
+    if field == "role":
+        return Role[text.upper()] if text.upper() in Role.__members__ else text
+    return json.loads(text) if field in _JSON else text

@@ -13,7 +13,8 @@ from bot import MANIFESTS
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
 from bot.core.deployment.names import object_name
-from bot.core.deployment.workload import Record, Spec
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Spec
 from bot.core.fit.gpu import FORMATS, Quantization
 
 FOLDER = MANIFESTS / "workloads"
@@ -75,7 +76,7 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings) -> 
     objects["Service"]["spec"]["selector"] = {WORKLOAD: name}
     deployment = objects["Deployment"]
     deployment["metadata"]["annotations"] = spec_annotation(spec) | to_annotations(record)
-    deployment["spec"]["replicas"] = 0 if record.queued else spec.replicas
+    deployment["spec"]["replicas"] = 0 if record.queued_since else spec.replicas
     deployment["spec"]["selector"]["matchLabels"] = {WORKLOAD: name}
     template_labels = deployment["spec"]["template"]["metadata"]["labels"]
     template_labels.update(MANAGED | {WORKLOAD: name})

@@ -76,8 +76,8 @@ def view(
         state = PodState(Phase.FAILED, since, "node_lost", gone[0]["spec"]["nodeName"])
     else:
         state = _state(deployment, alive, warnings, ending=bool(ending))
-    if record.queued and state.phase is Phase.ASLEEP:
-        state = PodState(Phase.QUEUED, record.queued)
+    if record.queued_since and state.phase is Phase.ASLEEP:
+        state = PodState(Phase.QUEUED, record.queued_since)
     ready = [pod for pod in alive if is_ready(pod)]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(

@@ -14,6 +14,7 @@ from bot.core.fit.request import Option, spec_of
 from bot.grammar.command import Context, Group, Replies
 from bot.grammar.fields import GivenHours, IdleWindow, ModelRequest, Until
 from bot.grammar.plan_replies import refuse, unknown
+from bot.services.deployments.lifecycle import DeployOptions
 
 
 class Deploy(ModelRequest):
@@ -51,8 +52,10 @@ class Deploy(ModelRequest):
             buttons=(Button(t("button.cancel"), f"stop {name}"),),
             live=True,
         )
-        wishes = {"window": self.idle, "hours": self.hours or "", "high": bool(self.priority)}
-        await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, ttl, **wishes)
+        options = DeployOptions(
+            ttl=ttl, idle_window=self.idle, office_hours=self.hours or "", urgent=bool(self.priority)
+        )
+        await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, options)
 
     def _judged(self, ctx: Context) -> Option:
         """The way to start it; a repository outside the catalog is for researchers."""

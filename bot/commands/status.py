@@ -68,8 +68,8 @@ def one(workload: Workload, ctx: Context) -> Reply:
     ]
     if workload.nodes:
         told.insert(5, ("node", verbatim(", ".join(workload.nodes))))
-    if workload.record.ends:
-        ends = workload.record.ends
+    if workload.record.lease_ends_at:
+        ends = workload.record.lease_ends_at
         told.append(("ends", t("status.ends_at", at=ends, left=ends - now)))
     if workload.evidence:
         told.append(("evidence", verbatim(workload.evidence)))

@@ -3,11 +3,12 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
-from bot.core.deployment.workload import Record, Spec, Workload
+from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.workload import Spec, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ class Cluster(Protocol):
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
         """Set replicas, 0 to sleep; Changed when a `version` is given and is no longer its version."""
 
-    async def update_record(self, name: str, **changes: object) -> None:
-        """Set fields of the workload's Record."""
+    async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
+        """Set these fields of the workload's Record; the others stay."""
 
     async def remove(self, name: str) -> None:
         """Remove the workload; the model cache stays."""

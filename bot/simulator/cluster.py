@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import count
+from typing import Unpack
 
 from bot.core.changes import Changes
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
-from bot.core.deployment.workload import Phase, Record, Spec, Workload
+from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Clock, Endpoint, GpuNode, Server
 from bot.simulator.pods import Pod, Running, gpus_by_node
 from bot.simulator.timeline import FAILURES, timeline
@@ -93,7 +95,7 @@ class SimulatedCluster(SimulatedWebUi):
         if object_name(spec.name) in self._running:
             raise NameTaken(t("deploy.taken_now", name=spec.name))
         now = self._clock.now()
-        replicas = 0 if record.queued else spec.replicas
+        replicas = 0 if record.queued_since else spec.replicas
         pods = [Pod() for _ in range(replicas)]
         self._running[object_name(spec.name)] = Running(
             spec, record, now, next(self._versions), replicas, now, pods
@@ -122,10 +124,10 @@ class SimulatedCluster(SimulatedWebUi):
         running.set_replicas(replicas, self._clock.now())
         self._changed(running)
 
-    async def update_record(self, name: str, **changes: object) -> None:
+    async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
         """Set fields of the record."""
         running = self._find(name)
-        running.record = running.record.model_copy(update=changes)
+        running.record = running.record.changed(**changes)
         self._changed(running)
 
     async def remove(self, name: str) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from bot.core.deployment.workload import Phase, Record, Spec, Workload
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.timeline import Timeline
 
 FURTHEST_FIRST = [Phase.READY, Phase.FAILED, Phase.LOADING, Phase.PULLING, Phase.SCHEDULING]
@@ -34,8 +35,8 @@ class Running:
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:
         """One replica that is ready makes the workload ready; else the one that is furthest."""
-        if not self.pods and self.record.queued:
-            return Phase.QUEUED, self.record.queued
+        if not self.pods and self.record.queued_since:
+            return Phase.QUEUED, self.record.queued_since
         if not self.pods:
             return Phase.ASLEEP, self.queued
         phases = [pod.timeline.phase(now) for pod in self.pods if pod.timeline]

@@ -16,7 +16,8 @@ from bot.cluster.manifests import WorkloadSettings, workload_objects
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.text import Phrasebook
 from bot.core.clock import SpeedClock
-from bot.core.deployment.workload import Record, Spec
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Spec
 from bot.engines.vllm.inference import VllmInference
 from bot.platforms.console.render import render
 from tests.bench import missing, row
@@ -26,7 +27,7 @@ from tests.real.world import RealWorld, real_world
 
 TIMES = 10
 MANY = 200
-RECORD = Record(owner="ada", owner_name="ada", started=datetime(2030, 1, 1, tzinfo=UTC))
+RECORD = Record(owner="ada", owner_name="ada", start_requested_at=datetime(2030, 1, 1, tzinfo=UTC))
 
 
 def spec(name: str) -> Spec:

@@ -14,7 +14,8 @@ import aiohttp
 from bot.app import wiring
 from bot.app.settings import Settings
 from bot.core.clock import SpeedClock
-from bot.core.deployment.workload import Phase, Record, Spec, Workload
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Server
 from bot.platforms.shared.messengers import Messengers
 from bot.simulator.cluster import SimulatedCluster
@@ -29,7 +30,7 @@ class Hall(SimulatedCluster):
 
     def __init__(self, count: int, url: str, clock) -> None:
         super().__init__(clock, {})
-        record = Record(owner="ada", owner_name="ada", started=clock.now())
+        record = Record(owner="ada", owner_name="ada", start_requested_at=clock.now())
         self.models = [_model(f"m{number}", record, clock.now()) for number in range(count)]
         self.ways = {m.name: [Server(f"{m.name}/0", f"{url}/{m.name}")] for m in self.models}
 

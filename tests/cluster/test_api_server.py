@@ -14,12 +14,13 @@ import pytest_asyncio
 
 from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
-from bot.core.deployment.workload import Phase, Record, Spec
+from bot.core.deployment.record import Record, SleepReason, SleepState
+from bot.core.deployment.workload import Phase, Spec
 from tests.conftest import PATIENCE, Chat, eventually
 from tests.real.world import RealWorld, at_work, real_world
 
 ROOT = Path(__file__).parents[2]
-RECORD = Record(owner="ada", owner_name="ada", started=datetime(2030, 1, 1, tzinfo=UTC))
+RECORD = Record(owner="ada", owner_name="ada", start_requested_at=datetime(2030, 1, 1, tzinfo=UTC))
 
 
 def spec(name: str = "tinyllama", tp: int = 1) -> Spec:
@@ -258,7 +259,7 @@ async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world)
     async with at_work(settings, world.cluster, chat):
         for name in ("bad", "good", "later"):
             world.kubelet.behave[f"llm-{name}"] = "image" if name == "bad" else "hold"
-            await world.cluster.create(spec(name), RECORD.model_copy(update={"started": now}))
+            await world.cluster.create(spec(name), RECORD.changed(start_requested_at=now))
         await eventually(lambda: alerts() == ["bad"])
         [later] = await world.pods("later")
         world.plane.stop_api_server()
@@ -387,10 +388,20 @@ async def test_a_replica_is_known_by_its_pod_and_restart(world):
 async def test_what_the_sweep_remembers_is_read_back(world):
     now = datetime(2030, 1, 2, tzinfo=UTC)
     await world.cluster.create(spec(), RECORD)
-    told = {"warned": now, "warning": "m7", "kept": now, "window": timedelta(hours=2), "slept": "idle"}
+    told = {
+        "warned_at": now,
+        "warning_message_id": "m7",
+        "keep_until": now,
+        "idle_window": timedelta(hours=2),
+        "sleep_state": SleepState(reason=SleepReason.IDLE),
+    }
     await world.cluster.update_record("tinyllama", **told)
     [workload] = world.cluster.workloads()
     assert {name: getattr(workload.record, name) for name in told} == told
-    await world.cluster.update_record("tinyllama", warned=None, warning="", kept=None)
+    await world.cluster.update_record("tinyllama", warned_at=None, warning_message_id="", keep_until=None)
     [workload] = world.cluster.workloads()
-    assert (workload.record.warned, workload.record.warning, workload.record.kept) == (None, "", None)
+    assert (workload.record.warned_at, workload.record.warning_message_id, workload.record.keep_until) == (
+        None,
+        "",
+        None,
+    )

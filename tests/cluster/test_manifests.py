@@ -9,9 +9,10 @@ import pytest
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.manifests import WorkloadSettings, arguments, resources, workload_objects
 from bot.cluster.web_ui import objects as web_ui_objects
-from bot.core.deployment.workload import Record, Spec
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Spec
 
-RECORD = Record(owner="ada", owner_name="Ada", started=datetime(2030, 1, 1, tzinfo=UTC))
+RECORD = Record(owner="ada", owner_name="Ada", start_requested_at=datetime(2030, 1, 1, tzinfo=UTC))
 SETTINGS = WorkloadSettings(
     namespace="w123",
     image="registry/vllm:x",

@@ -10,7 +10,8 @@ import pytest_asyncio
 
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.message import Place
-from bot.core.deployment.workload import LastUse, Phase, Record, Sleep, Spec, Workload
+from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
+from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
@@ -71,9 +72,9 @@ def record(**more: Any) -> Record:
     values = {
         "owner": "ada",
         "owner_name": "Ada “L.”",
-        "place": Place("slack", "C1", "1.0"),
-        "card": "m1",
-        "started": STARTED,
+        "card_place": Place("slack", "C1", "1.0"),
+        "card_message_id": "m1",
+        "start_requested_at": STARTED,
     }
     return Record(**(values | more))
 
@@ -95,8 +96,9 @@ async def test_names_with_dots_and_everything_a_record_holds(world):
         "U1": LastUse(who="bob", at=STARTED),
         "U2": LastUse(who="eve", at=STARTED - timedelta(hours=1)),
     }
-    why = Sleep(reason="idle", since=STARTED, seen=30, expected=30)
-    known = record(ends=STARTED + timedelta(hours=4), used=used, announced="ready:x", sleep=why)
+    why = SleepState(reason=SleepReason.IDLE, last_activity=STARTED, samples_seen=30, samples_expected=30)
+    ends = STARTED + timedelta(hours=4)
+    known = record(lease_ends_at=ends, last_uses=used, announced_news="ready:x", sleep_state=why)
     await world.cluster.create(spec("qwen2.5-7b", 1), known)
     assert world.find("qwen2.5-7b").record == known
     assert world.cluster.address("qwen2.5-7b").startswith("http://llm-qwen2-5-7b.")
@@ -104,12 +106,12 @@ async def test_names_with_dots_and_everything_a_record_holds(world):
 
 async def test_a_name_is_given_once(world):
     results = await asyncio.gather(
-        *(world.cluster.create(spec(), record(announced=str(n))) for n in range(4)),
+        *(world.cluster.create(spec(), record(announced_news=str(n))) for n in range(4)),
         return_exceptions=True,
     )
     assert [type(result) for result in results if result is not None] == [NameTaken] * 3
     winner = next(n for n, result in enumerate(results) if result is None)
-    assert world.find("llama-3-8b").record.announced == str(winner)
+    assert world.find("llama-3-8b").record.announced_news == str(winner)
 
 
 async def test_asleep_and_awake(world):
@@ -126,7 +128,7 @@ async def test_asleep_and_awake(world):
 async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
     await world.cluster.create(spec(), record())
     seen = await world.phase("llama-3-8b", Phase.READY)
-    await world.cluster.update_record("llama-3-8b", announced="somebody came first")
+    await world.cluster.update_record("llama-3-8b", announced_news="somebody came first")
     with pytest.raises(Changed):
         await world.cluster.scale("llama-3-8b", 0, version=seen.version)
     assert world.find("llama-3-8b").replicas == 1
@@ -142,19 +144,21 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
 
 
 async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
-    await world.cluster.create(spec(), record(ends=STARTED))
+    await world.cluster.create(spec(), record(lease_ends_at=STARTED))
     later = {"U2": LastUse(who="eve", at=STARTED + timedelta(hours=1))}
-    await world.cluster.update_record("llama-3-8b", ends=None, used=later, place=Place("x", "y"))
+    await world.cluster.update_record(
+        "llama-3-8b", lease_ends_at=None, last_uses=later, card_place=Place("x", "y")
+    )
     found = world.find("llama-3-8b").record
-    assert found.ends is None and found.used == later and found.place == Place("x", "y")
-    assert found.owner == "ada" and found.card == "m1"
+    assert found.lease_ends_at is None and found.last_uses == later and found.card_place == Place("x", "y")
+    assert found.owner == "ada" and found.card_message_id == "m1"
 
 
 async def test_new_arguments_load_again_and_a_sleeper_stays_asleep_unless_woken(world):
     await world.cluster.create(spec(), record())
     await world.phase("llama-3-8b", Phase.READY)
-    await world.cluster.change(spec(tp=4), record(card="m2"), awake=True)
-    assert world.find("llama-3-8b").record.card == "m2"
+    await world.cluster.change(spec(tp=4), record(card_message_id="m2"), awake=True)
+    assert world.find("llama-3-8b").record.card_message_id == "m2"
     await world.until(
         lambda: (
             world.find("llama-3-8b").phase is Phase.READY
@@ -186,7 +190,7 @@ async def test_what_is_removed_is_gone(world):
     for change in (
         world.cluster.remove("llama-3-8b"),
         world.cluster.scale("llama-3-8b", 0),
-        world.cluster.update_record("llama-3-8b", announced="x"),
+        world.cluster.update_record("llama-3-8b", announced_news="x"),
         world.cluster.endpoint("llama-3-8b"),
     ):
         with pytest.raises(UserError) as refused:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from bot.core.chat.reply import Button
-from bot.core.deployment.workload import Frozen
+from bot.core.frozen import Frozen
 
 REMINDED_EVERY = timedelta(days=1)
 STORM, MINUTE, STORMS = 5, timedelta(minutes=1), "storm-"

@@ -102,20 +102,22 @@ def _starting(workload: Workload, now: datetime, progress: Progress | None) -> R
     state = progress.text if progress else workload.phase.said
     key = "card.starting_on" if workload.nodes else "card.starting"
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
-    usual, passed = workload.record.usual_start, now - workload.record.started
+    usual, passed = workload.record.usual_start, now - workload.record.start_requested_at
     left = (t("card.left", left=usual - passed, usual=usual),) if usual and usual > passed else ()
     return Reply(text, Tone.LOADING, lines=left, buttons=cancel, live=True)
 
 
 def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:
     lines = [t("card.address", url=f"{address}/v1", name=workload.name)]
-    if workload.record.hours:
-        lines.append(t("card.hours", hours=workload.record.hours))
+    if workload.record.office_hours:
+        lines.append(t("card.hours", hours=workload.record.office_hours))
     elif sleeps_after is not None:
         lines.append(t("card.sleeps", window=sleeps_after))
-    if workload.record.ends:
-        lines.append(t("card.ends", at=workload.record.ends, left=workload.record.ends - now))
-    took = workload.since - workload.record.started
+    if workload.record.lease_ends_at:
+        lines.append(
+            t("card.ends", at=workload.record.lease_ends_at, left=workload.record.lease_ends_at - now)
+        )
+    took = workload.since - workload.record.start_requested_at
     return Reply(
         t("card.ready", name=workload.name, took=took),
         tone=Tone.READY,
@@ -145,7 +147,7 @@ def _queued(workload: Workload, nodes: Sequence[GpuNode], turn: QueuePosition | 
     if turn is not None:
         place = {"waits": text, "place": turn.place, "of": turn.of}
         text = t("card.turn_at", at=turn.at, **place) if turn.at else t("card.turn", **place)
-    leave = "sleep" if workload.record.starts else "stop"  # one that ran before keeps all it has
+    leave = "sleep" if workload.record.start_seconds else "stop"  # one that ran before keeps all it has
     return Reply(
         text,
         tone=Tone.QUEUED,

@@ -5,6 +5,7 @@ from datetime import datetime
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.deployment.cards import buttons
+from bot.core.deployment.record import SleepReason, SleepState
 from bot.core.deployment.workload import Workload
 from bot.core.idle.verdict import BUSY, IdlePolicy, IdleVerdict
 
@@ -24,21 +25,22 @@ def ending(workload: Workload, at: datetime) -> Reply:
 
 def withdrawn(workload: Workload) -> Reply:
     """It goes on."""
-    kept = workload.record.kept
+    kept = workload.record.keep_until
     text = t("idle.kept", name=workload.name, until=kept) if kept else t("idle.used", name=workload.name)
     return Reply(text, Tone.READY)
 
 
 def slept(workload: Workload) -> Reply:
     """It sleeps: why, what is free again, and how to have it back."""
-    why = workload.record.slept
-    reason = why if why in ("lease", "failed") else "idle"
-    if workload.record.hours and reason == "idle":
+    state = workload.record.sleep_state
+    why = state.reason if state else SleepReason.UNKNOWN
+    reason = why if why in (SleepReason.LEASE, SleepReason.FAILED) else SleepReason.IDLE
+    if workload.record.office_hours and reason is SleepReason.IDLE:
         return Reply(
             t("idle.hours_over", name=workload.name), Tone.ASLEEP, buttons=buttons("wake", workload=workload)
         )
-    last = workload.record.sleep.since if workload.record.sleep else workload.last_used
-    undo = (_button("undo", workload, f"undo {workload.name}"),) if why == "idle" else ()
+    last = (state and state.last_activity) or workload.last_used
+    undo = (_button("undo", workload, f"undo {workload.name}"),) if why is SleepReason.IDLE else ()
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,
@@ -85,24 +87,27 @@ def explained(
 
 def why_asleep(workload: Workload) -> Reply:
     """What put it to sleep, with what was known then, and how to have it back."""
-    name, known = workload.name, workload.record.sleep
-    reason = known.reason if known else "else"
-    if reason == "idle" and workload.record.hours:
-        reason = "hours"
-    told = known.model_dump() if known else {}
-    undo = (_button("undo", workload, f"undo {name}"),) if reason == "idle" else ()
+    name, state = workload.name, workload.record.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
+    known = {
+        "by": state.by,
+        "since": state.last_activity,
+        "seen": state.samples_seen,
+        "expected": state.samples_expected,
+    }
+    reason = t(f"why.asleep_{state.reason.value}", **known)
+    undo = (_button("undo", workload, f"undo {name}"),) if state.reason is SleepReason.IDLE else ()
     return Reply(
         t("why.asleep", name=name, since=workload.since),
         Tone.ASLEEP,
-        lines=(t(f"why.asleep_{reason}", **told), *_last_question(workload), t("idle.wakes", name=name)),
+        lines=(reason, *_last_question(workload), t("idle.wakes", name=name)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
 
 
 def _last_question(workload: Workload) -> tuple[Text, ...]:
-    if not workload.record.used:
+    if not workload.record.last_uses:
         return ()
-    last = max(workload.record.used.values(), key=lambda use: use.at)
+    last = max(workload.record.last_uses.values(), key=lambda use: use.at)
     return (t("why.last_question", who=last.who, at=last.at),)
 
 
@@ -112,10 +117,10 @@ def _outlook(workload: Workload, verdict: IdleVerdict, policy: IdlePolicy, now: 
         return t("why.hands_off", by=workload.managed_by)
     if not policy.act:
         return t("why.report")
-    if record.ends and record.ends < verdict.due:
-        return t("why.lease", at=record.ends)
-    if record.kept and record.kept > now:
-        return t("why.kept", until=record.kept, at=verdict.due)
+    if record.lease_ends_at and record.lease_ends_at < verdict.due:
+        return t("why.lease", at=record.lease_ends_at)
+    if record.keep_until and record.keep_until > now:
+        return t("why.kept", until=record.keep_until, at=verdict.due)
     return t("why.due", at=max(verdict.due, now), window=policy.window_of(workload))
 
 

@@ -76,7 +76,7 @@ class IdlePolicy:
 
     def window_of(self, workload: Workload) -> timedelta:
         """Its own, else its model's, else everybody's."""
-        own = workload.record.window
+        own = workload.record.idle_window
         return own or self.windows.get(workload.spec.model, self.window)
 
     def warned_before(self, workload: Workload) -> timedelta:

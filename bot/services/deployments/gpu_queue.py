@@ -9,7 +9,8 @@ import structlog
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
-from bot.core.deployment.workload import Phase, Record, Spec, Workload
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
@@ -33,13 +34,13 @@ class GpuQueue:
         scheduler's own queue must do."""
         if not self._cluster.nodes():
             return False
-        wish = self._wish(spec, record.model_copy(update={"queued": self._clock.now()}))
+        wish = self._wish(spec, record.changed(queued_since=self._clock.now()))
         others = [other for other in self._waiting() if other.name != spec.name]
         return spec.name not in startable(self._free(), in_order([*others, wish]))
 
     def turn(self, workload: Workload) -> QueuePosition | None:
         """Where it stands, if it waits here."""
-        if workload.record.queued is None:
+        if workload.record.queued_since is None:
             return None
         line = in_order(self._waiting())
         names = [wish.name for wish in line]
@@ -75,14 +76,14 @@ class GpuQueue:
                     log.warning("turn", workload=name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
-        record = workload.record.model_copy(update={"queued": None, "started": self._clock.now()})
+        record = workload.record.changed(queued_since=None, start_requested_at=self._clock.now())
         await self._cluster.change(workload.spec, record, awake=True)
-        if record.place is not None:
+        if record.card_place is not None:
             reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
-            await self._messenger.post(record.place, reply, record.locale)
+            await self._messenger.post(record.card_place, reply, record.locale)
 
     def _waiting(self) -> list[QueueEntry]:
-        return [self._wish(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued]
+        return [self._wish(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued_since]
 
     def _wish(self, spec: Spec, record: Record) -> QueueEntry:
         """The GPU-seconds of a week decide; where they are equal or not known, what is held now."""
@@ -90,11 +91,11 @@ class GpuQueue:
         return QueueEntry(
             spec.name,
             spec.tensor_parallel_size,
-            record.queued or self._clock.now(),
+            record.queued_since or self._clock.now(),
             spec.replicas,
             record.role,
             self.used.get(record.owner, 0.0) + held,
-            record.high,
+            record.urgent,
         )
 
     def _free(self) -> dict[str, int]:
@@ -114,8 +115,8 @@ class GpuQueue:
         """By leases and by what is idle: each model's GPUs on its node."""
         found = []
         for workload in self._ready():
-            ends, due = workload.record.ends, self._activity.verdict(workload).due
-            sleeps = [due] if self._activity.policy.act and not workload.record.hours else []
+            ends, due = workload.record.lease_ends_at, self._activity.verdict(workload).due
+            sleeps = [due] if self._activity.policy.act and not workload.record.office_hours else []
             times = [*([ends] if ends else []), *sleeps]
             tp = workload.spec.tensor_parallel_size
             found += [Release(min(times), node, tp) for node in workload.nodes if times]
@@ -124,4 +125,4 @@ class GpuQueue:
     def _half_idle(self, workload: Workload) -> IdleVerdict | None:
         half = self._activity.policy.window_of(workload) / 2
         verdict = self._activity.verdict(workload, early=half)
-        return verdict if verdict.state is IdleState.IDLE and not workload.record.hours else None
+        return verdict if verdict.state is IdleState.IDLE and not workload.record.office_hours else None

@@ -1,6 +1,7 @@
 """Start, change, sleep, wake and stop models: the rules, whoever asks."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,12 +14,27 @@ from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Button
 from bot.core.chat.text import t, verbatim
 from bot.core.deployment.names import check_name, object_name
-from bot.core.deployment.workload import Phase, Record, Sleep, Spec, Workload
+from bot.core.deployment.record import Record, SleepReason, SleepState
+from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Clock, Cluster
 from bot.services.deployments.gpu_queue import GpuQueue
 
 RECENT = timedelta(hours=1)
 """Whoever asked a model within this time is asked before it stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployOptions:
+    """What a person wants of a deployment besides its spec."""
+
+    ttl: timedelta | None = None
+    """How long its lease is; None: as long as the role allows."""
+    idle_window: timedelta | None = None
+    """How long it may be idle; None: as long as everybody's."""
+    office_hours: str = ""
+    """When it stays warm; empty: it has no such hours."""
+    urgent: bool = False
+    """An admin wants it to start before all others."""
 
 
 class Lifecycle:
@@ -73,29 +89,31 @@ class Lifecycle:
         user: User,
         place: Place,
         card: str | None,
-        ttl: timedelta | None,
-        **wishes: object,
+        options: DeployOptions,
     ) -> None:
-        """Start a model, with these `wishes` in its record; the card_updater keeps its card from then on."""
+        """Start a model; the card_updater keeps its card, the message `card` in `place`, from then on."""
         async with self._creating:  # so that two at once cannot both use the last of a quota
-            lease = self.admit(spec, user, ttl)
+            lease = self.admit(spec, user, options.ttl)
             now = self._clock.now()
             record = Record(
                 owner=user.id,
                 owner_name=user.name,
                 locale=user.locale,
-                place=place,
-                card=card or "",
-                started=now,
-                ends=now + lease if lease else None,
-                role=int(self._access.role(user)),
-            ).model_copy(update=wishes)
+                role=self._access.role(user),
+                card_place=place,
+                card_message_id=card or "",
+                start_requested_at=now,
+                lease_ends_at=now + lease if lease else None,
+                idle_window=options.idle_window,
+                office_hours=options.office_hours,
+                urgent=options.urgent,
+            )
             await self._cluster.create(spec, self._in_line(spec, record))
 
     def _in_line(self, spec: Spec, record: Record) -> Record:
         """As it is to start; or to wait, where its GPUs are not free."""
         wait = self._gpu_queue.must_wait(spec, record)
-        return record.model_copy(update={"queued": self._clock.now() if wait else None})
+        return record.changed(queued_since=self._clock.now() if wait else None)
 
     def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
         """Check the quota for a change of size."""
@@ -106,23 +124,31 @@ class Lifecycle:
         self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
     ) -> None:
         """Give it other replicas or arguments, or wake it; its card is the new message."""
-        fresh = {"place": place, "card": card or "", "started": self._clock.now()}
-        fresh |= {"slept": "", "sleep": None, "warned": None, "warning": "", "kept": None}
-        record = workload.record.model_copy(update=fresh)
+        record = workload.record.changed(
+            card_place=place,
+            card_message_id=card or "",
+            start_requested_at=self._clock.now(),
+            sleep_state=None,
+            warned_at=None,
+            warning_message_id="",
+            keep_until=None,
+        )
         if awake and workload.phase is Phase.ASLEEP:
             record = self._in_line(spec, record)
-        await self._cluster.change(spec, record, awake=awake and record.queued is None)
+        await self._cluster.change(spec, record, awake=awake and record.queued_since is None)
 
     async def sleep(self, workload: Workload, user: User) -> None:
         """Give its GPUs back; everything else stays."""
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
-        why = Sleep(reason="person", by=user.name, since=workload.last_used)
-        if workload.record.queued:
-            await self._cluster.update_record(workload.name, queued=None, sleep=why)
+        state = SleepState(
+            reason=SleepReason.PERSON, by=user.name, last_activity=workload.last_used, told=True
+        )
+        if workload.record.queued_since:
+            await self._cluster.update_record(workload.name, queued_since=None, sleep_state=state)
         else:
             await self._cluster.scale(workload.name, 0)
-            await self._cluster.update_record(workload.name, slept="person", sleep=why)
+            await self._cluster.update_record(workload.name, sleep_state=state)
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
         """Start a sleeping workload again, as it was."""
@@ -131,9 +157,9 @@ class Lifecycle:
             raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
         if workload.record.owner == user.id:
             self.admit_change(workload, workload.spec, user)
-        now, ends, longest = self._clock.now(), workload.record.ends, self._access.quota(user).ttl
+        now, ends, longest = self._clock.now(), workload.record.lease_ends_at, self._access.quota(user).ttl
         if ends is None or ends <= now:  # a new lease, as for a new deployment
-            record = workload.record.model_copy(update={"ends": now + longest if longest else None})
+            record = workload.record.changed(lease_ends_at=now + longest if longest else None)
             workload = workload.model_copy(update={"record": record})
         await self.change(workload, workload.spec, place, card, awake=True)
 
@@ -142,11 +168,11 @@ class Lifecycle:
         length, longest = self.span(span), self._access.quota(user).ttl
         if longest and length > longest:
             raise self._over("quota.ttl", user, asked=length, limit=longest)
-        until, ends = self._clock.now() + length, workload.record.ends
-        changes = {"kept": max(until, workload.record.kept or until)}
-        changes |= {"ends": max(ends, until)} if ends else {}
-        await self._cluster.update_record(workload.name, **changes)
-        return changes["kept"]
+        until, ends = self._clock.now() + length, workload.record.lease_ends_at
+        keep_until = max(until, workload.record.keep_until or until)
+        lease_ends_at = max(ends, until) if ends else None
+        await self._cluster.update_record(workload.name, keep_until=keep_until, lease_ends_at=lease_ends_at)
+        return keep_until
 
     def span(self, asked: timedelta | time) -> timedelta:
         """How long it is, also until a time of day."""
@@ -155,7 +181,7 @@ class Lifecycle:
 
     async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
         """Twice the idle window that it had; the new one."""
-        await self._cluster.update_record(workload.name, window=window * 2)
+        await self._cluster.update_record(workload.name, idle_window=window * 2)
         return window * 2
 
     async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:

@@ -63,9 +63,9 @@ class Activity:
     async def used(self, workload: Workload, user: User) -> None:
         """Remember that a person uses it now."""
         now = self._clock.now()
-        last = workload.record.used.get(user.id)
+        last = workload.record.last_uses.get(user.id)
         if last is None or now - last.at >= REMEMBER_EVERY:
-            await self._cluster.update_record(workload.name, used=workload.record.with_use(user, now))
+            await self._cluster.update_record(workload.name, last_uses=workload.record.with_use(user, now))
 
     async def look(self, workload: Workload) -> Load | None:
         """Ask its servers what they do; None unless all of them say."""
@@ -118,10 +118,12 @@ class Activity:
     def verdict(self, workload: Workload, early: timedelta = timedelta(0)) -> IdleVerdict:
         """Whether it is idle now; or would be, if its window were that much shorter."""
         since = max(
-            workload.last_used, workload.record.started, self._asked.get(workload.name, workload.since)
+            workload.last_used,
+            workload.record.start_requested_at,
+            self._asked.get(workload.name, workload.since),
         )
         life = LivenessInputs(
-            since, workload.record.kept, self.in_flight[workload.name], self._gpus(workload)
+            since, workload.record.keep_until, self.in_flight[workload.name], self._gpus(workload)
         )
         quiet = self._quiet.get(workload.name, ActivityWindow())
         window = self.policy.window_of(workload) - early

@@ -5,7 +5,8 @@ from datetime import timedelta
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
 from bot.core.counters import SCALE_DOWNS
-from bot.core.deployment.workload import Sleep, Workload
+from bot.core.deployment.record import RecordChanges, SleepReason, SleepState
+from bot.core.deployment.workload import Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Cluster, Endpoint, Inference, Sampling
 from bot.services.idle.activity import Activity
@@ -29,21 +30,29 @@ class ScaleDown:
             verdict = self._activity.verdict(workload, early)
             if verdict.state is not IdleState.IDLE:
                 return False
-            await self._to_zero(workload, "idle", verdict)
+            hours = bool(workload.record.office_hours)
+            await self._to_zero(workload, SleepReason.OFFICE_HOURS if hours else SleepReason.IDLE, verdict)
         return True
 
-    async def now(self, workload: Workload, reason: str) -> None:
+    async def now(self, workload: Workload, reason: SleepReason) -> None:
         """Whatever it does: its time is over, or it has failed."""
         with self._activity.drain(workload.name):
             await self._to_zero(workload, reason, self._activity.verdict(workload))
 
-    async def _to_zero(self, workload: Workload, reason: str, verdict: IdleVerdict) -> None:
+    async def _to_zero(self, workload: Workload, reason: SleepReason, verdict: IdleVerdict) -> None:
         """Changed if anything about it changed since `workload` was read."""
         await self._cluster.scale(workload.name, 0, version=workload.version)
-        SCALE_DOWNS.labels(reason).inc()
-        over = {"ends": None} if reason == "lease" else {}
-        why = Sleep(reason=reason, since=verdict.since, seen=verdict.seen, expected=verdict.expected)
-        await self._cluster.update_record(workload.name, slept=reason, sleep=why, kept=None, **over)
+        SCALE_DOWNS.labels(reason.value).inc()
+        state = SleepState(
+            reason=reason,
+            last_activity=verdict.since,
+            samples_seen=verdict.seen,
+            samples_expected=verdict.expected,
+        )
+        changes: RecordChanges = {"sleep_state": state, "keep_until": None}
+        if reason is SleepReason.LEASE:
+            changes["lease_ends_at"] = None
+        await self._cluster.update_record(workload.name, **changes)
 
     async def probe(self, workload: Workload) -> None:
         """Ask one token: a server's figures are only fresh after a step of its engine."""

@@ -9,6 +9,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
+from bot.core.deployment.record import SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle import idle_messages
 from bot.core.idle.office_hours import OfficeHours
@@ -73,24 +74,26 @@ class Sweep:
 
     async def _look_at(self, workload: Workload, wanted: tuple[str, str]) -> None:
         now, record = self._clock.now(), workload.record
-        open_now = bool(record.hours) and OfficeHours(record.hours).inside(now, self._policy.zone)
+        open_now = bool(record.office_hours) and OfficeHours(record.office_hours).inside(
+            now, self._policy.zone
+        )
         if workload.phase is Phase.DRAINING:
             return  # its pods are ending already
         if workload.phase is Phase.ASLEEP:
             await self._asleep(workload, now, open_now)
         elif workload.managed_by or not self._policy.act:
             await self._report(workload)
-        elif record.ends and now >= record.ends:
-            await self._end(workload, now - record.ends)
+        elif record.lease_ends_at and now >= record.lease_ends_at:
+            await self._end(workload, now - record.lease_ends_at)
         elif self._hopeless(workload, now):
-            await self._put_to_sleep(workload, "failed")
+            await self._put_to_sleep(workload, SleepReason.FAILED)
         elif workload.phase is Phase.READY and not open_now:
             await self._judge(workload, now, wanted)
 
     def _hopeless(self, workload: Workload, now: datetime) -> bool:
         """It has failed for long, or its start never ends."""
         failed = workload.phase is Phase.FAILED and now - workload.since >= self._policy.failed_after
-        tried = now - workload.record.started
+        tried = now - workload.record.start_requested_at
         return failed or (workload.phase in STARTING and tried >= LOADS * self._policy.failed_after)
 
     async def _judge(self, workload: Workload, now: datetime, wanted: tuple[str, str]) -> None:
@@ -100,18 +103,20 @@ class Sweep:
         name, for_whom = wanted
         early = policy.window_of(workload) / 2 if name == workload.name else timedelta(0)
         soon = self._activity.verdict(workload, early=max(before, early))
-        ending = record.ends is not None and now >= record.ends - before
+        ending = record.lease_ends_at is not None and now >= record.lease_ends_at - before
         if soon.state is IdleState.SUSPECT:
             await self._scale_down.probe(workload)
-        elif record.hours and await self._scale_down.idle(workload, early=before):  # and it is after hours
+        elif record.office_hours and await self._scale_down.idle(
+            workload, early=before
+        ):  # and it is after hours
             await self._settle(workload)
-        elif record.warned is None:
+        elif record.warned_at is None:
             if ending or soon.state is IdleState.IDLE:
                 await self._warn(workload, soon, now, ending=ending, for_whom=for_whom if early else "")
         elif soon.state is IdleState.ACTIVE and not ending:
-            await self._cluster.update_record(workload.name, warned=None, warning="")
+            await self._cluster.update_record(workload.name, warned_at=None, warning_message_id="")
             await self._tell(workload, idle_messages.withdrawn(workload))
-        elif now >= record.warned + before and await self._scale_down.idle(workload, early):
+        elif now >= record.warned_at + before and await self._scale_down.idle(workload, early):
             await self._settle(workload)
 
     async def _warn(
@@ -119,10 +124,10 @@ class Sweep:
     ) -> None:
         """Remembered before it is said: whatever breaks, nobody is warned twice."""
         before = self._policy.warned_before(workload)
-        await self._cluster.update_record(workload.name, warned=now, warning="")
-        if workload.record.place is None:
+        await self._cluster.update_record(workload.name, warned_at=now, warning_message_id="")
+        if workload.record.card_place is None:
             return
-        at = workload.record.ends if ending else None
+        at = workload.record.lease_ends_at if ending else None
         reply = (
             idle_messages.ending(workload, at)
             if at
@@ -130,45 +135,47 @@ class Sweep:
         )
         if for_whom:
             reply = replace(reply, lines=(t("idle.wanted", who=for_whom),))
-        message = await self._messenger.post(workload.record.place, reply, workload.record.locale)
-        await self._cluster.update_record(workload.name, warning=message)
+        message = await self._messenger.post(workload.record.card_place, reply, workload.record.locale)
+        await self._cluster.update_record(workload.name, warning_message_id=message)
 
     async def _end(self, workload: Workload, over: timedelta) -> None:
         """Its lease is over; what flows may end first."""
         load = self._activity.load(workload)
         busy = self._activity.in_flight[workload.name] or (load and load.running)
         if not busy or over >= GRACE:
-            await self._put_to_sleep(workload, "lease")
+            await self._put_to_sleep(workload, SleepReason.LEASE)
 
-    async def _put_to_sleep(self, workload: Workload, reason: str) -> None:
+    async def _put_to_sleep(self, workload: Workload, reason: SleepReason) -> None:
         """Its last lines are kept where its owner reads."""
-        lines = await self._cluster.logs(workload.name, LOG_LINES) if reason == "failed" else ""
+        lines = await self._cluster.logs(workload.name, LOG_LINES) if reason is SleepReason.FAILED else ""
         await self._scale_down.now(workload, reason)
         await self._settle(workload, lines)
 
     async def _asleep(self, workload: Workload, now: datetime, open_now: bool) -> None:
         """Say so, wake it when its office opens, and remove it when nobody ever comes back."""
-        record, asleep = workload.record, now - workload.since
-        if record.slept == "leaving":
-            if record.warned and now >= record.warned + NOTICE:
-                await self._cluster.remove(workload.name)
+        record, state, name = workload.record, workload.record.sleep_state, workload.name
+        if state and state.removal_announced_at:
+            if now >= state.removal_announced_at + NOTICE:
+                await self._cluster.remove(name)
                 await self._tell(workload, idle_messages.removed(workload))
-        elif open_now and record.slept in ("idle", "told"):
+        elif open_now and state and state.opens:
             await self._open(workload, now)
-        elif record.warned or record.slept not in ("told", "person"):
+        elif record.warned_at or state is None or not state.told:
             await self._settle(workload)
-        elif record.slept == "person" and record.hours and not open_now:
-            await self._cluster.update_record(workload.name, slept="told")  # it wakes when the office opens
-        elif asleep >= self._policy.stop_after - NOTICE:
-            await self._cluster.update_record(workload.name, slept="leaving", warned=now, warning="")
+        elif record.office_hours and not open_now and not state.opens:
+            await self._cluster.update_record(name, sleep_state=state.changed(office_closed=True))
+        elif now - workload.since >= self._policy.stop_after - NOTICE:
+            leaving = state.changed(removal_announced_at=now)
+            await self._cluster.update_record(name, sleep_state=leaving, warning_message_id="")
             await self._tell(workload, idle_messages.removal(workload, now + NOTICE))
 
     async def _open(self, workload: Workload, now: datetime) -> None:
         """Its office opens: it starts, or waits in line."""
-        fresh: dict[str, object] = {"started": now, "slept": "", "sleep": None, "warned": None, "warning": ""}
-        record = workload.record.model_copy(update=fresh)
+        record = workload.record.changed(
+            start_requested_at=now, sleep_state=None, warned_at=None, warning_message_id=""
+        )
         wait = self._gpu_queue.must_wait(workload.spec, record)
-        record = record.model_copy(update={"queued": now if wait else None})
+        record = record.changed(queued_since=now if wait else None)
         await self._cluster.change(workload.spec, record, awake=not wait)
 
     async def _settle(self, before: Workload, lines: str = "") -> None:
@@ -176,28 +183,30 @@ class Sweep:
         sleep nobody need be told."""
         workload = next((w for w in self._cluster.workloads() if w.name == before.name), before)
         record = workload.record
-        by_itself = record.slept not in ("", "person")
-        why = "told" if by_itself else "person"
-        await self._cluster.update_record(workload.name, slept=why, warned=None, warning="")
-        if record.warned or by_itself:
+        state = record.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
+        told = state.changed(told=True)
+        await self._cluster.update_record(
+            workload.name, sleep_state=told, warned_at=None, warning_message_id=""
+        )
+        if record.warned_at or state.reason.automatic:
             await self._tell(workload, replace(idle_messages.slept(workload), log=lines))
 
     async def _tell(self, workload: Workload, reply: Reply) -> None:
         """In the place of the warning, where there was one."""
         record = workload.record
-        if record.place is None:
+        if record.card_place is None:
             return
-        if record.warning:
-            await self._messenger.edit(record.place, record.warning, reply, record.locale)
+        if record.warning_message_id:
+            await self._messenger.edit(record.card_place, record.warning_message_id, reply, record.locale)
         else:
-            await self._messenger.post(record.place, reply, record.locale)
+            await self._messenger.post(record.card_place, reply, record.locale)
 
     async def _report(self, workload: Workload) -> None:
         """Say once what would happen; and forget that it was said when it is used again."""
         verdict, record = self._activity.verdict(workload), workload.record
-        if verdict.state is IdleState.IDLE and record.warned is None:
-            await self._cluster.update_record(workload.name, warned=self._clock.now())
+        if verdict.state is IdleState.IDLE and record.warned_at is None:
+            await self._cluster.update_record(workload.name, warned_at=self._clock.now())
             if self._admins is not None:
                 await self._messenger.post(self._admins, idle_messages.reported(workload, verdict))
-        elif verdict.state is IdleState.ACTIVE and record.warned:
-            await self._cluster.update_record(workload.name, warned=None)
+        elif verdict.state is IdleState.ACTIVE and record.warned_at:
+            await self._cluster.update_record(workload.name, warned_at=None)

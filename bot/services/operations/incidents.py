@@ -55,13 +55,13 @@ class Incidents:
             yield self._failed(workload)
         elif workload.phase in STARTING and before and before.ended is None:
             yield _about(workload, AlertKind.FAILED, before.detail, before.evidence)
-        elif workload.phase in STARTING and now - record.started >= policy.failed_after:
+        elif workload.phase in STARTING and now - record.start_requested_at >= policy.failed_after:
             yield _about(workload, AlertKind.SLOW, evidence=workload.evidence)
-        if record.queued and now - record.queued >= WAITS_LONG:
+        if record.queued_since and now - record.queued_since >= WAITS_LONG:
             yield _about(workload, AlertKind.WAITING)
         if workload.ending_since and now - workload.ending_since >= ENDS_LONG:
             yield _about(workload, AlertKind.ENDING)
-        if record.kept and record.kept > now and workload.phase is Phase.READY:
+        if record.keep_until and record.keep_until > now and workload.phase is Phase.READY:
             yield from self._kept(workload, now)
 
     def _failed(self, workload: Workload) -> Incident:

@@ -46,7 +46,7 @@ class UsageRecorder:
         workloads = self._cluster.workloads()
         failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
         self._failed = (self._failed | failed) & {_start(workload) for workload in workloads}
-        self._waiting = {w.name: w.record.queued for w in workloads if w.record.queued}
+        self._waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
         self._gpu_queue.used = await self._ledger.used((now - WEEK).date())
 
     def _uses(self, passed: float) -> list[Use]:
@@ -66,14 +66,15 @@ class UsageRecorder:
         if gpus := sum(node.total for node in self._cluster.nodes()):
             yield UsageEvent(UsageKind.CAPACITY, "", gpus * passed)
         for workload in self._cluster.workloads():
-            if workload.phase is Phase.ASLEEP and workload.record.slept not in ("", "person"):
+            state = workload.record.sleep_state
+            if workload.phase is Phase.ASLEEP and state and state.reason.automatic:
                 yield UsageEvent(UsageKind.BACK, workload.spec.model, workload.spec.gpus * passed)
 
     def _events(self, now: datetime) -> Iterator[UsageEvent]:
         """Whose turn came, and what failed, since the last sweep."""
         for workload in self._cluster.workloads():
             since = self._waiting.get(workload.name)
-            if since and not workload.record.queued:
+            if since and not workload.record.queued_since:
                 yield UsageEvent(UsageKind.WAITED, workload.spec.model, (now - since).total_seconds())
             if workload.phase is Phase.FAILED and _start(workload) not in self._failed:
                 yield UsageEvent(UsageKind.FAILED, self._failure_diagnoses.cause(workload))
@@ -86,4 +87,4 @@ class UsageRecorder:
 
 def _start(workload: Workload) -> tuple[str, datetime]:
     """The same until it is started anew."""
-    return workload.name, workload.record.started
+    return workload.name, workload.record.start_requested_at

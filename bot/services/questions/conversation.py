@@ -112,8 +112,8 @@ class Conversation:
             workload = self._lifecycle.find(name)
             waited = self._clock.now() - begun
             if workload.phase is Phase.ASLEEP:
-                place = workload.record.place or question.place
-                await self._lifecycle.wake(name, question.user, place, workload.record.card)
+                place = workload.record.card_place or question.place
+                await self._lifecycle.wake(name, question.user, place, workload.record.card_message_id)
             elif workload.phase is Phase.FAILED:
                 raise UserError(
                     t(

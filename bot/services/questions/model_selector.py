@@ -54,10 +54,10 @@ class ModelSelector:
         if place in self._last:
             return self._last[place]
         for workload in self._cluster.workloads():
-            home = workload.record.place
+            home = workload.record.card_place
             if (
                 place.thread
-                and workload.record.card == place.thread
+                and workload.record.card_message_id == place.thread
                 and home
                 and home.channel == place.channel
             ):

@@ -56,7 +56,7 @@ class PendingQuestions:
         try:
             while True:
                 for workload in self._cluster.workloads():
-                    for message, place in workload.record.waiting.items():
+                    for message, place in workload.record.pending_questions.items():
                         if message not in self._messages[workload.name]:
                             await self._go_on(workload.name, place, message)
                 await self._clock.sleep(LOOK_EVERY)
@@ -74,6 +74,6 @@ class PendingQuestions:
 
     async def _remember(self, name: str) -> None:
         try:
-            await self._cluster.update_record(name, waiting=self._messages[name])
+            await self._cluster.update_record(name, pending_questions=self._messages[name])
         except UserError as error:
             log.warning("not remembered", workload=name, why=error.text.key)

@@ -10,7 +10,8 @@ from bot.core.chat.text import t
 from bot.core.counters import STARTS
 from bot.core.deployment.cards import card
 from bot.core.deployment.progress import Progress, progress
-from bot.core.deployment.workload import Phase, Record, Workload
+from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.deployments.gpu_queue import GpuQueue
@@ -67,7 +68,7 @@ class CardUpdater:
         async for name in changes:
             self._changed(name, tasks)
             for waiting in self._cluster.workloads():  # its place may be another now
-                if waiting.record.queued:
+                if waiting.record.queued_since:
                     self._changed(waiting.name, tasks)
 
     def _changed(self, name: str, tasks: asyncio.TaskGroup) -> None:
@@ -125,8 +126,8 @@ class CardUpdater:
             return
         workload = self.smoke_test.told(workload)
         record = workload.record
-        told_before = name not in self._shown and record.announced == workload.news
-        if not record.card or record.place is None or told_before:
+        told_before = name not in self._shown and record.announced_news == workload.news
+        if not record.card_message_id or record.card_place is None or told_before:
             return
         reply = card(
             workload,
@@ -147,10 +148,10 @@ class CardUpdater:
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
         """Nothing new: the same card, or one that only counts minutes."""
         shown = self._shown.get(name)
-        if shown is None or shown[0].card != record.card:
+        if shown is None or shown[0].card_message_id != record.card_message_id:
             return False
         settled = workload.phase in (Phase.READY, Phase.ASLEEP)
-        return shown[1] == reply or (settled and record.announced == workload.news)
+        return shown[1] == reply or (settled and record.announced_news == workload.news)
 
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
@@ -159,22 +160,22 @@ class CardUpdater:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 
     async def _edit(self, record: Record, reply: Reply) -> bool:
-        if record.place is None:
+        if record.card_place is None:
             return False
         try:
-            await self._messenger.edit(record.place, record.card, reply, record.locale)
+            await self._messenger.edit(record.card_place, record.card_message_id, reply, record.locale)
         except UserError as error:
-            log.warning("card not edited", card=record.card, why=error.text.key)
+            log.warning("card not edited", card=record.card_message_id, why=error.text.key)
             return False
         return True
 
     async def _announced(self, workload: Workload) -> None:
         record = workload.record
-        changes: dict[str, object] = {"announced": workload.news}
+        changes: RecordChanges = {"announced_news": workload.news}
         ready = workload.start_news
-        if workload.news.startswith(ready) and not record.announced.startswith(ready):
-            took = workload.since - record.started
-            changes["starts"] = record.with_start(took)
+        if workload.news.startswith(ready) and not record.announced_news.startswith(ready):
+            took = workload.since - record.start_requested_at
+            changes["start_seconds"] = record.with_start(took)
             STARTS.observe(took.total_seconds())
         try:
             await self._cluster.update_record(workload.name, **changes)

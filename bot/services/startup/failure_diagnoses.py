@@ -22,7 +22,7 @@ class FailureDiagnoses:
     def diagnosis(self, workload: Workload) -> Diagnosis | None:
         """Why it failed, if its log of this start says."""
         started, found = self._found.get(workload.name, (None, None))
-        failed = workload.phase is Phase.FAILED and started == workload.record.started
+        failed = workload.phase is Phase.FAILED and started == workload.record.start_requested_at
         return found if failed else None
 
     def cause(self, workload: Workload) -> str:
@@ -39,4 +39,4 @@ class FailureDiagnoses:
         except UserError:
             return  # the cluster's own word must do
         if found.cause not in ("healthy", "unknown"):
-            self._found[workload.name] = workload.record.started, found
+            self._found[workload.name] = workload.record.start_requested_at, found

@@ -28,14 +28,14 @@ class SmokeTest:
         """If it has answered; ask it if it is time to."""
         if workload.phase is not Phase.READY or self._answer(workload) is not None:
             return True
-        if workload.record.announced.startswith(workload.start_news):
+        if workload.record.announced_news.startswith(workload.start_news):
             return True
         try:
             async with asyncio.timeout(SECONDS):
                 answer = await self._reply(workload)
         except (UserError, TimeoutError):
             return False  # its server is not there yet, after all
-        self._found[workload.name] = workload.record.started, answer
+        self._found[workload.name] = workload.record.start_requested_at, answer
         return True
 
     def told(self, workload: Workload) -> Workload:
@@ -49,7 +49,7 @@ class SmokeTest:
     def _answer(self, workload: Workload) -> str | None:
         """What this start answered, if it was asked."""
         started, answer = self._found.get(workload.name, (None, None))
-        return answer if started == workload.record.started else None
+        return answer if started == workload.record.start_requested_at else None
 
     async def _reply(self, workload: Workload) -> str:
         endpoint = await self._cluster.endpoint(workload.name)

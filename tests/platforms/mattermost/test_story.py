@@ -238,7 +238,7 @@ async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
     asked = chat.say(who(chat, "eve"), "@llm ask tinyllama are you awake?")
     await soon(lambda: bot.cluster.workloads()[0].replicas == 1)
     await pass_time(2)
-    await soon(lambda: bot.cluster.workloads()[0].record.waiting)
+    await soon(lambda: bot.cluster.workloads()[0].record.pending_questions)
     await bot.stop()
     [waiting] = chat.posted("c1", asked)
     await bot.start(chat)
@@ -247,7 +247,7 @@ async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
     await pass_time(200)
     answer = await said(chat, asked, "tokens/s")
     assert answer["id"] == waiting["id"] and "are you awake?" in answer["message"]
-    await soon(lambda: not bot.cluster.workloads()[0].record.waiting)
+    await soon(lambda: not bot.cluster.workloads()[0].record.pending_questions)
     assert len(chat.posted("c1", asked)) == 1
 
 

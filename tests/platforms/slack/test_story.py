@@ -280,7 +280,7 @@ async def asleep_and_asked(bot, workspace, pass_time) -> tuple[str, dict]:
     asked = await workspace.say("UEVE", f"<@{BOT}> ask tinyllama temp=0.5 are you awake?")
     await soon(lambda: bot.app.services.cluster.workloads()[0].replicas == 1)
     await pass_time(2)
-    await soon(lambda: bot.app.services.cluster.workloads()[0].record.waiting)
+    await soon(lambda: bot.app.services.cluster.workloads()[0].record.pending_questions)
     [waiting] = workspace.posted("C1", asked)
     return asked, waiting
 
@@ -294,7 +294,7 @@ async def test_a_question_that_waits_survives_a_restart(bot, workspace, pass_tim
     await pass_time(200)
     answer = await answered(workspace, asked)
     assert answer["ts"] == waiting["ts"] and "are you awake?" in words(answer)
-    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.waiting)
+    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.pending_questions)
     await bot.restart()
     await pass_time(10)
     assert len(workspace.posted("C1", asked)) == 1 and "tokens/s" in words(answer)
@@ -311,7 +311,7 @@ async def test_a_wait_that_is_over_is_not_taken_up_again(bot, workspace, pass_ti
         await workspace.click("UEVE", {**waiting, "thread_ts": asked}, "Stop")
         await soon(lambda: "stopped here" in words(waiting))
     await pass_time(10)
-    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.waiting)
+    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.pending_questions)
     await pass_time(200)
     assert [m["ts"] for m in workspace.posted("C1", asked)] == ([] if how == "deleted" else [waiting["ts"]])
 
@@ -325,7 +325,7 @@ async def test_a_wait_whose_model_cannot_start_ends_in_its_message_after_a_resta
     pod.timeline = replace(pod.timeline, fails="OutOfMemoryError")
     await pass_time(200)
     await soon(lambda: "did not start" in words(waiting))
-    await soon(lambda: not cluster.workloads()[0].record.waiting)
+    await soon(lambda: not cluster.workloads()[0].record.pending_questions)
     assert len(workspace.posted("C1", asked)) == 1
 
 

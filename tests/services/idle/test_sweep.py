@@ -76,7 +76,7 @@ async def test_use_after_the_warning_takes_it_back_and_later_warns_anew(ready, s
     await sweeps(25)
     await ask("ask tinyllama are you there?", who="eve")
     await sweeps(2)
-    assert "is in use again" in told(chat, say)[0] and ready().record.warned is None
+    assert "is in use again" in told(chat, say)[0] and ready().record.warned_at is None
     await sweeps(30)
     assert ready().replicas == 1 or "sleeps" in told(chat, say)[-1]
     await sweeps(5)
@@ -98,7 +98,10 @@ async def test_keep_holds_it_for_that_long_and_a_window(ready, sweeps, chat, say
 async def test_until_a_time_of_day(ready, sweeps, ask, say, clock):
     [reply] = await ask("keep tinyllama 22:00")
     assert say(reply.text).endswith("22:00.")
-    assert (ready().record.kept.hour, ready().record.kept.minute) == (21, 0)  # Berlin is an hour ahead
+    assert (ready().record.keep_until.hour, ready().record.keep_until.minute) == (
+        21,
+        0,
+    )  # Berlin is an hour ahead
     for wrong in ("25:00", "soon"):
         [reply] = await ask(f"keep tinyllama {wrong}")
         assert reply.tone is Tone.FAILED
@@ -145,7 +148,7 @@ async def test_while_it_loads_and_while_figures_are_missing_nothing_happens(ask,
 async def test_missing_figures_never_lead_to_sleep(ready, sweeps, cluster, chat):
     url, cluster.url = cluster.url, "http://127.0.0.1:9"
     await sweeps(100)
-    assert ready().replicas == 1 and ready().record.warned is None
+    assert ready().replicas == 1 and ready().record.warned_at is None
     cluster.url = url
     await sweeps(20)
     assert ready().replicas == 1
@@ -193,7 +196,7 @@ async def test_undo_brings_it_back_at_once_and_doubles_the_window(ready, sweeps,
     replies = await ask("undo tinyllama")
     assert "it may be idle for 1 h" in [say(line) for line in replies[-1].lines][-1]
     await pass_time(120)
-    assert ready().phase is Phase.READY and ready().record.window == timedelta(hours=1)
+    assert ready().phase is Phase.READY and ready().record.idle_window == timedelta(hours=1)
     await sweeps(55)
     assert ready().replicas == 1
     await sweeps(10)
@@ -242,7 +245,7 @@ async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, clust
         assert "This was wrong" in [say(button.label) for button in reply.buttons]
     await ask("wake tinyllama")
     await pass_time(200)
-    assert cluster.workloads()[0].record.sleep is None
+    assert cluster.workloads()[0].record.sleep_state is None
 
 
 async def test_in_report_mode_admins_hear_once_and_nothing_happens(
@@ -303,7 +306,7 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
     await ask("deploy tinyllama")
     await pass_time(200)
     for _ in range(10):
-        while not (warned := cluster.workloads()[0].record.warned) or clock.now() < warned + timedelta(
+        while not (warned := cluster.workloads()[0].record.warned_at) or clock.now() < warned + timedelta(
             minutes=9
         ):
             await sweeps(1, idle_sweep=built.idle_sweep)
@@ -346,7 +349,7 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
         except Killed:
             idle_sweep = wiring.build(settings, cluster, inference, chat, clock).idle_sweep
     assert calls[0] >= dies_at  # else it was not killed
-    assert ready().replicas == 0 and ready().record.warned is None
+    assert ready().replicas == 0 and ready().record.warned_at is None
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
     assert len([text for text in told(chat, say) if "sleeps, a GPU is free" in text]) <= 1
@@ -372,7 +375,7 @@ async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
 async def test_until_a_time_of_day_as_a_lease(ask, say, cluster, clock):
     for number, line in enumerate(("ttl=22:00", "ttl=until 22:00", 'ttl="until 22:00"', "ttl=bis 22:00")):
         await ask(f"deploy tinyllama name=m{number} {line}")
-        assert cluster.workloads()[-1].record.ends.hour == 21, line
+        assert cluster.workloads()[-1].record.lease_ends_at.hour == 21, line
 
 
 async def test_office_hours_wake_it_and_let_it_sleep(ask, pass_time, sweeps, clock, cluster, chat, say):
@@ -416,8 +419,8 @@ async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, 
     scale = cluster.scale
 
     async def late(name: str, replicas: int, version: str = "") -> None:
-        if ready().record.kept is None:
-            await cluster.update_record(name, kept=clock.now() + timedelta(hours=1))
+        if ready().record.keep_until is None:
+            await cluster.update_record(name, keep_until=clock.now() + timedelta(hours=1))
         await scale(name, replicas, version)
 
     monkeypatch.setattr(cluster, "scale", late)
@@ -427,10 +430,10 @@ async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, 
 
 async def test_what_is_woken_is_warned_anew(ready, sweeps, ask, pass_time):
     await sweeps(25)
-    assert ready().record.warned
+    assert ready().record.warned_at
     await ask("sleep tinyllama")
     await ask("wake tinyllama")
-    assert ready().record.warned is None
+    assert ready().record.warned_at is None
 
 
 async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster, clock):
@@ -438,9 +441,9 @@ async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster
     await pass_time(200)
     await ask("keep tinyllama 4h")
     [workload] = cluster.workloads()
-    assert workload.record.ends == workload.record.kept == clock.now() + timedelta(hours=4)
+    assert workload.record.lease_ends_at == workload.record.keep_until == clock.now() + timedelta(hours=4)
     await ask("keep tinyllama 1h")
-    assert cluster.workloads()[0].record.kept == clock.now() + timedelta(hours=4)  # never sooner
+    assert cluster.workloads()[0].record.keep_until == clock.now() + timedelta(hours=4)  # never sooner
 
 
 async def test_whom_a_person_put_to_sleep_sleeps_until_the_office_opens_again(

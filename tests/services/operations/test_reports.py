@@ -106,7 +106,7 @@ async def test_every_morning_admins_hear_of_it(bot, ask, chat, hours, pass_time,
     reports, before = bot.services.reports, len(chat.messages)
     await reports.morning()
     assert len(chat.messages) == before  # nobody said where
-    reports._admins = bot.services.cluster.workloads()[0].record.place
+    reports._admins = bot.services.cluster.workloads()[0].record.card_place
     await reports.morning()
     assert say(chat.last.text).startswith("Last 2 days:") and chat.last.picture
     while clock.now().weekday():

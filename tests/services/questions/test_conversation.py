@@ -153,14 +153,14 @@ async def test_status_shows_who_works_and_since_when_nobody_does(ask, ready, bot
 async def test_a_start_is_estimated_from_the_last_ones(ask, ready, pass_time, cluster, chat, say):
     await ready("ada: deploy tinyllama")
     [workload] = cluster.workloads()
-    assert workload.record.starts == (91.2,)
+    assert workload.record.start_seconds == (91.2,)
     await ask("sleep tinyllama")
     await ask("wake tinyllama")
     await pass_time(10)
     [card] = [history[-1] for history in chat.messages.values() if "tinyllama · " in say(history[-1].text)]
     assert say(card.lines[0]).startswith("about 1 min 2") and "usually 1 min 31 s" in say(card.lines[0])
     await pass_time(100)
-    assert len(cluster.workloads()[0].record.starts) == 2
+    assert len(cluster.workloads()[0].record.start_seconds) == 2
 
 
 async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
@@ -205,7 +205,7 @@ async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
             await pass_time(1)
     assert "did not start: it answers nothing but “!”" in say(card[-1].text)
     assert "bitsandbytes" in say(card[-1].lines[1]) and "!!!!" in say(card[-1].lines[0])
-    assert cluster.workloads()[0].record.starts == ()
+    assert cluster.workloads()[0].record.start_seconds == ()
 
 
 async def test_a_base_model_that_cannot_chat_is_ready(ask, server, pass_time, chat, say):

@@ -1,0 +1,193 @@
+"""What llm-bot keeps about a workload besides its spec, as annotations of the Deployment."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from statistics import median
+from typing import Self, Unpack
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from bot.core.access.roles import Role
+from bot.core.chat.message import Place, User
+from bot.core.frozen import Frozen
+
+USERS_KEPT, STARTS_KEPT = 20, 5
+
+
+class SleepReason(StrEnum):
+    """What put a workload to sleep; each has a sentence `[why] asleep_…`."""
+
+    PERSON = "person"
+    """Somebody asked for it."""
+    IDLE = "idle"
+    """Nobody used it for its idle window."""
+    OFFICE_HOURS = "hours"
+    """Its office hours were over, and nobody used it."""
+    LEASE = "lease"
+    """Its lease was over."""
+    FAILED = "failed"
+    """It had failed and held its GPUs."""
+    UNKNOWN = "else"
+    """Its replicas are 0 and nothing was written down: it was not scaled down by llm-bot, most likely."""
+
+    @property
+    def automatic(self) -> bool:
+        """The bot did it, nobody asked for it."""
+        return self not in (SleepReason.PERSON, SleepReason.UNKNOWN)
+
+
+class SleepState(Frozen):
+    """That a workload was put to sleep: why, what was known then, and what its owner has been told since."""
+
+    reason: SleepReason
+    by: str = ""
+    """The name of the person who put it to sleep; empty if nobody did."""
+    last_activity: datetime | None = None
+    """When it was last used, as far as was known; None: nothing was known."""
+    samples_seen: int = 0
+    """Samples of its servers' figures in its last idle window."""
+    samples_expected: int = 0
+    """Samples that a whole window has."""
+    told: bool = False
+    """Its owner has been told, or need not be."""
+    office_closed: bool = False
+    """A person put it to sleep, and its office has closed since: it wakes when the office opens again."""
+    removal_announced_at: datetime | None = None
+    """When its owner was told that it will be removed; None: not yet."""
+
+    def changed(
+        self,
+        *,
+        told: bool | None = None,
+        office_closed: bool | None = None,
+        removal_announced_at: datetime | None = None,
+    ) -> Self:
+        """With what has happened since; None leaves a field as it is."""
+        given = {
+            "told": told,
+            "office_closed": office_closed,
+            "removal_announced_at": removal_announced_at,
+        }
+        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+    @property
+    def opens(self) -> bool:
+        """It wakes when its office opens: what a person put to sleep today stays asleep today."""
+        if self.reason in (SleepReason.IDLE, SleepReason.OFFICE_HOURS):
+            return True
+        return self.office_closed or (self.told and self.reason.automatic)
+
+
+class LastUse(Frozen):
+    """The last time that a person asked a model something."""
+
+    who: str
+    """The person's name as it was then."""
+    at: datetime
+
+
+class RecordChanges(TypedDict, total=False):
+    """New values for fields of a `Record`; those that are not named stay. See there for what they mean."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    owner: str
+    owner_name: str
+    role: Role
+    locale: str
+    card_place: Place | None
+    card_message_id: str
+    announced_news: str
+    start_requested_at: datetime
+    start_seconds: tuple[float, ...]
+    lease_ends_at: datetime | None
+    keep_until: datetime | None
+    idle_window: timedelta | None
+    office_hours: str
+    warned_at: datetime | None
+    warning_message_id: str
+    sleep_state: SleepState | None
+    queued_since: datetime | None
+    urgent: bool
+    last_uses: dict[str, LastUse]
+    pending_questions: dict[str, Place]
+
+
+_CHANGES = TypeAdapter(RecordChanges)
+
+
+def checked(changes: RecordChanges) -> RecordChanges:
+    """The changes; ValueError (pydantic's) for a field that a record does not have, or a wrong value."""
+    return _CHANGES.validate_python(changes)
+
+
+class Record(Frozen):
+    """What is remembered of a workload besides its spec. The bot keeps no other memory of it: whatever a
+    restart must not forget is here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str
+    """The user id of the person it belongs to."""
+    owner_name: str
+    """What that person was called when it was deployed."""
+    role: Role = Role.STUDENT
+    """The role that its owner had then; it decides the place in the queue."""
+    locale: str = ""
+    """The language of its card and messages; empty: everybody's."""
+
+    card_place: Place | None = None
+    """Where its card is, and where its owner is told what happens; None: it was not deployed in a chat."""
+    card_message_id: str = ""
+    """The message that shows how it is; empty: there is none."""
+    announced_news: str = ""
+    """The `Workload.news` that the card told last; empty: none yet."""
+
+    start_requested_at: datetime
+    """When it was last asked to start: deployed, changed or woken."""
+    start_seconds: tuple[float, ...] = ()
+    """How long its last starts took, in seconds; the latest is the last."""
+    lease_ends_at: datetime | None = None
+    """When its lease ends and it is put to sleep; None: never."""
+
+    keep_until: datetime | None = None
+    """Until when a person wants it kept although it is idle; None: nobody does."""
+    idle_window: timedelta | None = None
+    """How long it may be idle; None: as long as its model or everybody's may."""
+    office_hours: str = ""
+    """When it stays warm (`mo-fr 08:00-18:00`); outside of them it sleeps. Empty: it has none."""
+    warned_at: datetime | None = None
+    """When its owner was told that it will sleep; None: there is no such warning now."""
+    warning_message_id: str = ""
+    """The message of that warning; empty: none, or it could not be posted."""
+    sleep_state: SleepState | None = None
+    """Why it sleeps; None: it does not, or nobody has looked yet since it was scaled to 0."""
+
+    queued_since: datetime | None = None
+    """Since when it waits for GPUs in the queue, with 0 replicas; None: it does not."""
+    urgent: bool = False
+    """An admin called it urgent: it goes to the front of the queue."""
+
+    last_uses: dict[str, LastUse] = Field(default_factory=dict)
+    """When each person asked it last, by user id; the latest 20 people."""
+    pending_questions: dict[str, Place] = Field(default_factory=dict)
+    """Where the questions are that wait until it is ready, by the id of the message that says so."""
+
+    def changed(self, **changes: Unpack[RecordChanges]) -> Self:
+        """With these changes; ValueError (pydantic's) for a field that it does not have."""
+        return self.model_copy(update=dict(checked(changes)))
+
+    @property
+    def usual_start(self) -> timedelta | None:
+        """The median of its last starts; None if it never started."""
+        return timedelta(seconds=median(self.start_seconds)) if self.start_seconds else None
+
+    def with_start(self, took: timedelta) -> tuple[float, ...]:
+        """`start_seconds`, with this one."""
+        return (*self.start_seconds, round(took.total_seconds(), 1))[-STARTS_KEPT:]
+
+    def with_use(self, user: User, now: datetime) -> dict[str, LastUse]:
+        """`last_uses`, with this use in it; the latest people only."""
+        uses = self.last_uses | {user.id: LastUse(who=user.name, at=now)}
+        return dict(sorted(uses.items(), key=lambda item: item[1].at)[-USERS_KEPT:])

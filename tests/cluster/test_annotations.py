@@ -1,0 +1,168 @@
+"""Annotations of a Deployment: today's format, and the one before that had none."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from bot.cluster import annotations_v1
+from bot.cluster.annotations import (
+    CURRENT,
+    FORMAT,
+    NAMES,
+    NewerFormat,
+    read_record,
+    record_patch,
+    to_annotations,
+)
+from bot.core.access.roles import Role
+from bot.core.chat.message import Place
+from bot.core.deployment.record import LastUse, Record, RecordChanges, SleepReason, SleepState
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "v1" / "deployments.json"
+V1: list[dict[str, Any]] = json.loads(FIXTURES.read_text())
+FULL = Record(
+    owner="slack:U0ADA",
+    owner_name='[Ada] "L."',
+    role=Role.ADMIN,
+    locale="de",
+    card_place=Place("slack", "C1", "1.0"),
+    card_message_id="m1",
+    announced_news="ready:x",
+    start_requested_at=NOW,
+    start_seconds=(301.2, 90.0),
+    lease_ends_at=NOW + timedelta(hours=4),
+    keep_until=NOW + timedelta(hours=1),
+    idle_window=timedelta(days=1, minutes=45),
+    office_hours="mo-fr 08:00-18:00",
+    warned_at=NOW,
+    warning_message_id="m2",
+    sleep_state=SleepState(reason=SleepReason.PERSON, by="Ada", last_activity=NOW, told=True),
+    queued_since=NOW,
+    urgent=True,
+    last_uses={"slack:U0EVE": LastUse(who="Eve", at=NOW)},
+    pending_questions={"m3": Place("slack", "D1")},
+)
+EMPTY: RecordChanges = {
+    "locale": "",
+    "card_place": None,
+    "card_message_id": "",
+    "announced_news": "",
+    "start_seconds": (),
+    "lease_ends_at": None,
+    "keep_until": None,
+    "idle_window": None,
+    "office_hours": "",
+    "warned_at": None,
+    "warning_message_id": "",
+    "sleep_state": None,
+    "queued_since": None,
+    "urgent": False,
+    "last_uses": {},
+    "pending_questions": {},
+}
+
+
+def metadata(annotations: dict[str, str]) -> dict[str, Any]:
+    return {"name": "llm-x", "resourceVersion": "7", "annotations": annotations}
+
+
+def patched(found: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """As the API server merges it."""
+    merged = found["annotations"] | patch["annotations"]
+    return metadata({name: text for name, text in merged.items() if text is not None})
+
+
+def test_every_field_has_a_name_of_its_own_and_can_be_changed():
+    assert NAMES.keys() == Record.model_fields.keys() == RecordChanges.__annotations__.keys()
+    assert len(set(NAMES.values())) == len(NAMES)
+    assert EMPTY.keys() | {"owner", "owner_name", "role", "start_requested_at"} == NAMES.keys()
+
+
+def test_a_record_is_read_as_it_was_written():
+    written = to_annotations(FULL)
+    assert written[FORMAT] == CURRENT and written[NAMES["role"]] == "admin"
+    assert written.keys() == {FORMAT, *NAMES.values()}  # a field that the test leaves empty proves nothing
+    assert read_record(metadata(written)) == FULL
+
+
+def test_a_change_writes_only_what_it_names_and_an_empty_field_is_removed():
+    full = metadata(to_annotations(FULL))
+    patch = record_patch(full, urgent=False, warned_at=NOW + timedelta(hours=1))
+    assert patch == {"annotations": {"llm-bot/urgent": None, "llm-bot/warned-at": "2030-01-01T13:00:00Z"}}
+    emptied = patched(full, record_patch(full, **EMPTY))
+    assert read_record(emptied) == Record(
+        owner=FULL.owner, owner_name=FULL.owner_name, role=FULL.role, start_requested_at=NOW
+    )
+
+
+def test_a_misspelt_field_and_a_wrong_value_are_refused():
+    full = metadata(to_annotations(FULL))
+    with pytest.raises(ValidationError):
+        record_patch(full, warned=NOW)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError):
+        FULL.changed(warnd_at=NOW)  # type: ignore[call-arg]
+    with pytest.raises(ValidationError):
+        FULL.changed(warned_at="soon")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", V1, ids=[case["about"] for case in V1])
+def test_what_0_1_0_wrote_is_read(case):
+    """But for how it sleeps, every field is what that version read, under another name."""
+    record, before = read_record(case["object"]["metadata"]), case["record"]
+    now = record.model_dump(mode="json")
+    leaving = before["slept"] == "leaving"
+    for old, new in annotations_v1.RENAMED.items():
+        name = old.replace("-", "_")
+        if name == "warned" and leaving:
+            assert record.warned_at is None and record.sleep_state.removal_announced_at
+        else:
+            assert now[new] == before[name], name
+
+
+SLEEPS = {
+    "asleep-person": ("person", True, False),
+    "asleep-person-hours": ("person", True, False),
+    "asleep-idle-untold": ("idle", False, False),
+    "asleep-idle-hours-untold": ("hours", False, False),
+    "asleep-idle-told": ("idle", True, False),
+    "asleep-lease-untold": ("lease", False, False),
+    "asleep-lease-told": ("lease", True, False),
+    "asleep-failed-untold": ("failed", False, False),
+    "asleep-failed-told": ("failed", True, False),
+    "asleep-unknown-settled": ("else", True, False),
+    "leaving-idle": ("idle", True, True),
+    "leaving-person": ("person", True, True),
+}
+
+
+@pytest.mark.parametrize("name", SLEEPS)
+def test_why_and_how_far_a_model_slept_is_read_from_what_0_1_0_wrote(name):
+    [case] = [case for case in V1 if case["spec"]["name"] == name]
+    state = read_record(case["object"]["metadata"]).sleep_state
+    assert (state.reason, state.told, state.removal_announced_at is not None) == SLEEPS[name]
+    assert state.office_closed is (name == "asleep-person-hours")
+
+
+@pytest.mark.parametrize("case", V1, ids=[case["about"] for case in V1])
+def test_the_first_change_writes_it_in_todays_format(case):
+    found = case["object"]["metadata"]
+    patch = record_patch(found, announced_news="something new")
+    assert patch["resourceVersion"] == found["resourceVersion"]  # not over what somebody changed meanwhile
+    after = patched(found, patch)
+    assert after["annotations"][FORMAT] == CURRENT
+    assert not set(annotations_v1.NAMES) - set(NAMES.values()) & after["annotations"].keys()
+    assert read_record(after) == read_record(found).changed(announced_news="something new")
+    assert "resourceVersion" not in record_patch(after, urgent=True)
+
+
+def test_a_newer_format_is_neither_read_nor_changed():
+    newer = metadata(to_annotations(FULL) | {FORMAT: "3"})
+    with pytest.raises(NewerFormat):
+        read_record(newer)
+    with pytest.raises(NewerFormat):
+        record_patch(newer, urgent=True)
