@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
 PHRASES = Phrasebook(BOT / "locales").sentences
-SIMULATOR_LINES = 600
+SIMULATOR_LINES = 650
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",
     "conversations.info": "channels:read groups:read im:read",

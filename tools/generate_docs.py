@@ -3,19 +3,20 @@
 `make docs` runs it. tests/test_docs.py fails while a file differs from what it would write."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
 from pydantic.fields import FieldInfo
 
 from bot.app.settings import Settings
-from bot.cluster.annotations import PREFIX
+from bot.cluster.annotations import NAMES, PREFIX
 from bot.commands import COMMANDS
 from bot.core.access.roles import Role
 from bot.core.chat.text import Phrasebook, t
-from bot.core.deployment.workload import Record
+from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
 from bot.core.failures.causes import LAST_RESORT, SIGNS
+from bot.core.frozen import Frozen
 from bot.grammar.command import Command, Group, Rest, spell
 from tools import source
 from tools.markdown import code, page, table
@@ -184,23 +185,32 @@ def _metrics() -> Iterator[str]:
 
 
 def _annotations() -> Iterator[str]:
-    yield "What the bot writes on the Kubernetes objects of a model. Texts stand as they are, everything"
-    yield "else is JSON, times are UTC in ISO 8601. What is empty is left out."
+    yield "What the bot writes on the Kubernetes objects of a model. Texts stand as they are, times and"
+    yield "durations as in ISO 8601 (times in UTC), everything else is JSON. What is empty is left out."
     yield ""
     yield "## What is remembered of a deployment"
     yield ""
-    explained, described = source.field_docstrings(Record), (Record.__doc__ or "").strip()
-    rows = [
-        (code(PREFIX + name.replace("_", "-")), stored_as(field), explained.get(name, ""))
-        for name, field in Record.model_fields.items()
-    ]
-    yield from table(("annotation", "type", "meaning"), rows)
-    if len(explained) < len(rows):
-        yield from ("As the code says it:", "", *(f"> {line.strip()}" for line in described.splitlines()), "")
+    yield from table(("annotation", "type", "meaning"), _fields(Record, NAMES))
+    for name, value in (("last_uses", LastUse), ("sleep_state", SleepState)):
+        yield from (f"### In `{NAMES[name]}`", "", (value.__doc__ or "").strip(), "")
+        yield from table(("field", "type", "meaning"), _fields(value, {}))
+    reasons = source.field_docstrings(SleepReason)
+    yield "`reason` is one of"
+    yield ""
+    yield from table(("reason", "meaning"), [(code(r.value), reasons[r.name]) for r in SleepReason])
     yield "## Other annotations and labels"
     yield ""
     others = [(code(constant.value), constant.meaning) for constant in source.constants(PREFIX)]
     yield from table(("name", "meaning"), [*others, ("`app.kubernetes.io/managed-by`", MANAGED_BY)])
+
+
+def _fields(value: type[Frozen], names: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """What is stored of a value: under which name, as what, and what it means."""
+    explained = source.field_docstrings(value)
+    return [
+        (code(names.get(name, name)), stored_as(field), explained[name])
+        for name, field in value.model_fields.items()
+    ]
 
 
 MANAGED_BY = "Label, `llm-bot` on every object that the bot makes."

@@ -18,8 +18,10 @@ from bot.core.deployment.workload import Spec
 PREFIX = "llm-bot/"
 SPEC = f"{PREFIX}spec"
 """Annotation of a model's Deployment: what was asked for, as JSON; what has its default is left out."""
-FORMAT, CURRENT = f"{PREFIX}format", "2"
-"""Which format a Deployment is written in; without that annotation it is the first."""
+FORMAT = f"{PREFIX}format"
+"""Annotation of a model's Deployment: the format of its annotations. Without it, that is format 1."""
+CURRENT = "2"
+"""The format that this version writes."""
 NAMES = {
     "owner": f"{PREFIX}owner",
     "owner_name": f"{PREFIX}owner-name",

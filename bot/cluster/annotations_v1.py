@@ -51,15 +51,15 @@ def read(annotations: Mapping[str, str]) -> dict[str, Any]:
 
 def _sleep_state(slept: str, sleep: dict[str, Any], *, office_hours: bool) -> dict[str, Any]:
     told, by_person = slept in ("told", "leaving"), sleep.get("reason") == "person"
-    unsaid = "else" if slept in ("", "person", "told", "leaving") else slept
+    unsaid = "unknown" if slept in ("", "person", "told", "leaving") else slept
     reason = sleep.get("reason") or unsaid
     return {
-        "reason": "hours" if reason == "idle" and office_hours else reason,
+        "reason": "office_hours" if reason == "idle" and office_hours else reason,
         "by": sleep.get("by", ""),
         "last_activity": sleep.get("since"),
         "samples_seen": sleep.get("seen", 0),
         "samples_expected": sleep.get("expected", 0),
         "told": told or slept == "person" or by_person,
-        "office_closed": slept == "told" and reason in ("person", "else"),
+        "office_closed": slept == "told" and reason in ("person", "unknown"),
         "removal_announced_at": sleep.get("removal_announced_at"),
     }

@@ -22,13 +22,13 @@ class SleepReason(StrEnum):
     """Somebody asked for it."""
     IDLE = "idle"
     """Nobody used it for its idle window."""
-    OFFICE_HOURS = "hours"
+    OFFICE_HOURS = "office_hours"
     """Its office hours were over, and nobody used it."""
     LEASE = "lease"
     """Its lease was over."""
     FAILED = "failed"
     """It had failed and held its GPUs."""
-    UNKNOWN = "else"
+    UNKNOWN = "unknown"
     """Its replicas are 0 and nothing was written down: it was not scaled down by llm-bot, most likely."""
 
     @property
@@ -41,6 +41,7 @@ class SleepState(Frozen):
     """That a workload was put to sleep: why, what was known then, and what its owner has been told since."""
 
     reason: SleepReason
+    """What put it to sleep, or that nobody knows."""
     by: str = ""
     """The name of the person who put it to sleep; empty if nobody did."""
     last_activity: datetime | None = None
@@ -85,6 +86,7 @@ class LastUse(Frozen):
     who: str
     """The person's name as it was then."""
     at: datetime
+    """When that was."""
 
 
 class RecordChanges(TypedDict, total=False):
