@@ -130,7 +130,8 @@ async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[wiring
     """The whole bot on the simulator, with its cards and its queue at work."""
     built = wiring.build(settings, cluster, inference, chat, clock)
     working = [
-        asyncio.create_task(work()) for work in (built.services.card_updater.run, built.gpu_queue.follow)
+        asyncio.create_task(work())
+        for work in (built.services.card_updater.run, built.services.progress.run, built.gpu_queue.follow)
     ]
     yield built
     for task in working:

@@ -168,13 +168,13 @@ async def test_two_people_deploy_the_same_name_at_once(ask, cluster, say):
 async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock, pass_time, say):
     await started(ask, pass_time, "deploy tinyllama ttl=1h")
     clock.advance(hours=1)
-    await bot.idle_sweep.run()
+    await bot.sweep()
     [workload] = cluster.workloads()
     assert workload.phase is Phase.ASLEEP and workload.record.lease_ends_at is None
     assert say(chat.last.text).startswith("The time of tinyllama is over. It sleeps")
 
     before = len(chat.messages)
-    await bot.idle_sweep.run()
+    await bot.sweep()
     assert len(chat.messages) == before
 
 

@@ -23,14 +23,15 @@ async def serve(
     scheduler = AsyncIOScheduler()
     seconds = interval or settings.sweep_interval.total_seconds()
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
-    scheduler.add_job(app.sweep, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter)
+    scheduler.add_job(app.tick, "interval", seconds=seconds, coalesce=True, max_instances=1, jitter=jitter)
     scheduler.add_job(app.services.reports.morning, "cron", hour=MORNING, timezone=settings.timezone)
     scheduler.start()
     background = [
         asyncio.create_task(app.services.card_updater.run()),
+        asyncio.create_task(app.services.progress.run()),
         asyncio.create_task(app.gpu_queue.follow()),
         asyncio.create_task(app.alerts.run()),
-        asyncio.create_task(app.services.conversation.waiting.run()),
+        asyncio.create_task(app.services.pending_questions.run()),
         asyncio.create_task(app.services.web_ui.run()),
     ]
     listening = [asyncio.create_task(p.listen(app.dispatcher.handle)) for p in platforms]

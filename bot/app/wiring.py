@@ -26,9 +26,11 @@ from bot.platforms.mattermost.people import SYSTEM_ADMIN
 from bot.platforms.shared.messengers import Messengers
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.lifecycle import Lifecycle
+from bot.services.idle.actions import SweepActions
 from bot.services.idle.activity import Activity
 from bot.services.idle.scale_down import ScaleDown
 from bot.services.idle.sweep import Sweep
+from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.operations.alerts import Alerts
 from bot.services.operations.incidents import Incidents
 from bot.services.operations.reports import Reports
@@ -38,6 +40,7 @@ from bot.services.questions.model_selector import ModelSelector
 from bot.services.questions.pending_questions import PendingQuestions
 from bot.services.startup.card_updater import CardUpdater
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.progress import StartupProgress
 from bot.services.startup.readiness import SmokeTest
 from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import Ledger
@@ -45,7 +48,7 @@ from bot.storage.ledger import Ledger
 ROOT = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """The services of one cluster, and the road to them."""
 
@@ -54,6 +57,8 @@ class App:
     idle_sweep: Sweep
     gpu_queue: GpuQueue
     ledger: Ledger
+    usage_recorder: UsageRecorder
+    sweep_failures: SweepFailures
 
     @property
     def alerts(self) -> Alerts:
@@ -61,10 +66,18 @@ class App:
         return self.services.alerts
 
     async def sweep(self) -> None:
-        """What is due by itself; then admins hear what is wrong, be it that the sweep has failed."""
+        """Look what the models do, write down what was held, start whose turn it is, and do what is due."""
+        with SWEEP.time(), self.sweep_failures.counting("sweep"):
+            await self.services.activity.sweep()
+            await self.usage_recorder.record()
+            await self.gpu_queue.advance()
+            await self.idle_sweep.run()
+        self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
+
+    async def tick(self) -> None:
+        """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed."""
         try:
-            with SWEEP.time():
-                await self.idle_sweep.run()
+            await self.sweep()
         finally:
             await self.alerts.look()
 
@@ -114,18 +127,6 @@ def _commands(cluster: Cluster) -> dict[str, type[Command]]:
     return {verb: command for verb, command in COMMANDS.items() if verb != Simulate.verb or breakable}
 
 
-def _alerts(
-    settings: Settings,
-    cluster: Cluster,
-    messenger: Messengers,
-    activity: Activity,
-    card_updater: CardUpdater,
-    clock: Clock,
-) -> Alerts:
-    incidents = Incidents(cluster, messenger, activity, card_updater, clock)
-    return Alerts(cluster, messenger, incidents, clock, settings.admin_place)
-
-
 def _reports(settings: Settings, ledger: Ledger, messenger: Messengers, clock: Clock) -> Reports:
     """Its chart speaks the language of the place where admins read."""
     zone, say = ZoneInfo(settings.timezone), phrasebook(settings).say
@@ -144,35 +145,163 @@ def build(
     monitoring: Monitoring | None = None,
 ) -> App:
     """Put the services together. `operator` is the person at the terminal, who is an admin."""
-    access, policy = _access(settings, operator), settings.idle_policy
-    ledger, plans = Ledger(settings.database_url.get_secret_value()), planner(settings)
-    activity = Activity(cluster, inference, clock, policy, monitoring)
-    gpu_queue = GpuQueue(cluster, messenger, activity, clock)
-    lifecycle = Lifecycle(cluster, access, gpu_queue, clock, ZoneInfo(settings.timezone))
-    smoke_test, failures = SmokeTest(cluster, inference), FailureDiagnoses(cluster)
-    card_updater = CardUpdater(cluster, messenger, clock, policy, gpu_queue, smoke_test, failures)
-    model_selector = ModelSelector(cluster, plans.catalog, messenger)
-    known = model_selector, lifecycle, activity, card_updater, PendingQuestions(cluster, messenger, clock)
-    conversation = Conversation(cluster, inference, messenger, *known, clock)
-    services = Services(
-        access=access,
-        activity=activity,
-        model_selector=model_selector,
-        alerts=_alerts(settings, cluster, messenger, activity, card_updater, clock),
-        clock=clock,
-        cluster=cluster,
-        conversation=conversation,
-        lifecycle=lifecycle,
-        messenger=messenger,
-        planner=plans,
-        reports=_reports(settings, ledger, messenger, clock),
-        card_updater=card_updater,
-        web_ui=WebUiService(cluster, access),
+    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
+    ledger = Ledger(settings.database_url.get_secret_value())
+    failure_diagnoses, sweep_failures = FailureDiagnoses(cluster), SweepFailures()
+    recorder = UsageRecorder(
+        cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
     )
-    recorder = UsageRecorder(cluster, activity, gpu_queue, failures, ledger, clock)
-    scale_down = ScaleDown(cluster, inference, activity)
-    sweep = Sweep(cluster, messenger, activity, scale_down, gpu_queue, recorder, clock, settings.admin_place)
-    return App(Dispatcher(services, _commands(cluster)), services, sweep, gpu_queue, ledger)
+    gpu_queue = GpuQueue(
+        cluster=cluster, messenger=messenger, activity=activity, clock=clock, used=recorder.used_last_week
+    )
+    parts = _Parts(
+        settings=settings,
+        cluster=cluster,
+        inference=inference,
+        messenger=messenger,
+        clock=clock,
+        access=_access(settings, operator),
+        planner=planner(settings),
+        activity=activity,
+        gpu_queue=gpu_queue,
+        failure_diagnoses=failure_diagnoses,
+        smoke_test=SmokeTest(cluster, inference),
+        progress=StartupProgress(cluster, clock),
+        sweep_failures=sweep_failures,
+    )
+    services = _services(parts, ledger)
+    return App(
+        dispatcher=Dispatcher(services, _commands(cluster)),
+        services=services,
+        idle_sweep=_sweep(parts),
+        gpu_queue=gpu_queue,
+        usage_recorder=recorder,
+        sweep_failures=sweep_failures,
+        ledger=ledger,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What most services are made of."""
+
+    settings: Settings
+    cluster: Cluster
+    inference: VllmInference
+    messenger: Messengers
+    clock: Clock
+    access: Access
+    planner: Planner
+    activity: Activity
+    gpu_queue: GpuQueue
+    failure_diagnoses: FailureDiagnoses
+    smoke_test: SmokeTest
+    progress: StartupProgress
+    sweep_failures: SweepFailures
+
+
+def _services(parts: _Parts, ledger: Ledger) -> Services:
+    """All that commands use."""
+    lifecycle = Lifecycle(
+        cluster=parts.cluster,
+        access=parts.access,
+        gpu_queue=parts.gpu_queue,
+        clock=parts.clock,
+        zone=ZoneInfo(parts.settings.timezone),
+    )
+    model_selector = ModelSelector(parts.cluster, parts.planner.catalog, parts.messenger)
+    pending_questions = PendingQuestions(parts.cluster, parts.messenger, parts.clock)
+    return Services(
+        access=parts.access,
+        activity=parts.activity,
+        model_selector=model_selector,
+        alerts=_alerts(parts),
+        clock=parts.clock,
+        cluster=parts.cluster,
+        conversation=_conversation(parts, lifecycle, model_selector, pending_questions),
+        lifecycle=lifecycle,
+        messenger=parts.messenger,
+        planner=parts.planner,
+        reports=_reports(parts.settings, ledger, parts.messenger, parts.clock),
+        card_updater=_card_updater(parts),
+        pending_questions=pending_questions,
+        failure_diagnoses=parts.failure_diagnoses,
+        progress=parts.progress,
+        web_ui=WebUiService(parts.cluster, parts.access),
+    )
+
+
+def _alerts(parts: _Parts) -> Alerts:
+    incidents = Incidents(
+        cluster=parts.cluster,
+        messenger=parts.messenger,
+        activity=parts.activity,
+        smoke_test=parts.smoke_test,
+        failure_diagnoses=parts.failure_diagnoses,
+        sweep_failures=parts.sweep_failures,
+        clock=parts.clock,
+    )
+    return Alerts(
+        cluster=parts.cluster,
+        messenger=parts.messenger,
+        incidents=incidents,
+        clock=parts.clock,
+        admins=parts.settings.admin_place,
+    )
+
+
+def _conversation(
+    parts: _Parts,
+    lifecycle: Lifecycle,
+    model_selector: ModelSelector,
+    pending_questions: PendingQuestions,
+) -> Conversation:
+    return Conversation(
+        cluster=parts.cluster,
+        inference=parts.inference,
+        messenger=parts.messenger,
+        model_selector=model_selector,
+        lifecycle=lifecycle,
+        activity=parts.activity,
+        progress=parts.progress,
+        failure_diagnoses=parts.failure_diagnoses,
+        pending_questions=pending_questions,
+        clock=parts.clock,
+    )
+
+
+def _card_updater(parts: _Parts) -> CardUpdater:
+    return CardUpdater(
+        cluster=parts.cluster,
+        messenger=parts.messenger,
+        clock=parts.clock,
+        policy=parts.settings.idle_policy,
+        gpu_queue=parts.gpu_queue,
+        progress=parts.progress,
+        smoke_test=parts.smoke_test,
+        failure_diagnoses=parts.failure_diagnoses,
+    )
+
+
+def _sweep(parts: _Parts) -> Sweep:
+    actions = SweepActions(
+        cluster=parts.cluster,
+        messenger=parts.messenger,
+        scale_down=ScaleDown(parts.cluster, parts.inference, parts.activity),
+        gpu_queue=parts.gpu_queue,
+        policy=parts.settings.idle_policy,
+        clock=parts.clock,
+        admins=parts.settings.admin_place,
+    )
+    return Sweep(
+        cluster=parts.cluster,
+        activity=parts.activity,
+        gpu_queue=parts.gpu_queue,
+        actions=actions,
+        failures=parts.sweep_failures,
+        policy=parts.settings.idle_policy,
+        clock=parts.clock,
+    )
 
 
 def inference_of(settings: Settings) -> VllmInference:

@@ -92,10 +92,8 @@ def _verbs(workload: Workload) -> tuple[str, ...]:
 
 def _phase(workload: Workload, ctx: Context) -> Text:
     if workload.phase is Phase.FAILED:
-        return t(
-            "status.failed", cause=t(f"cause.{ctx.services.card_updater.failure_diagnoses.cause(workload)}")
-        )
-    progress = ctx.services.card_updater.progress(workload)
+        return t("status.failed", cause=t(f"cause.{ctx.services.failure_diagnoses.cause(workload)}"))
+    progress = ctx.services.progress.of(workload)
     return (
         t("status.progress", phase=progress.phase.said, text=progress.text)
         if (progress and progress.phase is Phase.LOADING)
@@ -127,6 +125,6 @@ def _idle(workload: Workload, ctx: Context) -> Text:
         return verbatim("–")
     activity = ctx.services.activity
     load = activity.load(workload)
-    if activity.in_flight[workload.name] or (load and load.running):
+    if activity.in_flight(workload.name) or (load and load.running):
         return t("status.busy")
     return t("status.span", span=ctx.services.clock.now() - activity.idle_since(workload))

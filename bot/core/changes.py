@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Changes:
@@ -34,3 +35,22 @@ class Changes:
                     yield name
         finally:
             self._listeners.remove(listener)
+
+
+@asynccontextmanager
+async def news_of(name: str, *sources: AsyncIterator[str]) -> AsyncIterator[asyncio.Event]:
+    """An event that is set whenever one of `sources`, iterators over names that changed, names `name`."""
+    news = asyncio.Event()
+
+    async def listen(source: AsyncIterator[str]) -> None:
+        async for changed in source:
+            if changed == name:
+                news.set()
+
+    listening = [asyncio.create_task(listen(source)) for source in sources]
+    try:
+        yield news
+    finally:
+        for task in listening:
+            task.cancel()
+        await asyncio.gather(*listening, return_exceptions=True)

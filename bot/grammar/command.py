@@ -22,7 +22,10 @@ from bot.services.operations.alerts import Alerts
 from bot.services.operations.reports import Reports
 from bot.services.questions.conversation import Conversation
 from bot.services.questions.model_selector import ModelSelector
+from bot.services.questions.pending_questions import PendingQuestions
 from bot.services.startup.card_updater import CardUpdater
+from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.progress import StartupProgress
 from bot.services.web_ui.service import WebUiService
 
 Replies = AsyncGenerator[Reply, str | None]
@@ -64,6 +67,9 @@ class Services:
     planner: Planner
     reports: Reports
     card_updater: CardUpdater
+    pending_questions: PendingQuestions
+    failure_diagnoses: FailureDiagnoses
+    progress: StartupProgress
     web_ui: WebUiService
 
     def names(self, of: str) -> list[str]:

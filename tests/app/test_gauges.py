@@ -41,7 +41,7 @@ async def test_how_things_are(bot, ask, pass_time, scraped, clock, cluster):
     sleeps = value(before, slept) if slept in before else 0
     await ask("deploy llama-3-8b tp=2")
     await pass_time(300)
-    await bot.sweep()
+    await bot.tick()
     text = scraped()
     assert value(text, 'llm_bot_deployments{phase="ready"}') == 1
     assert value(text, 'llm_bot_gpus{state="free"}') == 6 and value(text, 'llm_bot_gpus{state="ours"}') == 2
@@ -50,7 +50,7 @@ async def test_how_things_are(bot, ask, pass_time, scraped, clock, cluster):
     for _ in range(35):
         clock.advance(minutes=1)
         cluster.step()
-        await bot.sweep()
+        await bot.tick()
     assert value(scraped(), slept) == sleeps + 1
     assert value(scraped(), 'llm_bot_deployments{phase="asleep"}') == 1
 

@@ -66,14 +66,14 @@ async def swept(count: int, url: str, sweeps: int) -> tuple[float, float, float]
     clock = SpeedClock()
     settings = Settings(_env_file=None)
     inference = wiring.inference_of(settings)
-    idle_sweep = wiring.build(settings, Hall(count, url, clock), inference, Messengers([]), clock).idle_sweep
-    await idle_sweep.run()
+    sweep = wiring.build(settings, Hall(count, url, clock), inference, Messengers([]), clock).sweep
+    await sweep()
     before, times, half = await asked(url), [], 0.0
     for number in range(sweeps):
         if number == sweeps // 2:
             half = memory_now()
         begun = perf_counter()
-        await idle_sweep.run()
+        await sweep()
         times.append(perf_counter() - begun)
     scrapes = (await asked(url) - before) / (count * sweeps)
     await inference.close()

@@ -206,7 +206,7 @@ async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(
     for _ in range(60):
         clock.advance(minutes=1)
         cluster.step()
-        await bot.idle_sweep.run()
+        await bot.sweep()
     used = bot.gpu_queue.used
     assert 2 * 25 * 60 <= used["ada"] <= 2 * 60 * 60  # it slept after half an hour
     clock.advance(days=9)
@@ -214,5 +214,5 @@ async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(
     await pass_time(300)
     for _ in range(2):
         clock.advance(minutes=1)
-        await bot.idle_sweep.run()
+        await bot.sweep()
     assert set(bot.gpu_queue.used) == {"bob"}

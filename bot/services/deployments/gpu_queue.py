@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import structlog
 
@@ -20,14 +20,21 @@ log = structlog.get_logger()
 
 
 class GpuQueue:
-    """Kept on the cluster: whoever waits has replicas 0, and since when in its record. `used` are the
-    GPU-seconds of each person in the last week, as far as the ledger knows."""
+    """Kept on the cluster: whoever waits has replicas 0, and since when in its record. `used` gives the
+    GPU-seconds that a person held lately."""
 
-    def __init__(self, cluster: Cluster, messenger: Messenger, activity: Activity, clock: Clock) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        messenger: Messenger,
+        activity: Activity,
+        clock: Clock,
+        used: Callable[[str], float],
+    ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
+        self._used = used
         self._advancing = asyncio.Lock()
-        self.used: Mapping[str, float] = {}
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
         """No node can take it now, or it is somebody else's turn. Where nodes cannot be read, the
@@ -94,7 +101,7 @@ class GpuQueue:
             record.queued_since or self._clock.now(),
             spec.replicas,
             record.role,
-            self.used.get(record.owner, 0.0) + held,
+            self._used(record.owner) + held,
             record.urgent,
         )
 

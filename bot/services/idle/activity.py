@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
+from bot.core.changes import Changes
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.deployment.workload import Phase, Workload
@@ -34,31 +35,44 @@ class Activity:
         self._quiet: dict[str, ActivityWindow] = {}
         self._asked: dict[str, datetime] = {}
         self._gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
+        self._in_flight: Counter[str] = Counter()
+        self._draining: set[str] = set()
+        self._drained = Changes()
         self.policy = policy
-        self.in_flight: Counter[str] = Counter()
-        self.draining: set[str] = set()
         self.figures = Figures()
-        self.failed: Counter[str] = Counter()
-        """Sweeps in a row that could not look after a model."""
+        """What the cluster's monitoring showed at the last sweep."""
 
     @contextmanager
     def answering(self, name: str) -> Iterator[None]:
         """Counts one question as in flight; whoever drains the model waits for its end."""
-        self.in_flight[name] += 1
+        self._in_flight[name] += 1
         try:
             yield
         finally:
-            self.in_flight[name] -= 1
+            self._in_flight[name] -= 1
             self._asked[name] = self._clock.now()
+
+    def in_flight(self, name: str) -> int:
+        """Questions of ours that the model is answering now."""
+        return self._in_flight[name]
+
+    def draining(self, name: str) -> bool:
+        """The model is about to sleep: no new question may go to it."""
+        return name in self._draining
+
+    def drained(self) -> AsyncIterator[str]:
+        """Names of models whose draining ends, from now on; for ever."""
+        return self._drained.listen()
 
     @contextmanager
     def drain(self, name: str) -> Iterator[None]:
         """No new question goes to the model until the end of the block."""
-        self.draining.add(name)
+        self._draining.add(name)
         try:
             yield
         finally:
-            self.draining.discard(name)
+            self._draining.discard(name)
+            self._drained.tell(name)
 
     async def used(self, workload: Workload, user: User) -> None:
         """Remember that a person uses it now."""
@@ -104,6 +118,7 @@ class Activity:
         for gone in (set(self._quiet) | set(self._asked)) - names:
             self._quiet.pop(gone, None)
             self._asked.pop(gone, None)
+        self._in_flight = +self._in_flight  # without those that are zero
 
     def load(self, workload: Workload) -> Load | None:
         """What its servers said last, together."""
@@ -123,7 +138,7 @@ class Activity:
             self._asked.get(workload.name, workload.since),
         )
         life = LivenessInputs(
-            since, workload.record.keep_until, self.in_flight[workload.name], self._gpus(workload)
+            since, workload.record.keep_until, self._in_flight[workload.name], self._gpus(workload)
         )
         quiet = self._quiet.get(workload.name, ActivityWindow())
         window = self.policy.window_of(workload) - early

@@ -12,14 +12,14 @@ from bot.core.idle.verdict import IdleState
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.core.usage.records import Figures
 from bot.services.idle.activity import Activity
-from bot.services.startup.card_updater import CardUpdater
+from bot.services.idle.sweep_failures import SweepFailures
+from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.readiness import SmokeTest
 
 STARTING = (Phase.SCHEDULING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 WAITS_LONG = timedelta(minutes=30)
 ENDS_LONG = timedelta(minutes=5)
 AWAY_LONG = timedelta(minutes=2)
-OFTEN = 3
-"""Sweeps in a row."""
 FULL = 0.85
 """Of a volume."""
 
@@ -32,17 +32,21 @@ class Incidents:
         cluster: Cluster,
         messenger: Messenger,
         activity: Activity,
-        card_updater: CardUpdater,
+        smoke_test: SmokeTest,
+        failure_diagnoses: FailureDiagnoses,
+        sweep_failures: SweepFailures,
         clock: Clock,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
-        self._activity, self._card_updater, self._clock = activity, card_updater, clock
+        self._activity, self._clock = activity, clock
+        self._smoke_test, self._failure_diagnoses = smoke_test, failure_diagnoses
+        self._sweep_failures = sweep_failures
         self._away: dict[str, datetime] = {}
 
     def now(self, state: AlertState) -> Iterator[Incident]:
         """All of them; one that is open stays so while its model starts again."""
         for workload in self._cluster.workloads():
-            yield from self._of(self._card_updater.smoke_test.told(workload), state)
+            yield from self._of(self._smoke_test.told(workload), state)
         yield from self._of_nodes(state)
         yield from self._of_figures(self._activity.figures)
         yield from self._of_the_bot()
@@ -65,12 +69,10 @@ class Incidents:
             yield from self._kept(workload, now)
 
     def _failed(self, workload: Workload) -> Incident:
-        found = self._card_updater.failure_diagnoses.diagnosis(workload)
+        found, cause = self._failure_diagnoses.diagnosis(workload), self._failure_diagnoses.cause(workload)
         evidence = found.evidence if found else workload.evidence
         doing = (*buttons("logs", workload=workload), *fixes(workload, found))
-        return _about(
-            workload, AlertKind.FAILED, self._card_updater.failure_diagnoses.cause(workload), evidence, doing
-        )
+        return _about(workload, AlertKind.FAILED, cause, evidence, doing)
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
         """Its window is long over, and it holds its GPUs only because somebody wants it kept."""
@@ -103,9 +105,8 @@ class Incidents:
         return [server.pod for w in self._cluster.workloads() for server in self._cluster.servers(w.name)]
 
     def _of_the_bot(self) -> Iterator[Incident]:
-        for about, times in self._activity.failed.items():
-            if times >= OFTEN:
-                yield Incident(AlertKind.SWEEP, about)
+        for about in self._sweep_failures.lasting():
+            yield Incident(AlertKind.SWEEP, about)
         for right in self._cluster.lacks():
             yield Incident(AlertKind.RIGHT, right)
         now, away = self._clock.now(), self._messenger.away()

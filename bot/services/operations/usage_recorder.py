@@ -1,12 +1,11 @@
 """Who uses how many GPUs for how long, written down at each sweep: a fair line goes by it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, Cluster
 from bot.core.usage.records import Ledger, UsageEvent, UsageKind, Use
-from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.activity import Activity
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
 
@@ -22,21 +21,25 @@ class UsageRecorder:
         self,
         cluster: Cluster,
         activity: Activity,
-        gpu_queue: GpuQueue,
         failure_diagnoses: FailureDiagnoses,
         ledger: Ledger,
         clock: Clock,
     ) -> None:
-        self._cluster, self._activity, self._gpu_queue = cluster, activity, gpu_queue
+        self._cluster, self._activity = cluster, activity
         self._failure_diagnoses = failure_diagnoses
         self._ledger, self._clock = ledger, clock
+        self._used: Mapping[str, float] = {}
         self._last: datetime | None = None
         self._waiting: dict[str, datetime] = {}
         self._failed: set[tuple[str, datetime]] = set()
-        """Starts whose failure is written down: one that failure_diagnoses in a loop has failed once."""
+        """Starts whose failure is written down: a model that crashes in a loop has failed once."""
 
-    async def sweep(self) -> None:
-        """Write down what was held since the last sweep, and read what the last week saw."""
+    def used_last_week(self, owner: str) -> float:
+        """GPU-seconds that a person held in the last seven days, as far as the ledger knows."""
+        return self._used.get(owner, 0.0)
+
+    async def record(self) -> None:
+        """Write down what was held since the last time, and read what the last week saw."""
         now, last = self._clock.now(), self._last
         self._last = now
         if last is not None:
@@ -47,7 +50,7 @@ class UsageRecorder:
         failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
         self._failed = (self._failed | failed) & {_start(workload) for workload in workloads}
         self._waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
-        self._gpu_queue.used = await self._ledger.used((now - WEEK).date())
+        self._used = await self._ledger.used((now - WEEK).date())
 
     def _uses(self, passed: float) -> list[Use]:
         uses: dict[tuple[str, str], Use] = {}
@@ -82,7 +85,7 @@ class UsageRecorder:
     def _rests(self, workload: Workload) -> bool:
         """It could answer, and is not asked."""
         load = self._activity.load(workload)
-        return load is not None and not load.running and not self._activity.in_flight[workload.name]
+        return load is not None and not load.running and not self._activity.in_flight(workload.name)
 
 
 def _start(workload: Workload) -> tuple[str, datetime]:

@@ -1,11 +1,13 @@
 """Questions to models: waiting until one is ready, then its answer as it comes."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import perf_counter
 
+from bot.core.changes import news_of
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn, User
 from bot.core.chat.reply import Button, Reply, Tone
@@ -17,9 +19,9 @@ from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.activity import Activity
 from bot.services.questions.model_selector import ModelSelector
 from bot.services.questions.pending_questions import PendingQuestions
-from bot.services.startup.card_updater import CardUpdater
+from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.progress import StartupProgress
 
-LOOK_EVERY = 0.2
 WAIT_IN_QUEUE = timedelta(minutes=10)
 WAIT_AT_MOST = timedelta(hours=1)
 ANSWER_SHARE = 4
@@ -50,8 +52,9 @@ class Conversation:
         model_selector: ModelSelector,
         lifecycle: Lifecycle,
         activity: Activity,
-        card_updater: CardUpdater,
-        waiting: PendingQuestions,
+        progress: StartupProgress,
+        failure_diagnoses: FailureDiagnoses,
+        pending_questions: PendingQuestions,
         clock: Clock,
     ) -> None:
         self._cluster = cluster
@@ -60,15 +63,15 @@ class Conversation:
         self._model_selector = model_selector
         self._lifecycle = lifecycle
         self._activity = activity
-        self._card_updater = card_updater
+        self._progress, self._failure_diagnoses = progress, failure_diagnoses
+        self._pending_questions = pending_questions
         self._clock = clock
-        self.waiting = waiting
 
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         """Wake and wait if need be; then the answer, each reply longer than the one before."""
         self._model_selector.spoke(question.place, workload)
         while not self._open(workload.name):
-            with self.waiting.among_others(workload.name, question.user.id):
+            with self._pending_questions.among_others(workload.name, question.user.id):
                 async with aclosing(self._until_ready(workload.name, question)) as news:
                     async for reply in news:
                         yield reply
@@ -84,7 +87,7 @@ class Conversation:
     def _open(self, name: str) -> bool:
         """It answers, and is not about to sleep."""
         ready = self._lifecycle.find(name).phase is Phase.READY
-        return ready and name not in self._activity.draining
+        return ready and not self._activity.draining(name)
 
     async def _answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], question: Question
@@ -107,35 +110,53 @@ class Conversation:
         yield replace(told, answer=answer, footnote=note)
 
     async def _until_ready(self, name: str, question: Question) -> AsyncGenerator[Reply, None]:
+        """What there is to say until it answers; wakes it if need be. UserError when that does not come."""
         begun, shown = self._clock.now(), None
-        while not self._open(name):
-            workload = self._lifecycle.find(name)
-            waited = self._clock.now() - begun
-            if workload.phase is Phase.ASLEEP:
-                place = workload.record.card_place or question.place
-                await self._lifecycle.wake(name, question.user, place, workload.record.card_message_id)
-            elif workload.phase is Phase.FAILED:
-                raise UserError(
-                    t(
-                        "ask.failed",
-                        name=name,
-                        cause=t(f"cause.{self._card_updater.failure_diagnoses.cause(workload)}"),
-                    ),
-                    buttons=(Button(t("button.logs"), f"logs {name}"),),
-                )
-            elif waited > WAIT_AT_MOST or (workload.phase is Phase.QUEUED and waited > WAIT_IN_QUEUE):
-                raise UserError(t("ask.waited", name=name, waited=waited))
-            now = card(workload, self._clock.now(), progress=self._card_updater.progress(workload))
-            if workload.phase not in (Phase.ASLEEP, Phase.READY) and now.text != shown:
-                shown = now.text
-                yield Reply(
-                    now.text,
-                    tone=now.tone,
-                    lines=(*now.lines, t("ask.then_answer")),
-                    question=question.text,
-                    workload=name,
-                )
-            await self._clock.sleep(LOOK_EVERY)
+        sources = self._cluster.changes(), self._activity.drained(), self._progress.changes()
+        async with news_of(name, *sources) as news:
+            while not self._open(name):
+                news.clear()
+                workload = self._lifecycle.find(name)
+                left = self._patience(workload, begun)
+                if workload.phase is Phase.ASLEEP:
+                    place = workload.record.card_place or question.place
+                    await self._lifecycle.wake(name, question.user, place, workload.record.card_message_id)
+                now = card(workload, self._clock.now(), progress=self._progress.of(workload))
+                if workload.phase not in (Phase.ASLEEP, Phase.READY) and now.text != shown:
+                    shown = now.text
+                    yield replace(
+                        Reply(now.text, now.tone, (*now.lines, t("ask.then_answer"))),
+                        question=question.text,
+                        workload=name,
+                    )
+                await self._until(news, left)
+
+    def _patience(self, workload: Workload, begun: datetime) -> timedelta:
+        """How much longer a question may wait that has waited since `begun`; UserError when that is over, or
+        the model has failed."""
+        if workload.phase is Phase.FAILED:
+            cause = self._failure_diagnoses.cause(workload)
+            raise UserError(
+                t("ask.failed", name=workload.name, cause=t(f"cause.{cause}")),
+                buttons=(Button(t("button.logs"), f"logs {workload.name}"),),
+            )
+        waited = self._clock.now() - begun
+        longest = WAIT_IN_QUEUE if workload.phase is Phase.QUEUED else WAIT_AT_MOST
+        if waited > longest:
+            raise UserError(t("ask.waited", name=workload.name, waited=waited))
+        return longest - waited
+
+    async def _until(self, news: asyncio.Event, left: timedelta) -> None:
+        """Until there is news, or the time is up."""
+        waiting = [
+            asyncio.create_task(news.wait()),
+            asyncio.create_task(self._clock.sleep(left.total_seconds() + 1)),
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     async def _turns(self, endpoint: Endpoint, workload: Workload, question: Question) -> list[Turn]:
         """System prompt, as much of the conversation as fits the context, and the question."""

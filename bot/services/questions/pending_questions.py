@@ -1,7 +1,7 @@
 """Questions that wait until a model is ready: how many may, and how they outlive the bot."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -38,6 +38,10 @@ class PendingQuestions:
             yield
         finally:
             self._people[name].remove(user)
+
+    def waiting_for(self, name: str) -> Sequence[str]:
+        """Ids of the people whose questions wait for a model, one for each question."""
+        return self._people.get(name, ())
 
     async def begins(self, name: str, place: Place, message: str) -> None:
         """A message says that its question waits."""

@@ -9,19 +9,17 @@ from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
 from bot.core.counters import STARTS
 from bot.core.deployment.cards import card
-from bot.core.deployment.progress import Progress, progress
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.progress import StartupProgress
 from bot.services.startup.readiness import SmokeTest
 
-LOOK_EVERY = 3.0
-"""Seconds between two looks into the log of a starting model."""
-TAIL = 60
-"""Lines of a log in which progress shows."""
+ASK_EVERY = 3.0
+"""Seconds until a model that did not answer its first question is asked again."""
 
 log = structlog.get_logger()
 
@@ -36,29 +34,26 @@ class CardUpdater:
         clock: Clock,
         policy: IdlePolicy,
         gpu_queue: GpuQueue,
+        progress: StartupProgress,
         smoke_test: SmokeTest,
         failure_diagnoses: FailureDiagnoses,
     ) -> None:
         self._cluster = cluster
         self._messenger = messenger
         self._clock, self._policy, self._gpu_queue = clock, policy, gpu_queue
-        self.smoke_test, self.failure_diagnoses = smoke_test, failure_diagnoses
-        self._progress: dict[str, Progress] = {}
+        self._progress, self._smoke_test = progress, smoke_test
+        self._failure_diagnoses = failure_diagnoses
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._due: set[str] = set()
         self._unproven: set[str] = set()
         self._refreshing: set[str] = set()
 
-    def progress(self, workload: Workload) -> Progress | None:
-        """How far a starting workload is, if its log says."""
-        starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
-        return self._progress.get(workload.name) if starting else None
-
     async def run(self) -> None:
         """Watch for ever, beginning with what happened while nobody watched."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_changes(tasks))
-            tasks.create_task(self._follow_logs(tasks))
+            tasks.create_task(self._follow_progress(tasks))
+            tasks.create_task(self._ask_again(tasks))
 
     async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
         changes = self._cluster.changes()
@@ -91,25 +86,15 @@ class CardUpdater:
             except UserError as error:
                 log.warning("incomplete", workload=workload.name, why=error.text.key)
 
-    async def _follow_logs(self, tasks: asyncio.TaskGroup) -> None:
-        while True:
-            workloads = self._cluster.workloads()
-            starting = [w for w in workloads if w.phase is Phase.LOADING]
-            await asyncio.gather(*(self._read_log(w, tasks) for w in starting))
-            for workload in workloads:
-                if workload.name in self._unproven:
-                    self._changed(workload.name, tasks)
-            await self._clock.sleep(LOOK_EVERY)
-
-    async def _read_log(self, workload: Workload, tasks: asyncio.TaskGroup) -> None:
-        name = workload.name
-        try:
-            found = progress(await self._cluster.logs(name, TAIL), workload.spec.weights_gib)
-        except UserError:
-            return  # no log yet, or the API is away: the next look will tell
-        if found and found != self._progress.get(name):
-            self._progress[name] = found
+    async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
+        async for name in self._progress.changes():
             self._changed(name, tasks)
+
+    async def _ask_again(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await self._clock.sleep(ASK_EVERY)
+            for name in self._unproven:
+                self._changed(name, tasks)
 
     async def _refresh(self, name: str) -> None:
         """Make the card of `name` say how it is now."""
@@ -117,14 +102,12 @@ class CardUpdater:
         if workload is None:
             await self._gone(name)
             return
-        if workload.phase is not Phase.LOADING:
-            self._progress.pop(name, None)
-        await self.failure_diagnoses.look(workload)
+        await self._failure_diagnoses.look(workload)
         self._unproven.discard(name)
-        if not await self.smoke_test.ask(workload):
+        if not await self._smoke_test.ask(workload):
             self._unproven.add(name)
             return
-        workload = self.smoke_test.told(workload)
+        workload = self._smoke_test.told(workload)
         record = workload.record
         told_before = name not in self._shown and record.announced_news == workload.news
         if not record.card_message_id or record.card_place is None or told_before:
@@ -132,8 +115,8 @@ class CardUpdater:
         reply = card(
             workload,
             self._clock.now(),
-            diagnosis=self.failure_diagnoses.diagnosis(workload),
-            progress=self.progress(workload),
+            diagnosis=self._failure_diagnoses.diagnosis(workload),
+            progress=self._progress.of(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
             turn=self._gpu_queue.turn(workload),
@@ -155,7 +138,6 @@ class CardUpdater:
 
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
-        self._progress.pop(name, None)
         if record is not None:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 

@@ -103,7 +103,7 @@ async def test_stop_ends_an_answer_for_who_asked(bot, chat, server, pass_time):
     assert "Nur wer gefragt hat" in chat.whispers[-1][1]["text"]
     await chat.click(who(chat, "eve"), answer, "Stop")
     await soon(lambda: "stopped here" in answer["message"])
-    assert labels(answer) == [] and bot.app.services.activity.in_flight["tinyllama"] == 0
+    assert labels(answer) == [] and bot.app.services.activity.in_flight("tinyllama") == 0
 
 
 async def test_buttons_outlive_a_restart_and_ask_again_who_may(bot, chat, pass_time):

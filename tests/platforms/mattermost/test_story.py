@@ -243,7 +243,7 @@ async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
     [waiting] = chat.posted("c1", asked)
     await bot.start(chat)
     await pass_time(10)
-    await soon(lambda: bot.app.services.conversation.waiting._people["tinyllama"])
+    await soon(lambda: bot.app.services.pending_questions.waiting_for("tinyllama"))
     await pass_time(200)
     answer = await said(chat, asked, "tokens/s")
     assert answer["id"] == waiting["id"] and "are you awake?" in answer["message"]
@@ -265,7 +265,7 @@ async def test_a_report_comes_with_a_chart(bot, chat, pass_time, clock):
     await deployed(chat, pass_time)
     for _ in range(3):
         clock.advance(minutes=1)
-        await bot.app.sweep()
+        await bot.app.tick()
     asked = chat.say(who(chat, "grace"), "!llm report")
     await said(chat, asked, "GPU-hours used")
     shown = await said(chat, asked, "GPU-hours of the last 7 days")

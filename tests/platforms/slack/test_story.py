@@ -130,10 +130,10 @@ async def test_stop_ends_generation_and_keeps_what_came(bot, workspace, server, 
     await workspace.click("UBOB", {**answer, "thread_ts": asked}, "Stop")
     await soon(lambda: workspace.whispers)
     assert "Only who asked can stop this answer." in words(workspace.whispers[-1])
-    assert bot.app.services.activity.in_flight["tinyllama"] == 1
+    assert bot.app.services.activity.in_flight("tinyllama") == 1
     await workspace.click("UEVE", {**answer, "thread_ts": asked}, "Stop")
     await soon(lambda: "stopped here" in words(answer))
-    assert bot.app.services.activity.in_flight["tinyllama"] == 0
+    assert bot.app.services.activity.in_flight("tinyllama") == 0
     assert words(answer).startswith("I am") and labels(answer) == []
 
 
@@ -290,7 +290,7 @@ async def test_a_question_that_waits_survives_a_restart(bot, workspace, pass_tim
     await bot.restart()
     assert "stopped here" not in words(waiting)
     await pass_time(10)
-    await soon(lambda: bot.app.services.conversation.waiting._people["tinyllama"] == ["UEVE"])
+    await soon(lambda: bot.app.services.pending_questions.waiting_for("tinyllama") == ["UEVE"])
     await pass_time(200)
     answer = await answered(workspace, asked)
     assert answer["ts"] == waiting["ts"] and "are you awake?" in words(answer)
@@ -333,7 +333,7 @@ async def test_a_report_comes_with_a_chart(bot, workspace, pass_time, clock):
     await deployed(workspace, pass_time)
     for _ in range(3):
         clock.advance(minutes=1)
-        await bot.app.sweep()
+        await bot.app.tick()
     await workspace.command("UGRACE", "report")
     await soon(lambda: workspace.files and "content" in workspace.files[-1])
     await soon(lambda: any("GPU-hours used" in words(message) for message in workspace.posted("C1")))

@@ -30,7 +30,7 @@ async def sweep(bot, cluster, clock, minutes: int) -> None:
     for _ in range(minutes):
         clock.advance(minutes=1)
         cluster.step()
-        await bot.idle_sweep.run()
+        await bot.sweep()
 
 
 async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_itself(
@@ -127,7 +127,7 @@ async def test_a_restart_keeps_the_line(ask, pass_time, settings, cluster, infer
     again = wiring.build(settings, cluster, inference, chat, clock)
     assert again.gpu_queue.turn(cluster.workloads()[-1]).place == 1
     await ask("stop m1", who="grace")
-    await again.idle_sweep.run()
+    await again.sweep()
     assert phases()["m3"] is not Phase.QUEUED
 
 

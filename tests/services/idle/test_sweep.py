@@ -25,12 +25,12 @@ ADMINS = Place("test", "admins")
 def sweeps(bot, cluster, clock):
     """`await sweeps(30)` lets minutes pass, with a sweep in each."""
 
-    async def sweeps(minutes: int, each=lambda: None, idle_sweep=None) -> None:
+    async def sweeps(minutes: int, each=lambda: None, sweep=None) -> None:
         for _ in range(minutes):
             each()
             clock.advance(minutes=1)
             cluster.step()
-            await (idle_sweep or bot.idle_sweep).run()
+            await (sweep or bot.sweep)()
 
     return sweeps
 
@@ -40,7 +40,7 @@ async def ready(ask, pass_time, chat, bot):
     """A model of ada's, ready since this minute."""
     await ask("deploy tinyllama")
     await pass_time(200)
-    await bot.idle_sweep.run()
+    await bot.sweep()
     return lambda: next(iter(bot.services.cluster.workloads()))
 
 
@@ -172,9 +172,9 @@ async def test_a_restart_of_the_bot_repeats_no_warning_and_forgets_no_keep(
     await sweeps(25)
     posted = len(chat.messages)
     again = wiring.build(settings, cluster, inference, chat, clock)
-    await sweeps(25, idle_sweep=again.idle_sweep)
+    await sweeps(25, sweep=again.sweep)
     assert ready().replicas == 1  # what it has not seen itself it does not judge
-    await sweeps(5, idle_sweep=again.idle_sweep)
+    await sweeps(5, sweep=again.sweep)
     assert ready().replicas == 0 and len(chat.messages) == posted
 
 
@@ -253,7 +253,7 @@ async def test_in_report_mode_admins_hear_once_and_nothing_happens(
 ):
     shadow = settings.model_copy(update={"idle_mode": "report", "admin_channel": "test:admins"})
     built = wiring.build(shadow, cluster, inference, chat, clock)
-    await sweeps(120, idle_sweep=built.idle_sweep)
+    await sweeps(120, sweep=built.sweep)
     assert ready().replicas == 1
     assert [text for text in told(chat, say) if "would sleep now" in text] == told(chat, say)
     assert len(told(chat, say)) == 1
@@ -278,7 +278,7 @@ class Jittery:
     when it is scaled down."""
 
     def __init__(self, cluster, dice: random.Random) -> None:
-        self._cluster, self._dice, self.in_flight, self.scaled = cluster, dice, {}, 0
+        self._cluster, self._dice, self.in_flight, self.scaled = cluster, dice, lambda name: 0, 0
 
     def __getattr__(self, name: str):
         found = getattr(self._cluster, name)
@@ -288,7 +288,7 @@ class Jittery:
         async def late(*arguments, **named):
             for _ in range(self._dice.randrange(12)):
                 await asyncio.sleep(0)
-            assert name != "scale" or not self.in_flight["tinyllama"]
+            assert name != "scale" or not self.in_flight("tinyllama")
             self.scaled += name == "scale"
             return await found(*arguments, **named)
 
@@ -309,11 +309,11 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
         while not (warned := cluster.workloads()[0].record.warned_at) or clock.now() < warned + timedelta(
             minutes=9
         ):
-            await sweeps(1, idle_sweep=built.idle_sweep)
+            await sweeps(1, sweep=built.sweep)
         clock.advance(minutes=1)  # now its time has come
         moment = dice.random() * 0.02
         questions = [asyncio.create_task(question(built, f"p{n}", moment, dice)) for n in range(10)]
-        sweeping = asyncio.create_task(built.idle_sweep.run())
+        sweeping = asyncio.create_task(built.sweep())
         while not all(asked.done() for asked in questions):
             await pass_time(1)
         await sweeping
@@ -342,12 +342,12 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
 ):
     calls = [0]
     world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
-    idle_sweep = wiring.build(settings, *world, clock).idle_sweep
+    sweep = wiring.build(settings, *world, clock).sweep
     for _ in range(100):
         try:
-            await sweeps(1, idle_sweep=idle_sweep)
+            await sweeps(1, sweep=sweep)
         except Killed:
-            idle_sweep = wiring.build(settings, cluster, inference, chat, clock).idle_sweep
+            sweep = wiring.build(settings, cluster, inference, chat, clock).sweep
     assert calls[0] >= dies_at  # else it was not killed
     assert ready().replicas == 0 and ready().record.warned_at is None
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
@@ -491,16 +491,16 @@ async def test_what_others_manage_is_left_alone_and_admins_hear_of_it_once(
     settings, cluster, inference, chat, clock, ready, sweeps, foreign, say, ask
 ):
     told_admins = settings.model_copy(update={"admin_channel": "test:admins"})
-    idle_sweep = wiring.build(told_admins, cluster, inference, chat, clock).idle_sweep
-    await sweeps(100, idle_sweep=idle_sweep)
+    sweep = wiring.build(told_admins, cluster, inference, chat, clock).sweep
+    await sweeps(100, sweep=sweep)
     assert ready().replicas == 1
     [message] = told(chat, say)
     assert "Argo CD" in message and "tinyllama" in message
-    again = wiring.build(told_admins, cluster, inference, chat, clock).idle_sweep
-    await sweeps(100, idle_sweep=again)
+    again = wiring.build(told_admins, cluster, inference, chat, clock).sweep
+    await sweeps(100, sweep=again)
     assert told(chat, say) == [message]  # nor after a restart
     assert "Argo CD decides" in say((await ask("why tinyllama"))[0].lines[-1])
     await ask("ask tinyllama hello")
-    await sweeps(50, idle_sweep=again)
+    await sweeps(50, sweep=again)
     shown = [text for text in told(chat, say) if "Argo CD" in text]
     assert len(shown) == 2  # used, and idle again: that is news

@@ -274,7 +274,7 @@ async def test_nodes_and_their_gpus(build, cluster, board, say_to):
 async def test_what_monitoring_shows(build, cluster, board, monitoring):
     bot = build()
     monitoring.now = Figures(faults={"icc-gpu-1": 79}, volumes={"llm-models": 0.9, "other": 0.2})
-    await bot.sweep()
+    await bot.tick()
     assert sorted(text.split(" · ")[0] for text in board()) == [
         "#1 a GPU of icc-gpu-1 reports a fault: XID 79",
         "#2 volume llm-models is 90% full",
@@ -294,7 +294,7 @@ async def test_a_model_that_never_gets_ready_one_that_waits_and_one_that_is_kept
     await say_to(bot, "keep llama-3-70b 4h")
     for _ in range(40):
         clock.advance(minutes=1)
-        await bot.sweep()
+        await bot.tick()
     texts = [text.split(" ", 1)[1].split(" · ")[0] for text in board()]
     assert "c (grace) has waited for GPUs for more than 30 min" in texts
     assert "llama-3-70b (grace) is idle, but kept" in texts
@@ -356,10 +356,10 @@ async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot
     monkeypatch.setattr(built.services.activity, "sweep", broken)
     for _ in range(4):
         with pytest.raises(RuntimeError):
-            await built.sweep()
+            await built.tick()
     assert board()[0].startswith("#1 the sweep does not get through (sweep)")
     monkeypatch.undo()
-    await built.sweep()
+    await built.tick()
     assert "resolved" in board()[0]
 
 
@@ -373,14 +373,14 @@ async def test_busy_gpus_keep_a_model_awake_and_why_says_so(
     monitoring.now = Figures(busy={f"demo/{server.pod}": 0.4})
     for _ in range(60):
         clock.advance(minutes=1)
-        await bot.sweep()
+        await bot.tick()
     assert cluster.workloads()[0].replicas == 1
     [why] = await say_to(bot, "why tinyllama")
     assert "Its GPUs are busy: up to 40% in the last ten minutes." in [say(line) for line in why.lines]
     monitoring.now = Figures(busy={f"demo/{server.pod}": 0.0})
     for _ in range(15):
         clock.advance(minutes=1)
-        await bot.sweep()
+        await bot.tick()
     assert cluster.workloads()[0].replicas == 0
 
 

@@ -23,7 +23,7 @@ def hours(bot, cluster, clock):
         for _ in range(int(count * 60)):
             clock.advance(minutes=1)
             cluster.step()
-            await bot.idle_sweep.run()
+            await bot.sweep()
 
     return hours
 

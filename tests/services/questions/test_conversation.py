@@ -121,11 +121,11 @@ async def test_a_cancelled_question_is_no_longer_in_flight(ask, ready, bot, serv
     server.misbehave["tinyllama"] = "silent"
     asking = asyncio.create_task(ask("ask tinyllama hello"))
     async with asyncio.timeout(5):
-        while not bot.services.activity.in_flight["tinyllama"]:
+        while not bot.services.activity.in_flight("tinyllama"):
             await asyncio.sleep(0.01)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
-    assert bot.services.activity.in_flight["tinyllama"] == 0
+    assert bot.services.activity.in_flight("tinyllama") == 0
 
 
 async def test_a_question_in_the_queue_is_not_held_for_ever(ask, clock, cluster, pass_time, say):

@@ -1,0 +1,143 @@
+"""What a sweep does next about a workload. Pure: what is known of it goes in, one step comes out."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.idle.office_hours import OfficeHours
+from bot.core.idle.verdict import IdlePolicy, IdleState, IdleVerdict
+
+GRACE = timedelta(minutes=5)
+"""An answer that flows when a lease ends may go on for so long."""
+REMOVAL_NOTICE = timedelta(days=1)
+"""A removal is announced so long before."""
+LONGEST_START = 4
+"""A start may take so many times as long as a failure is kept."""
+STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
+
+
+class Step(StrEnum):
+    """All that a sweep can do about a workload."""
+
+    NOTHING = "nothing"
+
+    REPORT = "report"
+    """Tell admins that it is idle: somebody else decides about its replicas, or the bot may only tell."""
+    FORGET_REPORT = "forget-report"
+    """It is used again: the next time that it is idle is told again."""
+
+    END_LEASE = "end-lease"
+    """Its lease is over: put it to sleep."""
+    GIVE_UP = "give-up"
+    """It has failed for long, or its start never ends: put it to sleep."""
+    PROBE = "probe"
+    """Its servers count requests that get no tokens: ask one token, so that their figures are fresh."""
+    WARN = "warn"
+    """It is idle: say when it will sleep."""
+    WARN_LEASE = "warn-lease"
+    """Say when its lease ends."""
+    WITHDRAW_WARNING = "withdraw-warning"
+    """It is used again, or somebody wants it kept."""
+    SLEEP = "sleep"
+    """Its time has come: put it to sleep, if it is idle to the last look."""
+    SLEEP_AFTER_HOURS = "sleep-after-hours"
+    """The same, outside its office hours; nobody need be warned."""
+
+    TELL_ASLEEP = "tell-asleep"
+    """It sleeps, and its owner does not know yet."""
+    OPEN = "open"
+    """Its office opens: wake it."""
+    NOTE_OFFICE_CLOSED = "note-office-closed"
+    """A person put it to sleep during its office hours, and they are over: it wakes at the next ones."""
+    ANNOUNCE_REMOVAL = "announce-removal"
+    """It has slept for long: say that it will be removed."""
+    REMOVE = "remove"
+    """Nobody has woken it since that was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a workload besides what the cluster shows."""
+
+    verdict: IdleVerdict
+    """Whether it is idle now."""
+    soon: IdleVerdict
+    """Whether it would be idle now, if its window ended as much earlier as its owner is warned."""
+    busy: bool = False
+    """An answer flows."""
+    sooner: timedelta = timedelta(0)
+    """By how much its window is shorter, because somebody waits for its GPUs."""
+    wanted_by: str = ""
+    """Who that is; empty: nobody."""
+
+
+def next_step(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: datetime) -> Step:
+    """The one step that is due for a workload at a moment."""
+    office_open = is_office_open(workload, policy, now)
+    if workload.phase is Phase.DRAINING:
+        return Step.NOTHING  # its pods are ending already
+    if workload.phase is Phase.ASLEEP:
+        return _asleep(workload, policy, now, office_open=office_open)
+    if workload.managed_by or not policy.act:
+        return _only_report(workload, evidence)
+    ends = workload.record.lease_ends_at
+    if ends and now >= ends:
+        return Step.NOTHING if evidence.busy and now - ends < GRACE else Step.END_LEASE
+    if _is_hopeless(workload, policy, now):
+        return Step.GIVE_UP
+    if workload.phase is Phase.READY and not office_open:
+        return _ready(workload, evidence, policy, now)
+    return Step.NOTHING
+
+
+def is_office_open(workload: Workload, policy: IdlePolicy, now: datetime) -> bool:
+    """It has office hours, and they are now."""
+    hours = workload.record.office_hours
+    return bool(hours) and OfficeHours(hours).inside(now, policy.zone)
+
+
+def _only_report(workload: Workload, evidence: Evidence) -> Step:
+    reported, state = workload.record.warned_at is not None, evidence.verdict.state
+    if state is IdleState.IDLE and not reported:
+        return Step.REPORT
+    return Step.FORGET_REPORT if state is IdleState.ACTIVE and reported else Step.NOTHING
+
+
+def _is_hopeless(workload: Workload, policy: IdlePolicy, now: datetime) -> bool:
+    failed = workload.phase is Phase.FAILED and now - workload.since >= policy.failed_after
+    tried = now - workload.record.start_requested_at
+    return failed or (workload.phase in STARTING and tried >= LONGEST_START * policy.failed_after)
+
+
+def _ready(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: datetime) -> Step:
+    """Warn, wait, and let it sleep; or take the warning back."""
+    record, soon = workload.record, evidence.soon.state
+    notice = policy.warned_before(workload)
+    lease_ends = record.lease_ends_at is not None and now >= record.lease_ends_at - notice
+    if soon is IdleState.SUSPECT:
+        return Step.PROBE
+    if record.office_hours and soon is IdleState.IDLE:
+        return Step.SLEEP_AFTER_HOURS
+    if record.warned_at is None:
+        if lease_ends:
+            return Step.WARN_LEASE
+        return Step.WARN if soon is IdleState.IDLE else Step.NOTHING
+    if soon is IdleState.ACTIVE and not lease_ends:
+        return Step.WITHDRAW_WARNING
+    return Step.SLEEP if now >= record.warned_at + notice else Step.NOTHING
+
+
+def _asleep(workload: Workload, policy: IdlePolicy, now: datetime, *, office_open: bool) -> Step:
+    record, state = workload.record, workload.record.sleep_state
+    if state and state.removal_announced_at:
+        return Step.REMOVE if now >= state.removal_announced_at + REMOVAL_NOTICE else Step.NOTHING
+    if office_open and state and state.opens:
+        return Step.OPEN
+    if record.warned_at or state is None or not state.told:
+        return Step.TELL_ASLEEP
+    if record.office_hours and not office_open and not state.opens:
+        return Step.NOTE_OFFICE_CLOSED
+    if now - workload.since >= policy.stop_after - REMOVAL_NOTICE:
+        return Step.ANNOUNCE_REMOVAL
+    return Step.NOTHING

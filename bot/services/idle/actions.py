@@ -1,0 +1,168 @@
+"""What a sweep does about a model, and what its owner hears of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.core.deployment.record import SleepReason, SleepState
+from bot.core.deployment.workload import Workload
+from bot.core.idle import idle_messages
+from bot.core.idle.next_step import REMOVAL_NOTICE, Evidence, Step
+from bot.core.idle.verdict import IdlePolicy
+from bot.core.ports import Clock, Cluster, Messenger
+from bot.services.deployments.gpu_queue import GpuQueue
+from bot.services.idle.scale_down import ScaleDown
+
+LOG_LINES = 300
+"""Of a model that failed, kept where its owner reads."""
+
+
+class SweepActions:
+    """One method for each step. `admins` is where admins read. Whatever is told is written down before it is
+    said: whatever breaks in between, nobody is told twice."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        messenger: Messenger,
+        scale_down: ScaleDown,
+        gpu_queue: GpuQueue,
+        policy: IdlePolicy,
+        clock: Clock,
+        admins: Place | None,
+    ) -> None:
+        self._cluster, self._messenger, self._clock = cluster, messenger, clock
+        self._scale_down, self._gpu_queue = scale_down, gpu_queue
+        self._policy, self._admins = policy, admins
+        self._methods: dict[Step, Callable[[Workload, Evidence], Awaitable[None]]] = {
+            Step.REPORT: self._report,
+            Step.FORGET_REPORT: self._forget_report,
+            Step.END_LEASE: self._end_lease,
+            Step.GIVE_UP: self._give_up,
+            Step.PROBE: self._probe,
+            Step.WARN: self._warn,
+            Step.WARN_LEASE: self._warn_lease,
+            Step.WITHDRAW_WARNING: self._withdraw_warning,
+            Step.SLEEP: self._sleep,
+            Step.SLEEP_AFTER_HOURS: self._sleep_after_hours,
+            Step.TELL_ASLEEP: self._tell_asleep,
+            Step.OPEN: self._open,
+            Step.NOTE_OFFICE_CLOSED: self._note_office_closed,
+            Step.ANNOUNCE_REMOVAL: self._announce_removal,
+            Step.REMOVE: self._remove,
+        }
+
+    async def take(self, step: Step, workload: Workload, evidence: Evidence) -> None:
+        """Do it; UserError when it cannot be done now, Changed when the workload is no longer as it was."""
+        if step is not Step.NOTHING:
+            await self._methods[step](workload, evidence)
+
+    async def _report(self, workload: Workload, evidence: Evidence) -> None:
+        await self._cluster.update_record(workload.name, warned_at=self._clock.now())
+        if self._admins is not None:
+            await self._messenger.post(self._admins, idle_messages.reported(workload, evidence.verdict))
+
+    async def _forget_report(self, workload: Workload, _: Evidence) -> None:
+        await self._cluster.update_record(workload.name, warned_at=None)
+
+    async def _end_lease(self, workload: Workload, _: Evidence) -> None:
+        await self._scale_down.now(workload, SleepReason.LEASE)
+        await self._announce_sleep(workload)
+
+    async def _give_up(self, workload: Workload, _: Evidence) -> None:
+        """Its last lines are kept where its owner reads."""
+        lines = await self._cluster.logs(workload.name, LOG_LINES)
+        await self._scale_down.now(workload, SleepReason.FAILED)
+        await self._announce_sleep(workload, lines)
+
+    async def _probe(self, workload: Workload, _: Evidence) -> None:
+        await self._scale_down.probe(workload)
+
+    async def _warn(self, workload: Workload, evidence: Evidence) -> None:
+        now = self._clock.now()
+        sleeps_at = now + self._policy.warned_before(workload)
+        reply = idle_messages.warning(workload, evidence.soon, sleeps_at, now)
+        if evidence.wanted_by:
+            reply = replace(reply, lines=(t("idle.wanted", who=evidence.wanted_by),))
+        await self._post_warning(workload, reply, now)
+
+    async def _warn_lease(self, workload: Workload, evidence: Evidence) -> None:
+        ends_at = workload.record.lease_ends_at
+        assert ends_at is not None, "a lease that ends has an end"
+        await self._post_warning(workload, idle_messages.ending(workload, ends_at), self._clock.now())
+
+    async def _post_warning(self, workload: Workload, reply: Reply, now: datetime) -> None:
+        name, record = workload.name, workload.record
+        await self._cluster.update_record(name, warned_at=now, warning_message_id="")
+        if record.card_place is not None:
+            message = await self._messenger.post(record.card_place, reply, record.locale)
+            await self._cluster.update_record(name, warning_message_id=message)
+
+    async def _withdraw_warning(self, workload: Workload, _: Evidence) -> None:
+        await self._cluster.update_record(workload.name, warned_at=None, warning_message_id="")
+        await self._tell(workload, idle_messages.withdrawn(workload))
+
+    async def _sleep(self, workload: Workload, evidence: Evidence) -> None:
+        if await self._scale_down.idle(workload, early=evidence.sooner):
+            await self._announce_sleep(workload)
+
+    async def _sleep_after_hours(self, workload: Workload, _: Evidence) -> None:
+        if await self._scale_down.idle(workload, early=self._policy.warned_before(workload)):
+            await self._announce_sleep(workload)
+
+    async def _tell_asleep(self, workload: Workload, _: Evidence) -> None:
+        await self._announce_sleep(workload)
+
+    async def _open(self, workload: Workload, _: Evidence) -> None:
+        """It starts, or waits in the queue."""
+        now = self._clock.now()
+        record = workload.record.changed(
+            start_requested_at=now, sleep_state=None, warned_at=None, warning_message_id=""
+        )
+        wait = self._gpu_queue.must_wait(workload.spec, record)
+        record = record.changed(queued_since=now if wait else None)
+        await self._cluster.change(workload.spec, record, awake=not wait)
+
+    async def _note_office_closed(self, workload: Workload, _: Evidence) -> None:
+        state = _state(workload).changed(office_closed=True)
+        await self._cluster.update_record(workload.name, sleep_state=state)
+
+    async def _announce_removal(self, workload: Workload, _: Evidence) -> None:
+        now = self._clock.now()
+        leaving = _state(workload).changed(removal_announced_at=now)
+        await self._cluster.update_record(workload.name, sleep_state=leaving, warning_message_id="")
+        await self._tell(workload, idle_messages.removal(workload, now + REMOVAL_NOTICE))
+
+    async def _remove(self, workload: Workload, _: Evidence) -> None:
+        await self._cluster.remove(workload.name)
+        await self._tell(workload, idle_messages.removed(workload))
+
+    async def _announce_sleep(self, before: Workload, log: str = "") -> None:
+        """The warning says so now, or a new message if there was none. Whom a person put to sleep nobody need
+        be told."""
+        workload = next((w for w in self._cluster.workloads() if w.name == before.name), before)
+        record, state = workload.record, _state(workload)
+        told = state.changed(told=True)
+        await self._cluster.update_record(
+            workload.name, sleep_state=told, warned_at=None, warning_message_id=""
+        )
+        if record.warned_at or state.reason.automatic:
+            await self._tell(workload, replace(idle_messages.slept(workload), log=log))
+
+    async def _tell(self, workload: Workload, reply: Reply) -> None:
+        """Tell its owner, in the message of the warning where there is one."""
+        record = workload.record
+        if record.card_place is None:
+            return
+        if record.warning_message_id:
+            await self._messenger.edit(record.card_place, record.warning_message_id, reply, record.locale)
+        else:
+            await self._messenger.post(record.card_place, reply, record.locale)
+
+
+def _state(workload: Workload) -> SleepState:
+    return workload.record.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
