@@ -9,7 +9,7 @@ def sweeps(bot, cluster, clock):
         for _ in range(int(hours * 60)):
             clock.advance(minutes=1)
             cluster.step()
-            await bot.idle_sweep.run()
+            await bot.sweep()
 
     return sweeps
 
