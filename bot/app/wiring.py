@@ -16,8 +16,7 @@ from bot.core.counters import SWEEP
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
-from bot.core.ports import Clock, Cluster
-from bot.core.usage.records import Monitoring
+from bot.core.ports import Clock, Cluster, Monitoring
 from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services

@@ -100,6 +100,7 @@ class KubernetesCluster(Reading):
 
     async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
         """Server-side apply of the Deployment: one step, whatever of it changes."""
+        self._check_format(spec.name)
         deployment = workload_objects(spec, record, self._settings)["Deployment"]
         deployment["spec"]["replicas"] = spec.replicas if awake else 0
         self._views.deployments.put(await self._api.apply(self._deployments, deployment))
@@ -172,6 +173,15 @@ class KubernetesCluster(Reading):
         """In that ConfigMap."""
         await state_store.save(self._api, self.namespace, text)
 
+    async def set_state_aside(self, text: str) -> None:
+        """In that ConfigMap, under another key."""
+        await state_store.set_aside(self._api, self.namespace, text)
+
+    def _check_format(self, name: str) -> None:
+        """Refuse to touch what a newer version wrote."""
+        if object_name(name) in self._views.written_by_newer():
+            raise UserError(t("workload.newer", name=object_name(name)))
+
     async def _patch(self, name: str, subresource: str, body: Json) -> Json:
         answer: Json = await self._one("PATCH", name, subresource, body, MANAGER, MERGE_PATCH)
         return answer
@@ -185,6 +195,7 @@ class KubernetesCluster(Reading):
         query: Json | None = None,
         content_type: str = "application/json",
     ) -> Any:
+        self._check_format(name)
         path = f"{self._deployments}/{object_name(name)}{subresource}"
         try:
             return await self._api.request(method, path, body, query, content_type)

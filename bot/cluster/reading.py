@@ -26,6 +26,18 @@ class Reading:
         """Every workload as last seen."""
         return self._views.workloads()
 
+    def find(self, name: str) -> Workload | None:
+        """The workload whose objects are called like those of `name`."""
+        return self._views.by_object_name(object_name(name))
+
+    def owned_by(self, owner: str) -> Sequence[Workload]:
+        """The workloads of the person with this user id."""
+        return [workload for workload in self._views.workloads() if workload.record.owner == owner]
+
+    def written_by_newer(self) -> Sequence[str]:
+        """Object names of Deployments in a format that this version does not know."""
+        return self._views.written_by_newer()
+
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs as last seen."""
         return self._views.nodes()

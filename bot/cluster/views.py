@@ -7,6 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from bot.cluster import gpus
+from bot.cluster.annotations import NewerFormat
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import Mirror
@@ -54,6 +55,8 @@ class Views:
         self._namespace = namespace
         self._changes = Changes()
         self._workloads: dict[str, Workload] = {}
+        """By the name of their Deployment."""
+        self._newer: set[str] = set()
         self._warnings: dict[str, str] = {}
         apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
         self.deployments = Mirror(api, f"{apps}/deployments", self._deployment_changed, labelSelector=OURS)
@@ -99,10 +102,17 @@ class Views:
 
     def find(self, name: str) -> Workload:
         """One workload; UserError when it is gone."""
-        for workload in self._workloads.values():
-            if object_name(workload.name) == object_name(name):
-                return workload
+        if found := self.by_object_name(object_name(name)):
+            return found
         raise UserError(t("workload.gone", name=name))
+
+    def by_object_name(self, name: str) -> Workload | None:
+        """The workload of the Deployment that is called so."""
+        return self._workloads.get(name)
+
+    def written_by_newer(self) -> list[str]:
+        """Names of Deployments that a newer version wrote; they are no workloads."""
+        return sorted(self._newer)
 
     def deployment(self, name: str) -> Json | None:
         """The Deployment of that object name."""
@@ -126,7 +136,7 @@ class Views:
 
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
-        names = {object_name(name): name for name in self._workloads}
+        names = {name: workload.name for name, workload in self._workloads.items()}
         holders = list(self._holders.items.values())
         if self._holders.forbidden:
             holders = [gpus.keep_pod(pod) for pod in self._pods.items.values()]
@@ -171,23 +181,38 @@ class Views:
 
     def _refresh(self, name: str) -> None:
         """Build the view of one Deployment again."""
-        known = next((n for n in self._workloads if object_name(n) == name), None)
         deployment = self.deployment(name)
         if name == WEB_UI:
             self._changes.tell(WEB_UI)
         elif deployment is None or "deletionTimestamp" in deployment["metadata"]:
-            if known and self._workloads.pop(known, None):
-                self._changes.tell(known)
+            self._newer.discard(name)
+            self._forget(name)
         else:
             try:
                 managed = managed_by(deployment, name in self._scalers.items.values())
                 lost = {node.name for node in self._nodes.items.values() if not node.ready}
                 workload = view(deployment, self.pods_of(name), self._warnings, managed, lost)
+            except NewerFormat as error:
+                self._leave_alone(name, str(error))
+                return
             except ValueError as error:  # somebody broke our annotations
                 log.warning("unreadable", deployment=name, why=str(error)[:200])
                 return
-            self._workloads[workload.name] = workload
+            self._newer.discard(name)
+            self._workloads[name] = workload
             self._changes.tell(workload.name)
+
+    def _forget(self, name: str) -> None:
+        if known := self._workloads.pop(name, None):
+            self._changes.tell(known.name)
+
+    def _leave_alone(self, name: str, why: str) -> None:
+        """A newer version wrote it: it is none of our workloads from now on."""
+        if name not in self._newer:
+            log.warning("deployment.newer_format", deployment=name, why=why)
+            self._newer.add(name)
+            self._changes.tell(name)
+        self._forget(name)
 
 
 def _keep_event(event: Json) -> PodWarning | None:

@@ -26,6 +26,8 @@ class Alerts(Command):
 
     async def run(self, ctx: Context) -> Replies:
         alerts = ctx.services.alerts
+        if alerts.problem:
+            raise UserError(alerts.problem)
         alerts.compare()
         if self.do == "list":
             yield _listed(ctx)

@@ -21,7 +21,7 @@ class Home(Command):
             for card in planner.catalog.cards.values()
             if (option := planner.least(card)) and option.setup.tensor_parallel_size <= largest
         ]
-        mine = [w for w in ctx.services.cluster.workloads() if w.record.owner == ctx.user.id]
+        mine = ctx.services.cluster.owned_by(ctx.user.id)
         yield Reply(
             t("home.title", free=sum(node.free for node in nodes), total=sum(node.total for node in nodes)),
             lines=(t("home.mine", count=len(mine)) if mine else t("home.none"),),

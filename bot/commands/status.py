@@ -26,12 +26,14 @@ class Status(Command):
             yield one(workload, ctx)
             return
         workloads = sorted(ctx.services.cluster.workloads(), key=lambda w: (w.created, w.name))
+        newer = tuple(t("workload.newer", name=name) for name in ctx.services.cluster.written_by_newer())
         if not workloads:
-            yield Reply(t("status.nothing"), lines=(t("status.nothing_hint"),))
+            yield Reply(t("status.nothing"), lines=newer or (t("status.nothing_hint"),))
             return
         header = ("model", "phase", "owner", "gpus", "age", "requests", "idle")
         yield Reply(
             t("status.title", count=len(workloads), gpus=sum(w.gpus_on_nodes for w in workloads)),
+            lines=newer,
             table=Table(
                 tuple(t(f"status.{name}") for name in header),
                 tuple(row(workload, ctx) for workload in workloads),

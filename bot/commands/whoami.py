@@ -13,7 +13,7 @@ class Whoami(Command):
     async def run(self, ctx: Context) -> Replies:
         access, cluster = ctx.services.access, ctx.services.cluster
         quota = access.quota(ctx.user)
-        mine = [w for w in cluster.workloads() if w.record.owner == ctx.user.id]
+        mine = cluster.owned_by(ctx.user.id)
         held = sum(workload.gpus_held for workload in mine)
         told = (
             ("role", access.role(ctx.user).said),

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from bot.core.usage.records import Figures
+from bot.core.ports import Figures
 
 SECONDS = 5.0
 BUSY = (

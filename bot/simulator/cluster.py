@@ -86,6 +86,19 @@ class SimulatedCluster(SimulatedWebUi):
         """Every workload as it is now."""
         return [running.view(self._clock.now()) for running in self._running.values()]
 
+    def find(self, name: str) -> Workload | None:
+        """The workload whose objects are called like those of `name`."""
+        running = self._running.get(object_name(name))
+        return running.view(self._clock.now()) if running else None
+
+    def owned_by(self, owner: str) -> Sequence[Workload]:
+        """The workloads of the person with this user id."""
+        return [workload for workload in self.workloads() if workload.record.owner == owner]
+
+    def written_by_newer(self) -> Sequence[str]:
+        """Nothing outlives the simulator."""
+        return []
+
     def changes(self) -> AsyncIterator[str]:
         """Names of workloads as they change."""
         return self._changes.listen()
@@ -182,6 +195,9 @@ class SimulatedCluster(SimulatedWebUi):
     async def save_state(self, text: str) -> None:
         """Keep it as long as this cluster lives."""
         self._kept = text
+
+    async def set_state_aside(self, text: str) -> None:
+        """Nobody looks into it here."""
 
     def _find(self, name: str) -> Running:
         try:

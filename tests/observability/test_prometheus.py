@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from bot.core.usage.records import Figures
+from bot.core.ports import Figures
 from bot.observability.prometheus import Prometheus
 
 ANSWERS = {

@@ -18,7 +18,9 @@ MOST = 1000
 
 
 class AlertKind(StrEnum):
-    """What can be wrong; each has a sentence `[alert]` and, but for `failed`, one of what to do `[todo]`."""
+    """What can be wrong; each has a sentence `[alert]` and, but for `failed`, one of what to do `[todo]`.
+
+    It is stored: another one is a new format of what is stored."""
 
     FAILED = "failed"
     SLOW = "slow"
@@ -33,19 +35,26 @@ class AlertKind(StrEnum):
     SWEEP = "sweep"
     CHAT = "chat"
     RIGHT = "right"
+    NEWER = "newer"
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that is wrong now. `about` is a model, node or part; `detail` a cause or a figure."""
+    """Something that is wrong now."""
 
     kind: AlertKind
     about: str
+    """The name of the model, node, pod, volume or part of the bot that it is about."""
     detail: str = ""
+    """Of a failed model its cause, a name of `[cause]`; else a figure, as it is to be read; or nothing."""
     owner: str = ""
+    """The name of the person to whom the model belongs; empty: it is about no model."""
     where: str = ""
+    """The nodes that it is on, separated by commas; empty if none."""
     evidence: str = ""
+    """The line of a log or event that shows it; empty if there is none."""
     buttons: tuple[Button, ...] = ()
+    """What can be done about it at once."""
 
     @property
     def fingerprint(self) -> str:
@@ -54,10 +63,10 @@ class Incident:
 
 
 class Alert(Frozen):
-    """An incident as it is told: in the message of its `key`, none yet if that is empty. `ended` says when
-    it was over, until its message says so; `by` acknowledged it."""
+    """An incident as it is told to admins; what is not explained here is as in `Incident`."""
 
     number: int
+    """What people call it: `#17`. It is given once."""
     kind: AlertKind
     about: str
     detail: str = ""
@@ -65,9 +74,13 @@ class Alert(Frozen):
     where: str = ""
     evidence: str = ""
     since: datetime
+    """When it was first seen."""
     ended: datetime | None = None
+    """When it was over; None: it is not. It is dropped once its message says so."""
     key: str = ""
+    """The key of its post, alone or with others; empty: it has not been told."""
     by: str = ""
+    """The name of the person who takes care of it; empty: nobody said so."""
 
     @property
     def fingerprint(self) -> str:
@@ -81,24 +94,31 @@ class Alert(Frozen):
 
 
 class AlertPost(Frozen):
-    """A message of one alert, or of a storm of `total`, written down before it is posted; its `id` after.
-    A `stale` one does not say yet how things are."""
+    """A message of one alert, or of many in a storm. It is written down before it is posted."""
 
     at: datetime
+    """When it was written down."""
     id: str = ""
+    """The message on the platform; empty: it was not posted, or the bot ended before it knew."""
     total: int = 1
+    """How many alerts it has told of, over or not."""
     stale: bool = True
+    """It does not say yet how things are."""
 
 
 class AlertState(Frozen):
-    """All that must outlive the bot: alerts and silences by fingerprint, posts by key, the last number
-    given, and the most GPUs that each node has shown. Each change makes a new one."""
+    """All that must outlive the bot. Each change makes a new one."""
 
     number: int = 0
+    """The last number that was given to an alert."""
     alerts: dict[str, Alert] = Field(default_factory=dict)
+    """What is open, or over and not told yet, by fingerprint."""
     posts: dict[str, AlertPost] = Field(default_factory=dict)
+    """Messages that have an alert, by key."""
     silenced: dict[str, datetime] = Field(default_factory=dict)
+    """Until when nobody wants to hear of an incident, by fingerprint."""
     gpus: dict[str, int] = Field(default_factory=dict)
+    """The most GPUs that each node has shown, or as many as an admin has said are right."""
 
     def silent(self, alert: Alert, now: datetime) -> bool:
         """Nobody wants to hear of it now."""

@@ -1,51 +1,36 @@
-"""What is measured: of the cluster by others, and what people used by us."""
+"""What people used, as the ledger keeps it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
-
-from bot.core.chat.text import Text
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What the monitoring of the cluster shows: how `busy` the GPUs of a pod (`namespace/pod`) were at most
-    in the last ten minutes, from 0 to 1; XID `faults` by node; how full `volumes` are, from 0 to 1."""
-
-    busy: Mapping[str, float] = field(default_factory=dict)
-    faults: Mapping[str, int] = field(default_factory=dict)
-    volumes: Mapping[str, float] = field(default_factory=dict)
-
-
-class Monitoring(Protocol):
-    """What others measure of the cluster. Never needed: it can only speak against an action."""
-
-    async def figures(self) -> Figures:
-        """As of now; what cannot be read is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a model held on a day: GPU-seconds, and how many of them nothing ran. `name` is what its owner
-    was called then."""
+    """What the deployments of one person and one model held on a day."""
 
     owner: str
+    """The person's user id."""
     model: str
+    """The model's key in the catalog, or its repository."""
     seconds: float
+    """GPU-seconds that they held."""
     idle: float = 0.0
+    """GPU-seconds of these in which the model was ready and answered nothing."""
     name: str = ""
+    """What the person was called then."""
 
 
 class UsageKind(StrEnum):
-    """What else is written down of a day. GPU-seconds that the cluster had (`capacity`) and that sleeping
-    models gave back (`back`, by model), seconds waited in line (`waited`, by model), failures by cause."""
+    """What else is written down of a day; `about` and `amount` are those of a UsageEvent."""
 
     CAPACITY = "capacity"
+    """The GPUs that the cluster had, whoever held them; `amount` in GPU-seconds, about nothing."""
     BACK = "back"
+    """What models left to others that the bot had put to sleep; `amount` in GPU-seconds, about the model."""
     WAITED = "waited"
+    """Somebody's turn came; `amount` are the seconds in the queue, about the model."""
     FAILED = "failed"
+    """A start failed; about the cause, without an amount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +41,3 @@ class UsageEvent:
     about: str
     amount: float = 0.0
     times: int = 1
-
-
-class Ledger(Protocol):
-    """Who used how much. Never needed to be right: without it, what is held now decides."""
-
-    @property
-    def problem(self) -> Text | None:
-        """What people should know of why it is neither written nor read, as of the last call."""
-
-    async def add(self, day: date, uses: Sequence[Use], events: Sequence[UsageEvent] = ()) -> None:
-        """Write down more of it."""
-
-    async def used(self, since: date) -> Mapping[str, float]:
-        """GPU-seconds of each owner from that day on; nothing if it cannot be read."""
-
-    async def uses(self, since: date) -> Sequence[tuple[date, Use]]:
-        """All of it from that day on, by day; nothing if it cannot be read."""
-
-    async def events(self, since: date) -> Sequence[tuple[date, UsageEvent]]:
-        """The same of what else happened."""

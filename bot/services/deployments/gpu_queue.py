@@ -63,8 +63,8 @@ class GpuQueue:
         if not line:
             return "", ""
         idle = [(verdict.since, w.name) for w in self._ready() if (verdict := self._half_idle(w))]
-        waiting = next(w for w in self._cluster.workloads() if w.name == line[0].name)
-        return (min(idle)[1], waiting.record.owner_name) if idle else ("", "")
+        waiting = self._cluster.find(line[0].name)
+        return (min(idle)[1], waiting.record.owner_name) if idle and waiting else ("", "")
 
     async def follow(self) -> None:
         """Whoever waits starts as soon as GPUs are free; for ever."""
@@ -76,9 +76,10 @@ class GpuQueue:
         async with self._advancing:
             line = in_order(self._waiting())
             for name in startable(self._free(), line) if line else []:
-                workload = next(w for w in self._cluster.workloads() if w.name == name)
+                workload = self._cluster.find(name)
                 try:
-                    await self._start(workload)
+                    if workload:  # not removed meanwhile
+                        await self._start(workload)
                 except UserError as error:  # started, but not told, or not yet: the next change tries again
                     log.warning("turn", workload=name, why=error.text.key)
 
@@ -94,7 +95,7 @@ class GpuQueue:
 
     def _wish(self, spec: Spec, record: Record) -> QueueEntry:
         """The GPU-seconds of a week decide; where they are equal or not known, what is held now."""
-        held = sum(w.gpus_on_nodes for w in self._cluster.workloads() if w.record.owner == record.owner)
+        held = sum(workload.gpus_on_nodes for workload in self._cluster.owned_by(record.owner))
         return QueueEntry(
             spec.name,
             spec.tensor_parallel_size,

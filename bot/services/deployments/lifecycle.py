@@ -49,12 +49,13 @@ class Lifecycle:
         self._creating = asyncio.Lock()
 
     def find(self, name: str) -> Workload:
-        """The workload of that name; UserError with the nearest names."""
-        workloads = self._cluster.workloads()
-        for workload in workloads:
-            if object_name(workload.name) == object_name(name):
-                return workload
-        near = process.extract(name[:60], [workload.name for workload in workloads], limit=3, score_cutoff=50)
+        """The workload of that name; UserError with the nearest names, or why it is none."""
+        if workload := self._cluster.find(name):
+            return workload
+        if object_name(name) in self._cluster.written_by_newer():
+            raise UserError(t("workload.newer", name=object_name(name)))
+        names = [workload.name for workload in self._cluster.workloads()]
+        near = process.extract(name[:60], names, limit=3, score_cutoff=50)
         buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in near)
         raise UserError(t("workload.unknown", name=name[:60]), buttons=buttons)
 
@@ -71,13 +72,12 @@ class Lifecycle:
     def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
         """Check name and quota; the lease that it gets: as asked, or the longest of the role."""
         check_name(spec.name)
-        for workload in self._cluster.workloads():
-            if object_name(workload.name) == object_name(spec.name):
-                raise self._taken(workload)
+        if taken := self._cluster.find(spec.name):
+            raise self._taken(taken)
         quota = self._access.quota(user)
         if ttl and quota.ttl and ttl > quota.ttl:
             raise self._over("quota.ttl", user, asked=ttl, limit=quota.ttl)
-        mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
+        mine = self._cluster.owned_by(user.id)
         if quota.deployments is not None and len(mine) >= quota.deployments:
             raise self._over("quota.deployments", user, held=len(mine), limit=quota.deployments)
         self._check_size(spec, user, [w for w in mine if w.name != spec.name])
@@ -117,7 +117,7 @@ class Lifecycle:
 
     def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
         """Check the quota for a change of size."""
-        mine = [w for w in self._cluster.workloads() if w.record.owner == user.id]
+        mine = self._cluster.owned_by(user.id)
         self._check_size(spec, user, [w for w in mine if w.name != workload.name])
 
     async def change(

@@ -144,7 +144,7 @@ class SweepActions:
     async def _announce_sleep(self, before: Workload, log: str = "") -> None:
         """The warning says so now, or a new message if there was none. Whom a person put to sleep nobody need
         be told."""
-        workload = next((w for w in self._cluster.workloads() if w.name == before.name), before)
+        workload = self._cluster.find(before.name) or before
         record, state = workload.record, _state(workload)
         told = state.changed(told=True)
         await self._cluster.update_record(

@@ -11,8 +11,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import ActivityWindow, IdlePolicy, IdleVerdict, LivenessInputs
-from bot.core.ports import Clock, Cluster, Inference, Load
-from bot.core.usage.records import Figures, Monitoring
+from bot.core.ports import Clock, Cluster, Figures, Inference, Load, Monitoring
 
 REMEMBER_EVERY = timedelta(minutes=5)
 """A person's use is written to the cluster at most this often."""

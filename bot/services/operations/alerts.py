@@ -1,18 +1,19 @@
 """Tells admins what is wrong: each incident once, changed in place, and that it is over."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import structlog
-from pydantic import ValidationError
 
 from bot.core.alerts import alert_messages as messages
 from bot.core.alerts.state import STORMS, Alert, AlertKind, AlertState
+from bot.core.alerts.stored import NewerState, read_state, write_state
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply
-from bot.core.chat.text import t
+from bot.core.chat.text import Text, t
 from bot.core.counters import ALERTS
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.operations.incidents import Incidents
@@ -41,7 +42,17 @@ class Alerts:
         self._buttons: dict[str, tuple[Button, ...]] = {}
         self._saved: AlertState | None = None
         self._unsure: set[str] = set()
+        self._newer = False
         self.state = AlertState()
+
+    @property
+    def problem(self) -> Text | None:
+        """Why nothing is told and nothing written down, if that is so."""
+        return t("alerts.newer") if self._newer else None
+
+    def down(self) -> Sequence[str]:
+        """What does not work, for whoever asks how the bot is."""
+        return ["alerts: what was told is in a newer format"] if self._newer else []
 
     async def run(self) -> None:
         """Look whenever something changes, a moment later; for ever."""
@@ -63,6 +74,8 @@ class Alerts:
 
     def find(self, which: str) -> list[Alert]:
         """Those of a number, or of what they are about; UserError when there is none."""
+        if problem := self.problem:
+            raise UserError(problem)
         found = [a for a in self.open() if which.lstrip("#") in (str(a.number), a.about)]
         if not found:
             raise UserError(t("alerts.unknown", which=which))
@@ -91,6 +104,8 @@ class Alerts:
         async with self._turn:
             try:
                 await self._recall()
+                if self._newer:
+                    return
                 self.compare()
                 await self._save()  # before anything is posted: what is killed then looks for its message
                 for key in [key for key, post in self.state.posts.items() if post.stale]:
@@ -101,16 +116,24 @@ class Alerts:
 
     async def _recall(self) -> None:
         if self._saved is None:
+            text = await self._cluster.load_state()
             try:
-                self.state = AlertState.model_validate_json(await self._cluster.load_state() or "{}")
-            except ValidationError:
-                log.error("alerts unreadable: they begin anew")
+                self.state, self._newer = read_state(text), False
+            except NewerState as error:
+                if not self._newer:
+                    log.error("alerts.newer_format", why=str(error))
+                self._newer = True
+                return
+            except ValueError as error:
+                log.error("alerts.unreadable", why=str(error)[:200])
+                await self._cluster.set_state_aside(text)
+                self.state, self._newer = AlertState(), False
             self._saved = self.state
             self._unsure = {key for key, post in self.state.posts.items() if not post.id}
 
     async def _save(self) -> None:
         if self.state != self._saved:
-            await self._cluster.save_state(self.state.model_dump_json(exclude_defaults=True))
+            await self._cluster.save_state(write_state(self.state))
             self._saved = self.state
 
     def compare(self) -> None:

@@ -9,8 +9,7 @@ from bot.core.deployment.cards import buttons
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
 from bot.core.idle.verdict import IdleState
-from bot.core.ports import Clock, Cluster, Messenger
-from bot.core.usage.records import Figures
+from bot.core.ports import Clock, Cluster, Figures, Messenger
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
@@ -107,6 +106,8 @@ class Incidents:
     def _of_the_bot(self) -> Iterator[Incident]:
         for about in self._sweep_failures.lasting():
             yield Incident(AlertKind.SWEEP, about)
+        for deployment in self._cluster.written_by_newer():
+            yield Incident(AlertKind.NEWER, deployment)
         for right in self._cluster.lacks():
             yield Incident(AlertKind.RIGHT, right)
         now, away = self._clock.now(), self._messenger.away()

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Picture, Reply
 from bot.core.chat.text import t
-from bot.core.ports import Clock, Messenger
-from bot.core.usage.records import Ledger
+from bot.core.ports import Clock, Ledger, Messenger
 from bot.core.usage.reports import Day, Report, report, summary, usage
 
 Draw = Callable[[Sequence[Day]], bytes]

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from bot.core.deployment.workload import Phase, Workload
-from bot.core.ports import Clock, Cluster
-from bot.core.usage.records import Ledger, UsageEvent, UsageKind, Use
+from bot.core.ports import Clock, Cluster, Ledger
+from bot.core.usage.records import UsageEvent, UsageKind, Use
 from bot.services.idle.activity import Activity
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
 

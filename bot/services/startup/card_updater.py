@@ -98,7 +98,7 @@ class CardUpdater:
 
     async def _refresh(self, name: str) -> None:
         """Make the card of `name` say how it is now."""
-        workload = next((w for w in self._cluster.workloads() if w.name == name), None)
+        workload = self._cluster.find(name)
         if workload is None:
             await self._gone(name)
             return

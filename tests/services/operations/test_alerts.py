@@ -12,7 +12,7 @@ from bot.core.chat.message import Message, User
 from bot.core.chat.reply import Tone
 from bot.core.chat.text import t
 from bot.core.deployment.workload import Phase
-from bot.core.usage.records import Figures
+from bot.core.ports import Figures
 from bot.platforms.mattermost.render import render
 from bot.platforms.slack.render import blocks
 from tests.conftest import THREAD

@@ -1,0 +1,40 @@
+"""What the services need from the outside world, by subject; adapters and the simulator implement it."""
+
+from bot.core.ports.clock import Clock
+from bot.core.ports.cluster import (
+    Cluster,
+    ClusterReader,
+    ClusterWriter,
+    Endpoint,
+    GpuNode,
+    Server,
+    WorkloadAccess,
+)
+from bot.core.ports.inference import Inference, Load, Piece, Sampling
+from bot.core.ports.ledger import Ledger
+from bot.core.ports.messenger import Messenger
+from bot.core.ports.monitoring import Figures, Monitoring
+from bot.core.ports.state_store import StateStore
+from bot.core.ports.web_ui import WebUi, WebUiHost
+
+__all__ = [
+    "Clock",
+    "Cluster",
+    "ClusterReader",
+    "ClusterWriter",
+    "Endpoint",
+    "Figures",
+    "GpuNode",
+    "Inference",
+    "Ledger",
+    "Load",
+    "Messenger",
+    "Monitoring",
+    "Piece",
+    "Sampling",
+    "Server",
+    "StateStore",
+    "WebUi",
+    "WebUiHost",
+    "WorkloadAccess",
+]
