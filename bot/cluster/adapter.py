@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from bot.cluster import state_store, web_ui
-from bot.cluster.annotations import record_patch
+from bot.cluster.annotations import record_patch, replacement
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
 from bot.cluster.logs import read_log
 from bot.cluster.manifests import (
@@ -102,6 +102,9 @@ class KubernetesCluster(Reading):
         """Server-side apply of the Deployment: one step, whatever of it changes."""
         self._check_format(spec.name)
         deployment = workload_objects(spec, record, self._settings)["Deployment"]
+        before = self._views.deployment(object_name(spec.name))
+        if before is not None:
+            deployment["metadata"]["annotations"] |= replacement(record, before["metadata"])
         deployment["spec"]["replicas"] = spec.replicas if awake else 0
         self._views.deployments.put(await self._api.apply(self._deployments, deployment))
 
@@ -118,6 +121,7 @@ class KubernetesCluster(Reading):
 
     async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
         """Annotations only: no pod restarts for them."""
+        self._check_format(name)
         deployment = self._views.deployment(object_name(name))
         if deployment is None:
             raise UserError(t("workload.gone", name=name))

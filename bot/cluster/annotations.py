@@ -61,6 +61,16 @@ def to_annotations(record: Record) -> dict[str, str]:
     return {FORMAT: CURRENT} | {name: value for name, value in written.items() if value is not None}
 
 
+def replacement(record: Record, metadata: Json) -> dict[str, str]:
+    """A record's annotations to apply in place of all that a Deployment's metadata has.
+
+    Server-side apply does not remove what a request of another kind has set: it is made empty instead, and
+    what is empty is read as if it were not there."""
+    found = metadata.get("annotations") or {}
+    emptied = {name: "" for name in (*NAMES.values(), *annotations_v1.NAMES) if name in found}
+    return emptied | to_annotations(record)
+
+
 def record_patch(metadata: Json, **changes: Unpack[RecordChanges]) -> Json:
     """Changed fields as a merge patch of a Deployment's metadata: an empty one is removed.
 
@@ -84,7 +94,8 @@ def read_record(metadata: Json) -> Record:
     found = metadata.get("annotations") or {}
     if _format(found) != CURRENT:
         return Record.model_validate(annotations_v1.read(found))
-    return Record.model_validate({field: _read(field, found[n]) for field, n in NAMES.items() if n in found})
+    texts = {field: found[name] for field, name in NAMES.items() if found.get(name)}
+    return Record.model_validate({field: _read(field, text) for field, text in texts.items()})
 
 
 def read_spec(metadata: Json) -> Spec:

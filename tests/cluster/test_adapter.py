@@ -15,7 +15,8 @@ from tests.cluster.objects import BEGUN, RECORD, SETTINGS, container, pod, spec
 from tests.conftest import eventually
 
 CORE = "/api/v1/namespaces/demo"
-DEPLOYMENT = "/apis/apps/v1/namespaces/demo/deployments/llm-tiny"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/demo/deployments"
+DEPLOYMENT = f"{DEPLOYMENTS}/llm-tiny"
 
 
 @pytest_asyncio.fixture
@@ -43,7 +44,7 @@ async def test_a_name_is_given_once_and_the_loser_changes_nothing(kubernetes, cl
     await cluster.create(spec(), RECORD)
     key = kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]
     with pytest.raises(NameTaken) as taken:
-        await cluster.create(spec(max_model_len=512), RECORD.model_copy(update={"owner": "eve"}))
+        await cluster.create(spec(max_model_len=512), RECORD.changed(owner="eve"))
     assert (taken.value.text.key, taken.value.text.params) == ("deploy.taken_now", {"name": "tiny"})
     assert cluster.workloads()[0].record.owner == "ada"
     assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == key
@@ -67,10 +68,10 @@ async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(kub
 async def test_a_change_is_one_apply_of_arguments_replicas_and_record(kubernetes, cluster):
     await cluster.create(spec(), RECORD)
     kubernetes.requests.clear()
-    record = RECORD.model_copy(update={"card": "m1"})
+    record = RECORD.changed(card_message_id="m1")
     await cluster.change(spec(max_model_len=512, replicas=2), record, awake=True)
     [workload] = cluster.workloads()
-    assert (workload.replicas, workload.record.card) == (2, "m1")
+    assert (workload.replicas, workload.record.card_message_id) == (2, "m1")
     assert "--max-model-len=512" in str(kubernetes.object(DEPLOYMENT)["spec"])
     await cluster.change(spec(replicas=2), record, awake=False)
     assert cluster.workloads()[0].phase is Phase.ASLEEP
@@ -105,13 +106,62 @@ async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_ag
 async def test_what_is_remembered_is_read_back_and_restarts_no_pod(kubernetes, cluster):
     await cluster.create(spec(), RECORD)
     template = kubernetes.object(DEPLOYMENT)["spec"]["template"]
-    await cluster.update_record("tiny", warned=BEGUN, warning="m7", window=timedelta(hours=2))
-    record = cluster.workloads()[0].record
-    assert (record.warned, record.warning, record.window) == (BEGUN, "m7", timedelta(hours=2))
-    await cluster.update_record("tiny", warned=None, warning="")
-    record = cluster.workloads()[0].record
-    assert (record.warned, record.warning, record.window) == (None, "", timedelta(hours=2))
+    window = timedelta(hours=2)
+    await cluster.update_record("tiny", warned_at=BEGUN, warning_message_id="m7", idle_window=window)
+    assert cluster.workloads()[0].record == RECORD.changed(
+        warned_at=BEGUN, warning_message_id="m7", idle_window=window
+    )
+    await cluster.update_record("tiny", warned_at=None, warning_message_id="")
+    assert cluster.workloads()[0].record == RECORD.changed(idle_window=window)
     assert kubernetes.object(DEPLOYMENT)["spec"]["template"] == template
+
+
+async def test_what_an_older_version_wrote_is_written_anew_with_the_first_change(kubernetes, cluster):
+    await cluster.create(spec(), RECORD)
+    older = kubernetes.object(DEPLOYMENT)
+    older["metadata"]["annotations"] = {
+        "llm-bot/spec": older["metadata"]["annotations"]["llm-bot/spec"],
+        "llm-bot/owner": "ada",
+        "llm-bot/owner-name": "Ada",
+        "llm-bot/role": "1",
+        "llm-bot/started": "2030-01-01T12:00:00Z",
+        "llm-bot/slept": "told",
+    }
+    await kubernetes.put(DEPLOYMENTS, older)
+    await eventually(lambda: cluster.workloads()[0].record.sleep_state)
+    await cluster.update_record("tiny", warned_at=BEGUN)
+    annotations = kubernetes.object(DEPLOYMENT)["metadata"]["annotations"]
+    assert annotations["llm-bot/format"] == "2" and "llm-bot/started" not in annotations
+    assert annotations["llm-bot/warned-at"] == annotations["llm-bot/start-requested-at"]
+
+    await kubernetes.put(DEPLOYMENTS, older)  # and it is the same when all of it is changed
+    await eventually(lambda: cluster.workloads()[0].record.warned_at is None)
+    await cluster.change(spec(), RECORD, awake=False)
+    annotations = kubernetes.object(DEPLOYMENT)["metadata"]["annotations"]
+    assert annotations["llm-bot/format"] == "2" and not annotations["llm-bot/started"]
+    assert cluster.workloads()[0].record == RECORD
+
+
+async def test_what_a_newer_version_wrote_is_left_alone(kubernetes, cluster):
+    await cluster.create(spec(), RECORD)
+    newer = kubernetes.object(DEPLOYMENT)
+    newer["metadata"]["annotations"] = {"llm-bot/format": "3", "llm-bot/spec": "[]"}
+    await kubernetes.put(DEPLOYMENTS, newer)
+    await eventually(lambda: cluster.written_by_newer() == ["llm-tiny"])
+    assert cluster.workloads() == [] and cluster.find("tiny") is None
+    kubernetes.requests.clear()
+    for change in (
+        lambda: cluster.scale("tiny", 0),
+        lambda: cluster.update_record("tiny", urgent=True),
+        lambda: cluster.change(spec(), RECORD, awake=False),
+        lambda: cluster.remove("tiny"),
+    ):
+        with pytest.raises(UserError) as told:
+            await change()
+        assert (told.value.text.key, told.value.text.params) == ("workload.newer", {"name": "llm-tiny"})
+    assert [request.method for request in kubernetes.requests if request.method != "WATCH"] == []
+    await kubernetes.delete(DEPLOYMENT)
+    await eventually(lambda: cluster.written_by_newer() == [])
 
 
 async def test_what_is_removed_is_gone_at_once_and_the_models_stay(kubernetes, cluster):
@@ -124,7 +174,7 @@ async def test_what_is_removed_is_gone_at_once_and_the_models_stay(kubernetes, c
     for change in (
         lambda: cluster.remove("tiny"),
         lambda: cluster.scale("tiny", 0),
-        lambda: cluster.update_record("tiny", card="m"),
+        lambda: cluster.update_record("tiny", card_message_id="m"),
     ):
         with pytest.raises(UserError) as told:
             await change()

@@ -15,6 +15,7 @@ from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
+from tests.records import EMPTY, FULL, PLAIN
 
 STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -154,6 +155,45 @@ async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
     assert found.owner == "ada" and found.card_message_id == "m1"
 
 
+async def test_every_field_of_a_record_can_be_set_and_emptied(world):
+    everything = {name: getattr(FULL, name) for name in Record.model_fields}
+    await world.cluster.create(spec(), record())
+    await world.cluster.update_record("llama-3-8b", **everything)
+    assert world.find("llama-3-8b").record == FULL
+    await world.cluster.update_record("llama-3-8b", **EMPTY)
+    assert world.find("llama-3-8b").record == PLAIN
+
+
+async def test_a_change_of_the_workload_leaves_nothing_of_the_record_before(world):
+    await world.cluster.create(spec(), FULL)
+    assert world.find("llama-3-8b").record == FULL
+    await world.cluster.change(spec(), PLAIN, awake=False)
+    assert world.find("llama-3-8b").record == PLAIN
+    await world.cluster.update_record("llama-3-8b", **{name: getattr(FULL, name) for name in EMPTY})
+    assert world.find("llama-3-8b").record == FULL
+    await world.cluster.change(spec(), PLAIN, awake=False)
+    assert world.find("llama-3-8b").record == PLAIN
+
+
+async def test_a_field_that_no_record_has_is_refused(world):
+    await world.cluster.create(spec(), record())
+    with pytest.raises(ValueError, match="warned"):
+        await world.cluster.update_record("llama-3-8b", warned=STARTED)
+    assert world.find("llama-3-8b").record == record()
+
+
+async def test_a_workload_is_found_by_the_name_of_its_objects_and_by_its_owner(world):
+    await world.cluster.create(spec("qwen2.5-7b", 1), record(owner="ada"))
+    await world.cluster.create(spec("tinyllama", 1), record(owner="eve"))
+    assert world.cluster.find("Qwen2-5-7B").name == "qwen2.5-7b"
+    assert world.cluster.find("qwen") is None
+    assert [workload.name for workload in world.cluster.owned_by("eve")] == ["tinyllama"]
+    assert world.cluster.owned_by("grace") == []
+    assert world.cluster.written_by_newer() == []
+    await world.cluster.remove("tinyllama")
+    assert world.cluster.find("tinyllama") is None and world.cluster.owned_by("eve") == []
+
+
 async def test_new_arguments_load_again_and_a_sleeper_stays_asleep_unless_woken(world):
     await world.cluster.create(spec(), record())
     await world.phase("llama-3-8b", Phase.READY)
@@ -254,5 +294,7 @@ async def test_a_text_is_kept_and_replaced(world):
     assert await world.cluster.load_state() == ""
     await world.cluster.save_state("{}")
     await world.cluster.save_state('{"number": 7, "über": "✕"}')
+    assert await world.cluster.load_state() == '{"number": 7, "über": "✕"}'
+    await world.cluster.set_state_aside("{broken")
     assert await world.cluster.load_state() == '{"number": 7, "über": "✕"}'
     assert world.cluster.lacks() == []

@@ -1,7 +1,7 @@
 """What admins were told, as the text that is kept of it: JSON with the version of its format.
 
-Format 1, of versions up to 0.1.0, did not say so; its fields were the same. A new field with a default needs no new
-format; another meaning, a field less or a new kind of alert does, or an older version misreads what it finds."""
+Format 1, of versions up to 0.1.0, did not say so; its fields were the same. A new field with a default needs
+no new format. Another meaning, a field less or a new kind of alert does: older versions would misread it."""
 
 import json
 

@@ -393,3 +393,51 @@ async def test_without_a_place_of_the_admins_alerts_are_listed_on_demand(
     assert chat.messages == {} or not any(h[-1].key for h in chat.messages.values())
     [listed] = await say_to(bot, "alerts")
     assert say(listed.text) == "1 open alert" and "#1 fail-0" in say(listed.lines[0])
+
+
+async def test_what_nobody_can_read_is_set_aside_and_told_alerts_begin_anew(
+    build, say_to, pass_time, cluster, chat, board
+):
+    cluster.aside = []
+    cluster.set_state_aside = lambda text: _kept(cluster.aside, text)
+    await cluster.save_state("{broken")
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster)
+    await bot.alerts.look()
+    assert cluster.aside == ["{broken"] and len(board()) == 1
+    assert '"format": 2' in await cluster.load_state()
+
+
+async def _kept(kept: list[str], text: str) -> None:
+    kept.append(text)
+
+
+async def test_what_a_newer_version_has_told_is_left_alone_and_said(
+    build, say_to, pass_time, cluster, board, say
+):
+    newer = '{"format": 3, "incidents": []}'
+    await cluster.save_state(newer)
+    bot = build()
+    await failing(bot, say_to, pass_time, cluster)
+    for _ in range(2):
+        await bot.alerts.look()
+    assert board() == [] and await cluster.load_state() == newer
+    assert bot.alerts.down() == ["alerts: what was told is in a newer format"]
+    for line in ("alerts", "alerts ack 1", "alerts silence 1 1h"):
+        [reply] = await say_to(bot, line)
+        assert "by a newer version of me" in say(reply.text)
+    await cluster.save_state("")  # the newer version has gone on and cleaned up, or somebody did
+    await bot.alerts.look()
+    assert len(board()) == 1 and bot.alerts.down() == []
+
+
+async def test_a_deployment_of_a_newer_version_is_told_and_shown(build, say_to, cluster, board, say):
+    cluster.written_by_newer = lambda: ["llm-future"]
+    bot = build()
+    await bot.alerts.look()
+    assert board()[0].startswith("#1 llm-future was written by a newer version of me")
+    [status] = await say_to(bot, "status")
+    assert "llm-future was written by a newer version" in say(status.lines[0])
+    for line in ("status future", "stop future", "wake future"):
+        [refused] = await say_to(bot, line)
+        assert say(refused.text).startswith("llm-future was written by a newer version of me")
