@@ -10,11 +10,12 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from bot.app.settings import Settings
-from bot.cluster.annotations import NAMES, PREFIX
+from bot.cluster.annotations import NAMES, PREFIX, SPEC
 from bot.commands import COMMANDS
 from bot.core.access.roles import Role
 from bot.core.chat.text import Phrasebook, t
 from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
+from bot.core.deployment.workload import Spec
 from bot.core.failures.causes import LAST_RESORT, SIGNS
 from bot.core.frozen import Frozen
 from bot.grammar.command import Command, Group, Rest, spell
@@ -191,8 +192,8 @@ def _annotations() -> Iterator[str]:
     yield "## What is remembered of a deployment"
     yield ""
     yield from table(("annotation", "type", "meaning"), _fields(Record, NAMES))
-    for name, value in (("last_uses", LastUse), ("sleep_state", SleepState)):
-        yield from (f"### In `{NAMES[name]}`", "", (value.__doc__ or "").strip(), "")
+    for name, value in ((SPEC, Spec), (NAMES["last_uses"], LastUse), (NAMES["sleep_state"], SleepState)):
+        yield from (f"### In `{name}`", "", (value.__doc__ or "").strip(), "")
         yield from table(("field", "type", "meaning"), _fields(value, {}))
     reasons = source.field_docstrings(SleepReason)
     yield "`reason` is one of"

@@ -226,7 +226,7 @@ def _services(parts: _Parts, ledger: Ledger) -> Services:
         pending_questions=pending_questions,
         failure_diagnoses=parts.failure_diagnoses,
         progress=parts.progress,
-        web_ui=WebUiService(parts.cluster, parts.access),
+        web_ui=WebUiService(parts.cluster, parts.cluster, parts.access),
     )
 
 
@@ -242,6 +242,7 @@ def _alerts(parts: _Parts) -> Alerts:
     )
     return Alerts(
         cluster=parts.cluster,
+        store=parts.cluster,
         messenger=parts.messenger,
         incidents=incidents,
         clock=parts.clock,

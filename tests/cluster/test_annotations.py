@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from bot.cluster import annotations_v1
+from bot.cluster import annotations_v1, web_ui
 from bot.cluster.annotations import (
     CURRENT,
     FORMAT,
@@ -18,6 +18,7 @@ from bot.cluster.annotations import (
     record_patch,
     to_annotations,
 )
+from bot.cluster.manifests import WorkloadSettings
 from bot.core.deployment.record import Record, RecordChanges
 from tests.records import EMPTY, FULL, NOW, PLAIN
 
@@ -122,3 +123,14 @@ def test_a_newer_format_is_neither_read_nor_changed():
         read_record(newer)
     with pytest.raises(NewerFormat):
         record_patch(newer, urgent=True)
+
+
+def test_0_1_0_finds_todays_annotations_unreadable_and_so_leaves_them_alone():
+    with pytest.raises(ValidationError):
+        Record.model_validate(annotations_v1.read(to_annotations(FULL)))
+
+
+def test_open_webui_is_read_as_0_1_0_wrote_it():
+    case = json.loads((FIXTURES.parent / "open-webui.json").read_text())
+    found = web_ui.view(case["object"], WorkloadSettings())
+    assert [*found.connected] == [*case["connected"]] and found.owner == case["owner"]

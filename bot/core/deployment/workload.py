@@ -34,20 +34,32 @@ class Phase(StrEnum):
 
 
 class Spec(Frozen):
-    """What runs. `max_model_len` and `kv_cache_tokens` in tokens, `weights_gib` of the whole model."""
+    """What runs: all that its manifests are made from."""
 
     name: str
+    """What people call the deployment, and its server the model."""
     model: str
+    """The model's key in the catalog; of one that is not in it, its repository."""
     repo: str
+    """The repository of its weights on the Hugging Face Hub."""
     quantization: str = "none"
+    """The format of its weights, a `Quantization`."""
     tensor_parallel_size: int = 1
+    """GPUs of one replica."""
     max_model_len: int
+    """The context: tokens that a question and its answer may have together."""
     shape: Shape | None = None
+    """The model's shape; None: it is the catalog's."""
     gpu_memory_utilization: float = 0.9
+    """The share of a GPU's memory that the engine may use, above 0 up to 1."""
     enforce_eager: bool = False
+    """Without CUDA graphs: slower, and it takes less memory."""
     kv_cache_tokens: int = 0
+    """Tokens that the KV cache of one replica holds, as computed before the start."""
     weights_gib: float = 0.0
+    """The weights of the whole model, in GiB."""
     replicas: int = 1
+    """Copies that run while it is awake."""
 
     @property
     def gpus(self) -> int:
@@ -56,27 +68,31 @@ class Spec(Frozen):
 
 
 class Workload(Frozen):
-    """A deployed model as last seen.
-
-    `since` is when the phase began, `version` the resourceVersion that this view was read at,
-    `replicas` what is wanted now (0: asleep), `cause` the name of a `[cause]` sentence; of one that
-    cannot be scheduled, what it misses: `volume` or `node`. A pod of it should be gone since
-    `ending_since`. `managed_by` is somebody else who decides how
-    many replicas it has."""
+    """A deployed model as last seen."""
 
     spec: Spec
     record: Record
     phase: Phase
     since: datetime
+    """When the phase began."""
     created: datetime
+    """When it was deployed."""
     version: str = ""
+    """The resourceVersion of its Deployment that this view was read at."""
     replicas: int = 1
+    """Replicas that are wanted now; 0: it sleeps or is queued."""
     ready_replicas: int = 0
+    """Replicas that answer."""
     nodes: tuple[str, ...] = ()
+    """Names of the nodes that its pods are on, sorted."""
     cause: str = ""
+    """Why it failed, the name of a `[cause]` sentence; of one that does not start, what it waits for."""
     evidence: str = ""
+    """The line of a log, status or event that shows the cause; without secrets."""
     managed_by: str = ""
+    """Somebody else who decides how many replicas it has; empty: the bot does."""
     ending_since: datetime | None = None
+    """Since when a pod of it should be gone; None: none is ending."""
 
     @property
     def name(self) -> str:

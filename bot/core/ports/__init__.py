@@ -9,6 +9,7 @@ from bot.core.ports.cluster import (
     GpuNode,
     Server,
     WorkloadAccess,
+    Workloads,
 )
 from bot.core.ports.inference import Inference, Load, Piece, Sampling
 from bot.core.ports.ledger import Ledger
@@ -37,4 +38,5 @@ __all__ = [
     "WebUi",
     "WebUiHost",
     "WorkloadAccess",
+    "Workloads",
 ]

@@ -116,6 +116,10 @@ class ClusterWriter(Protocol):
         """Remove the workload; the model cache stays."""
 
 
+class Workloads(ClusterReader, ClusterWriter, Protocol):
+    """Reads and changes workloads."""
+
+
 class WorkloadAccess(Protocol):
     """What a single workload says, and how it is reached. UserError when the cluster is away."""
 
@@ -126,5 +130,5 @@ class WorkloadAccess(Protocol):
         """Where it answers, with its key; UserError when it is gone."""
 
 
-class Cluster(ClusterReader, ClusterWriter, WorkloadAccess, WebUiHost, StateStore, Protocol):
+class Cluster(Workloads, WorkloadAccess, WebUiHost, StateStore, Protocol):
     """All of it, as it is wired: a service asks for the part that it needs."""

@@ -4,18 +4,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from bot.core.access.roles import Role
+
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """Somebody's wish for `tp` GPUs on one node, `replicas` times. `used` are GPUs that count against it."""
+    """A deployment that waits for GPUs."""
 
     name: str
+    """What people call it."""
     tp: int
+    """GPUs that each replica needs, on one node."""
     since: datetime
+    """When it began to wait."""
     replicas: int = 1
-    role: int = 1
+    """How many replicas start together."""
+    role: Role = Role.STUDENT
+    """The role of its owner."""
     used: float = 0
-    high: bool = False
+    """GPU-seconds of its owner's last days, and GPUs held now: more come later."""
+    urgent: bool = False
+    """An admin called it urgent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,7 @@ class QueuePosition:
 
 def in_order(waiting: Iterable[QueueEntry]) -> list[QueueEntry]:
     """What an admin called urgent, then by role; within a role who uses least, then who came first."""
-    return sorted(waiting, key=lambda wish: (not wish.high, -wish.role, wish.used, wish.since, wish.name))
+    return sorted(waiting, key=lambda wish: (not wish.urgent, -wish.role, wish.used, wish.since, wish.name))
 
 
 def startable(free: Mapping[str, int], waiting: Sequence[QueueEntry]) -> list[str]:

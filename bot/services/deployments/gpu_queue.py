@@ -12,7 +12,7 @@ from bot.core.chat.text import t
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
-from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.ports import Clock, Messenger, Workloads
 from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
 from bot.services.idle.activity import Activity
 
@@ -25,7 +25,7 @@ class GpuQueue:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Workloads,
         messenger: Messenger,
         activity: Activity,
         clock: Clock,

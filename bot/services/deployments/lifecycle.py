@@ -16,7 +16,7 @@ from bot.core.chat.text import t, verbatim
 from bot.core.deployment.names import check_name, object_name
 from bot.core.deployment.record import Record, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec, Workload
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 
 RECENT = timedelta(hours=1)
@@ -41,7 +41,7 @@ class Lifecycle:
     """Every change of a workload goes through here, so that every change obeys the rules."""
 
     def __init__(
-        self, cluster: Cluster, access: Access, gpu_queue: GpuQueue, clock: Clock, zone: ZoneInfo
+        self, cluster: Workloads, access: Access, gpu_queue: GpuQueue, clock: Clock, zone: ZoneInfo
     ) -> None:
         self._cluster = cluster
         self._access, self._gpu_queue = access, gpu_queue

@@ -11,7 +11,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import ActivityWindow, IdlePolicy, IdleVerdict, LivenessInputs
-from bot.core.ports import Clock, Cluster, Figures, Inference, Load, Monitoring
+from bot.core.ports import Clock, Figures, Inference, Load, Monitoring, Workloads
 
 REMEMBER_EVERY = timedelta(minutes=5)
 """A person's use is written to the cluster at most this often."""
@@ -23,7 +23,7 @@ class Activity:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Workloads,
         inference: Inference,
         clock: Clock,
         policy: IdlePolicy,

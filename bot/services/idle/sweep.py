@@ -10,7 +10,7 @@ from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Workload
 from bot.core.idle.next_step import Evidence, next_step
 from bot.core.idle.verdict import IdlePolicy
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, ClusterReader
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.actions import SweepActions
 from bot.services.idle.activity import Activity
@@ -26,7 +26,7 @@ class Sweep:
     def __init__(
         self,
         *,
-        cluster: Cluster,
+        cluster: ClusterReader,
         activity: Activity,
         gpu_queue: GpuQueue,
         actions: SweepActions,

@@ -15,7 +15,7 @@ from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Text, t
 from bot.core.counters import ALERTS
-from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.ports import Clock, ClusterReader, Messenger, StateStore
 from bot.services.operations.incidents import Incidents
 
 GATHER = 2.0
@@ -30,13 +30,14 @@ class Alerts:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterReader,
+        store: StateStore,
         messenger: Messenger,
         incidents: Incidents,
         clock: Clock,
         admins: Place | None,
     ) -> None:
-        self._cluster, self._messenger = cluster, messenger
+        self._cluster, self._store, self._messenger = cluster, store, messenger
         self.incidents, self._clock, self._admins = incidents, clock, admins
         self._turn, self._news = asyncio.Lock(), asyncio.Event()
         self._buttons: dict[str, tuple[Button, ...]] = {}
@@ -116,7 +117,7 @@ class Alerts:
 
     async def _recall(self) -> None:
         if self._saved is None:
-            text = await self._cluster.load_state()
+            text = await self._store.load_state()
             try:
                 self.state, self._newer = read_state(text), False
             except NewerState as error:
@@ -126,14 +127,14 @@ class Alerts:
                 return
             except ValueError as error:
                 log.error("alerts.unreadable", why=str(error)[:200])
-                await self._cluster.set_state_aside(text)
+                await self._store.set_state_aside(text)
                 self.state, self._newer = AlertState(), False
             self._saved = self.state
             self._unsure = {key for key, post in self.state.posts.items() if not post.id}
 
     async def _save(self) -> None:
         if self.state != self._saved:
-            await self._cluster.save_state(write_state(self.state))
+            await self._store.save_state(write_state(self.state))
             self._saved = self.state
 
     def compare(self) -> None:

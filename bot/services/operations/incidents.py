@@ -9,7 +9,7 @@ from bot.core.deployment.cards import buttons
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
 from bot.core.idle.verdict import IdleState
-from bot.core.ports import Clock, Cluster, Figures, Messenger
+from bot.core.ports import Clock, ClusterReader, Figures, Messenger
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
@@ -28,7 +28,7 @@ class Incidents:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterReader,
         messenger: Messenger,
         activity: Activity,
         smoke_test: SmokeTest,

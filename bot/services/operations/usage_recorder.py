@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from bot.core.deployment.workload import Phase, Workload
-from bot.core.ports import Clock, Cluster, Ledger
+from bot.core.ports import Clock, ClusterReader, Ledger
 from bot.core.usage.records import UsageEvent, UsageKind, Use
 from bot.services.idle.activity import Activity
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
@@ -19,7 +19,7 @@ class UsageRecorder:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: ClusterReader,
         activity: Activity,
         failure_diagnoses: FailureDiagnoses,
         ledger: Ledger,

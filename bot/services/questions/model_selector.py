@@ -11,7 +11,7 @@ from bot.core.chat.text import t, verbatim
 from bot.core.deployment.names import object_name
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.fit.catalog import Catalog
-from bot.core.ports import Cluster, Messenger
+from bot.core.ports import ClusterReader, Messenger
 
 PLACES_KEPT = 1000
 
@@ -19,7 +19,7 @@ PLACES_KEPT = 1000
 class ModelSelector:
     """Named, spoken to before in this place, one's own, or the only one that is ready."""
 
-    def __init__(self, cluster: Cluster, catalog: Catalog, messenger: Messenger) -> None:
+    def __init__(self, cluster: ClusterReader, catalog: Catalog, messenger: Messenger) -> None:
         self._cluster = cluster
         self._catalog = catalog
         self._messenger = messenger

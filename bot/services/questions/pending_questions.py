@@ -9,7 +9,7 @@ import structlog
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.text import t
-from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.ports import Clock, Messenger, Workloads
 
 OF_A_MODEL, OF_A_PERSON = 20, 3
 LOOK_EVERY = 5.0
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 class PendingQuestions:
     """Where a question waits is remembered on the cluster; what it is, in its own message."""
 
-    def __init__(self, cluster: Cluster, messenger: Messenger, clock: Clock) -> None:
+    def __init__(self, cluster: Workloads, messenger: Messenger, clock: Clock) -> None:
         self._cluster, self._messenger, self._clock = cluster, messenger, clock
         self._people: defaultdict[str, list[str]] = defaultdict(list)
         self._messages: defaultdict[str, dict[str, Place]] = defaultdict(dict)

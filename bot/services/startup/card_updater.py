@@ -12,7 +12,7 @@ from bot.core.deployment.cards import card
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdlePolicy
-from bot.core.ports import Clock, Cluster, Messenger
+from bot.core.ports import Clock, Messenger, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
@@ -29,7 +29,7 @@ class CardUpdater:
 
     def __init__(
         self,
-        cluster: Cluster,
+        cluster: Workloads,
         messenger: Messenger,
         clock: Clock,
         policy: IdlePolicy,

@@ -5,7 +5,7 @@ from datetime import datetime
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.diagnosis import Diagnosis, diagnose
-from bot.core.ports import Cluster
+from bot.core.ports import WorkloadAccess
 
 LINES = 3000
 """Of a log, in which a cause shows."""
@@ -15,7 +15,7 @@ CRASHED = ("crashed", "container_oomkilled")
 class FailureDiagnoses:
     """Remembers what the log of each start said."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: WorkloadAccess) -> None:
         self._cluster = cluster
         self._found: dict[str, tuple[datetime, Diagnosis]] = {}
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
 from bot.core.deployment.workload import Phase, Workload
-from bot.core.ports import Cluster, Inference, Sampling
+from bot.core.ports import Inference, Sampling, WorkloadAccess
 
 HELLO = [Turn("user", "Say hello.")]
 """Short: a GPTQ model whose fp16 arithmetic overflows answers nothing but `!` to that (vLLM #10656)."""
@@ -20,7 +20,7 @@ UNABLE_TO_CHAT = "ask.no_chat_template"
 class SmokeTest:
     """Asked once for each start; not again after a restart of the bot if that was announced."""
 
-    def __init__(self, cluster: Cluster, inference: Inference) -> None:
+    def __init__(self, cluster: WorkloadAccess, inference: Inference) -> None:
         self._cluster, self._inference = cluster, inference
         self._found: dict[str, tuple[datetime, str | None]] = {}
 

@@ -6,7 +6,7 @@ from bot.core.access.roles import Access, Role
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.chat.text import t
-from bot.core.ports import Cluster, WebUi
+from bot.core.ports import ClusterReader, WebUi, WebUiHost
 
 log = structlog.get_logger()
 
@@ -14,17 +14,17 @@ log = structlog.get_logger()
 class WebUiService:
     """Starts, connects and stops it."""
 
-    def __init__(self, cluster: Cluster, access: Access) -> None:
-        self._cluster = cluster
+    def __init__(self, cluster: ClusterReader, host: WebUiHost, access: Access) -> None:
+        self._cluster, self._host = cluster, host
         self._access = access
 
     def state(self) -> WebUi | None:
         """The Open WebUI as last seen, if there is one."""
-        return self._cluster.web_ui()
+        return self._host.web_ui()
 
     async def start(self, user: User) -> None:
         """Start it on the models that are there."""
-        await self._cluster.apply_web_ui(self._names(), user.id)
+        await self._host.apply_web_ui(self._names(), user.id)
 
     async def stop(self, user: User) -> None:
         """Stop it; whoever started it may, and admins. Chats and accounts stay."""
@@ -33,7 +33,7 @@ class WebUiService:
             raise UserError(t("webui.none"))
         if found.owner != user.id and self._access.role(user) < Role.ADMIN:
             raise UserError(t("access.not_yours", name="Open WebUI", owner=found.owner))
-        await self._cluster.remove_web_ui()
+        await self._host.remove_web_ui()
 
     async def run(self) -> None:
         """Keep it connected to the models that are there, for ever."""
@@ -41,7 +41,7 @@ class WebUiService:
             found = self.state()
             if found and list(found.connected) != self._names():
                 try:
-                    await self._cluster.apply_web_ui(self._names(), found.owner)
+                    await self._host.apply_web_ui(self._names(), found.owner)
                 except UserError as error:
                     log.warning("webui not connected", why=error.text.key)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core.access.roles import Role
 from bot.core.queue.order import QueueEntry, Release, forecast, in_order, startable
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -19,8 +20,8 @@ def test_urgent_then_role_then_who_uses_least_then_who_came_first():
         wish("late", 1, 9),
         wish("early", 1, 1),
         wish("greedy", 1, 0, used=4),
-        wish("researcher", 1, 9, role=2, used=8),
-        wish("urgent", 1, 9, high=True),
+        wish("researcher", 1, 9, role=Role.RESEARCHER, used=8),
+        wish("urgent", 1, 9, urgent=True),
     ]
     assert [w.name for w in in_order(line)] == ["urgent", "researcher", "early", "late", "greedy"]
 
