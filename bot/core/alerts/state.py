@@ -128,8 +128,18 @@ class AlertState(Frozen):
         """The alerts of a message."""
         return [alert for alert in self.alerts.values() if alert.key == key]
 
-    def put(self, alerts: Iterable[Alert], **changes: object) -> "AlertState":
-        """With these alerts as they are now."""
+    def put(
+        self,
+        alerts: Iterable[Alert],
+        *,
+        number: int | None = None,
+        posts: dict[str, AlertPost] | None = None,
+        silenced: dict[str, datetime] | None = None,
+        gpus: dict[str, int] | None = None,
+    ) -> "AlertState":
+        """With these alerts as they are now, and the other fields as given; None leaves one as it is."""
+        given = {"number": number, "posts": posts, "silenced": silenced, "gpus": gpus}
+        changes = {name: value for name, value in given.items() if value is not None}
         changed = self.alerts | {alert.fingerprint: alert for alert in alerts}
         return self.model_copy(update={"alerts": changed, **changes})
 
