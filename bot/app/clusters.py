@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bot.app.settings import Settings
-from bot.app.wiring import workload_settings
+from bot.app.wiring import ENGINE, workload_settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.core.clock import SpeedClock
 from bot.core.ports import Clock
@@ -38,6 +38,7 @@ async def kubernetes(settings: Settings) -> AsyncIterator[tuple[KubernetesCluste
         settings.kubeconfig,
         workload_settings(settings),
         settings.inference_url_template,
+        ENGINE,
     )
     async with cluster:
         yield cluster, SpeedClock()

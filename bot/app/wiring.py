@@ -13,12 +13,14 @@ from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
 from bot.core.chat.text import Phrasebook, t
 from bot.core.counters import SWEEP
+from bot.core.deployment.engine import Engine
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster
 from bot.core.usage.records import Monitoring
 from bot.dispatch import Dispatcher
+from bot.engines.vllm.engine import Vllm
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
 from bot.observability import chart
@@ -46,6 +48,8 @@ from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
+ENGINE: Engine = Vllm()
+"""What serves the models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +170,7 @@ def build(
         gpu_queue=gpu_queue,
         failure_diagnoses=failure_diagnoses,
         smoke_test=SmokeTest(cluster, inference),
-        progress=StartupProgress(cluster, clock),
+        progress=StartupProgress(cluster, ENGINE, clock),
         sweep_failures=sweep_failures,
     )
     services = _services(parts, ledger)

@@ -117,7 +117,7 @@ def render(words: list[str], settings: Settings) -> int:
         office_hours=asked.hours or "",
     )
     spec = spec_of(verdict.option, name, asked.replicas, asked.shape)
-    objects = workload_objects(spec, record, wiring.workload_settings(settings))
+    objects = workload_objects(spec, record, wiring.workload_settings(settings), wiring.ENGINE)
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")
     return FITS
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from typing import Unpack
 
@@ -11,13 +12,15 @@ from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Spec, Workload
-from bot.core.ports import Clock, Endpoint, GpuNode, Server
+from bot.core.ports import Clock, Endpoint, GpuNode, Server, WebUi
 from bot.simulator.pods import Pod, Running, gpus_by_node
 from bot.simulator.timeline import FAILURES, timeline
-from bot.simulator.web_ui import SimulatedWebUi
+
+WEB_UI_STARTS = 30.0
+"""Seconds until Open WebUI is ready."""
 
 
-class SimulatedCluster(SimulatedWebUi):
+class SimulatedCluster:
     """`nodes` maps a node's name to its number of GPUs; `url` is where the models answer."""
 
     def __init__(
@@ -27,17 +30,21 @@ class SimulatedCluster(SimulatedWebUi):
         url: str = "http://127.0.0.1:9",
         namespace: str = "demo",
     ) -> None:
-        self.causes = tuple(FAILURES)
-        super().__init__(clock, namespace)
+        self.namespace = namespace
         self.url = url
+        self.causes = tuple(FAILURES)
+        """What `fail` can be asked for."""
         self.cordoned: set[str] = set()
+        """Nodes that take no new pods."""
+        self._clock = clock
         self._nodes = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
         self._running: dict[str, Running] = {}
         self._versions = count(1)
         self._images: set[str] = set()
         self._models: set[str] = set()
         self._changes = Changes()
-        self._kept = ""
+        self._state = ""
+        self._web_ui: tuple[datetime, tuple[str, ...], str] | None = None
 
     async def run(self) -> None:
         """Let time pass, for ever."""
@@ -171,17 +178,39 @@ class SimulatedCluster(SimulatedWebUi):
                 pod.timeline = replace(pod.timeline, fails=FAILURES[cause], crashed=self._clock.now())
         self._changed(running)
 
-    def lacks(self) -> Sequence[str]:
-        """Nothing."""
-        return []
+    def web_ui(self) -> WebUi | None:
+        """The Open WebUI, ready half a minute after its start."""
+        if self._web_ui is None:
+            return None
+        started, names, owner = self._web_ui
+        ready = (self._clock.now() - started).total_seconds() >= WEB_UI_STARTS
+        reach = f"kubectl -n {self.namespace} port-forward service/llm-webui 8080:8080"
+        return WebUi(ready, names, "", reach, owner)
+
+    async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
+        """Start it or connect it."""
+        started = self._web_ui[0] if self._web_ui else self._clock.now()
+        self._web_ui = (started, tuple(names), owner)
+
+    async def remove_web_ui(self) -> None:
+        """Stop it."""
+        self._web_ui = None
+
+    def missing_rights(self) -> Sequence[str]:
+        """None: everything may be read here."""
+        return ()
+
+    def stalled(self) -> Sequence[str]:
+        """None: everything is as it is now."""
+        return ()
 
     async def load_state(self) -> str:
         """What was kept."""
-        return self._kept
+        return self._state
 
     async def save_state(self, text: str) -> None:
         """Keep it as long as this cluster lives."""
-        self._kept = text
+        self._state = text
 
     def _find(self, name: str) -> Running:
         try:

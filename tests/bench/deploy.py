@@ -56,7 +56,7 @@ async def _deploy(world: RealWorld) -> dict:
         await world.cluster.create(spec(f"ours-{number}"), RECORD)
         ours.append(time.perf_counter() - begun)
         settings = WorkloadSettings(namespace=world.namespace)
-        objects = workload_objects(spec(f"theirs-{number}"), RECORD, settings)
+        objects = workload_objects(spec(f"theirs-{number}"), RECORD, settings, wiring.ENGINE)
         text = yaml.safe_dump_all(objects.values())
         begun = time.perf_counter()
         await asyncio.to_thread(world.plane.kubectl, "apply", "-f", "-", stdin=text)

@@ -65,7 +65,7 @@ async def real_world(
     gpus = sum(nodes.values())
     settings = WorkloadSettings(namespace=namespace, **more)
     try:
-        async with KubernetesCluster(str(kubeconfig), settings, url_template) as cluster:
+        async with KubernetesCluster(str(kubeconfig), settings, url_template, wiring.ENGINE) as cluster:
             await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus)
             try:
                 yield RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)
