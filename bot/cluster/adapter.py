@@ -96,12 +96,14 @@ class KubernetesCluster:
         return self._view.stalled()
 
     def key_command(self, name: str) -> str:
-        """A command line that shows the key."""
+        """A command line that shows the model's API key to whoever may read its Secret."""
         secret = f"{object_name(name)} -o jsonpath='{{.data.api-key}}'"
         return f"kubectl -n {self.namespace} get secret {secret} | base64 -d"
 
     async def create(self, spec: Spec, record: Record) -> None:
-        """The Deployment first: its name is the lock. The rest belongs to it and goes with it."""
+        """Start a workload; NameTaken when there is one of that name.
+
+        The Deployment comes first: its name is the lock. The rest belongs to it and goes with it."""
         objects = workload_objects(spec, record, self._settings, self._engine)
         claim = asyncio.create_task(
             self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
@@ -176,7 +178,7 @@ class KubernetesCluster:
         self._view.deployments.discard((self.namespace, object_name(name)))
 
     async def logs(self, name: str, lines: int) -> str:
-        """Of the newest pod."""
+        """The last lines of the newest pod, of the run before if that one crashed; or nothing."""
         pods = self._view.pods_of(object_name(name))
         return await read_log(self._api, pods[-1], self._engine.container, lines) if pods else ""
 
@@ -195,7 +197,7 @@ class KubernetesCluster:
         return web_ui.read_web_ui(found, self._settings) if found else None
 
     async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
-        """Apply all of it; chats are on a volume of their own."""
+        """Start it, or connect it to these models; chats are on a volume of their own."""
         connections = {n: (f"{self.address(n)}/v1", (await self.endpoint(n)).api_key) for n in names}
         deployment = await web_ui.apply(self._api, connections, owner, self._settings)
         self._view.deployments.put(deployment)
@@ -206,11 +208,11 @@ class KubernetesCluster:
         self._view.deployments.discard((self.namespace, WEB_UI))
 
     async def load_state(self) -> str:
-        """From a ConfigMap of the bot's own."""
+        """The text that was saved last, from a ConfigMap of the bot's own; empty if none was."""
         return await state_store.load(self._api, self.namespace)
 
     async def save_state(self, text: str) -> None:
-        """In that ConfigMap."""
+        """Save a text in that ConfigMap, in place of the one before."""
         await state_store.save(self._api, self.namespace, text)
 
     async def _patch(self, name: str, subresource: str, body: Json) -> Json:

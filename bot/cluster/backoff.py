@@ -16,9 +16,10 @@ class Backoff:
     longest: float = 30.0
     """Seconds that no pause exceeds, but for the jitter."""
     _next: float = 0.0
+    """Seconds of the next pause; 0 stands for the first one."""
 
     def reset(self) -> None:
-        """It went well: begin with the first pause again."""
+        """Begin with the first pause again: it went well."""
         self._next = 0.0
 
     def pause(self) -> float:

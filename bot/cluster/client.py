@@ -22,8 +22,9 @@ from bot.core.chat.text import t, verbatim
 from bot.core.counters import API_ERRORS
 
 FIELD_MANAGER = "llm-bot"
+"""In whose name the API server notes the fields that we set."""
 REQUEST_SECONDS = 15.0
-"""How long a request may take."""
+"""How long one request may take."""
 WATCH_SECONDS = 290
 """After how long the server is to end a watch, so that a connection nobody answers on is noticed."""
 LONGEST_EVENT = 4 * 2**20
@@ -38,6 +39,7 @@ MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 Json = dict[str, Any]
+"""An object as the API sends it."""
 _AGAIN = stamina.AsyncRetryingCaller(
     attempts=TRIES, timeout=TRYING_SECONDS, wait_initial=0.2, wait_max=1.0, wait_jitter=0.2
 )
@@ -126,7 +128,7 @@ class Api:
             return await self.apply(path, body)
 
     async def create_once(self, path: str, body: Json) -> None:
-        """Create what is shared and kept; if it is there, it stays as it is."""
+        """Create what is shared by many; if it is there, it stays as it is."""
         with suppress(NameTaken):
             await self.request("POST", path, body, {"fieldManager": FIELD_MANAGER})
 

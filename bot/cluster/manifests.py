@@ -112,7 +112,7 @@ def _place(pod: Json, settings: WorkloadSettings) -> None:
 
 
 def hf_secret(settings: WorkloadSettings) -> Json:
-    """The Hugging Face token that gated models are downloaded with."""
+    """The Secret with the Hugging Face token that gated models are downloaded with."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -126,7 +126,7 @@ def hf_secret(settings: WorkloadSettings) -> Json:
 
 
 def owned_by(thing: Json, deployment: Json) -> Json:
-    """The object, to be removed together with the Deployment."""
+    """The same object, which the cluster removes together with the Deployment."""
     metadata = deployment["metadata"]
     owner = {
         "apiVersion": "apps/v1",

@@ -172,7 +172,7 @@ def _container_state(status: Json, created: datetime) -> PodState:
 
 
 def is_ready(pod: Json) -> bool:
-    """It answers, and is not about to end."""
+    """Whether it answers, and is not about to end."""
     return "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready").get("status") == "True"
 
 
@@ -208,7 +208,7 @@ def _unmet_need(message: str) -> str:
 
 
 def gpus_of(pod: Json) -> int:
-    """GPUs that a pod asks for."""
+    """How many GPUs all containers of a pod ask for together."""
     containers = pod["spec"].get("containers", [])
     return sum(
         int(container.get("resources", {}).get("requests", {}).get("nvidia.com/gpu", 0))

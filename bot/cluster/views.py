@@ -55,7 +55,9 @@ class PodWarning(NamedTuple):
 
 
 class ClusterView:
-    """Workloads and GPU nodes as last seen, and who changes when; `container` is the one of the engine."""
+    """Workloads and GPU nodes as last seen, and the names of workloads as they change.
+
+    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are."""
 
     def __init__(self, api: Api, namespace: str, container: str, pace: Pace = USUAL_PACE) -> None:
         self._namespace = namespace

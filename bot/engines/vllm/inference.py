@@ -26,8 +26,11 @@ from bot.core.ports import Endpoint, Load, Piece, Sampling
 from bot.engines.vllm.metrics import parse_load
 
 CONNECT_SECONDS = 5.0
+"""How long a server may take to accept a connection."""
 SCRAPE_SECONDS = 2.0
+"""How long /metrics and /tokenize may take."""
 CONNECTIONS = 200
+"""To all servers together, for answers."""
 GATHER_EACH, GATHER_SECONDS, DRAIN_SECONDS = 0.001, 0.012, 0.003
 """The more answers flow at once, the longer each lets tokens gather before it takes what is there:
 nobody sees 15 ms, and a server that need not wake us for every token has time for the next ones."""
@@ -35,6 +38,7 @@ nobody sees 15 ms, and a server that need not wake us for every token has time f
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens", re.IGNORECASE)
 _NO_TEMPLATE = re.compile(r"chat template", re.IGNORECASE)
 _BUSY = {429, 503}
+"""Statuses of a server, or of what stands before it, that has no room."""
 
 
 class VllmInference:
