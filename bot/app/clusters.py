@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
-from bot.app.wiring import ENGINE, workload_settings
+from bot.app.wiring import workload_settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.core.clock import SpeedClock
 from bot.core.ports import Clock

@@ -6,6 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bot import MANIFESTS
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
@@ -13,14 +14,12 @@ from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
 from bot.core.chat.text import Phrasebook, t
 from bot.core.counters import SWEEP
-from bot.core.deployment.engine import Engine
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster
 from bot.core.usage.records import Monitoring
 from bot.dispatch import Dispatcher
-from bot.engines.vllm.engine import Vllm
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
 from bot.observability import chart
@@ -48,8 +47,6 @@ from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-ENGINE: Engine = Vllm()
-"""What serves the models."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

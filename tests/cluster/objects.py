@@ -4,13 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bot.cluster.manifests import WorkloadSettings, workload_objects
-from bot.core.deployment.workload import Record, Spec
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Spec
 from bot.engines.vllm.engine import Vllm
 
 Json = dict[str, Any]
 BEGUN = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SETTINGS = WorkloadSettings(namespace="demo")
-RECORD = Record(owner="ada", owner_name="Ada", started=BEGUN)
+RECORD = Record(owner="ada", owner_name="Ada", start_requested_at=BEGUN)
 
 
 def stamp(minute: int) -> str:

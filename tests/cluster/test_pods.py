@@ -249,7 +249,7 @@ def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_wa
     seen = read_workload(deployment(replicas=0), [ending], {})
     assert (seen.phase, seen.ending_since) == (Phase.DRAINING, BEGUN + timedelta(minutes=10))
     assert read_workload(deployment(replicas=0), [], {}).phase is Phase.ASLEEP
-    queued = RECORD.model_copy(update={"queued": BEGUN})
+    queued = RECORD.model_copy(update={"queued_since": BEGUN})
     seen = read_workload(deployment(replicas=0, record=queued), [], {})
     assert (seen.phase, seen.since) == (Phase.QUEUED, BEGUN)
 
