@@ -6,6 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bot import MANIFESTS
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
@@ -165,7 +166,7 @@ def build(
         gpu_queue=gpu_queue,
         failure_diagnoses=failure_diagnoses,
         smoke_test=SmokeTest(cluster, inference),
-        progress=StartupProgress(cluster, clock),
+        progress=StartupProgress(cluster, ENGINE, clock),
         sweep_failures=sweep_failures,
     )
     services = _services(parts, ledger)

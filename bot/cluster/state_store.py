@@ -23,7 +23,7 @@ async def load(api: Api, namespace: str) -> str:
 
 
 async def save(api: Api, namespace: str, text: str) -> None:
-    """Save a text in place of the one before."""
+    """Save a text in place of the one before; at most 1 MiB, as in any ConfigMap."""
     config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -11,6 +11,7 @@ import pytest_asyncio
 from bot.cluster.adapter import KubernetesCluster
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.deployment.workload import Phase
+from bot.engines.vllm.engine import Vllm
 from tests.cluster.objects import BEGUN, RECORD, SETTINGS, container, pod, spec
 from tests.conftest import eventually
 
@@ -23,7 +24,7 @@ DEPLOYMENT = f"{DEPLOYMENTS}/llm-tiny"
 async def cluster(kubernetes, tmp_path) -> AsyncIterator[KubernetesCluster]:
     settings = replace(SETTINGS, hf_token="hf_secret")
     template = "http://{service}.{namespace}.svc:8000"
-    async with KubernetesCluster(kubernetes.kubeconfig(tmp_path), settings, template) as cluster:
+    async with KubernetesCluster(kubernetes.kubeconfig(tmp_path), settings, template, Vllm()) as cluster:
         yield cluster
 
 
@@ -215,6 +216,7 @@ async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_s
     await cluster.create(spec(), RECORD)
     kubernetes.logs |= {("llm-tiny-1", "previous"): "ValueError: before", "llm-tiny-1": "now"}
     looping = container({"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1}}, 2)
+    looping.insert(0, {"name": "istio-proxy", "state": {"running": {}}, "restartCount": 0})
     await kubernetes.put(f"{CORE}/pods", pod(containerStatuses=looping))
     await eventually(lambda: cluster.workloads()[0].phase is Phase.FAILED)
     assert await cluster.logs("tiny", 5) == "ValueError: before\n"
@@ -263,6 +265,6 @@ async def test_reading_goes_on_while_the_api_server_is_away(kubernetes, cluster)
 
 async def test_a_kubeconfig_that_leads_nowhere_is_said(tmp_path):
     with pytest.raises(UserError) as none:
-        async with KubernetesCluster(str(tmp_path / "none"), SETTINGS, ""):
+        async with KubernetesCluster(str(tmp_path / "none"), SETTINGS, "", Vllm()):
             pass
     assert none.value.text.key == "doctor.cluster_away"

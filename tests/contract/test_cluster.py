@@ -297,4 +297,4 @@ async def test_a_text_is_kept_and_replaced(world):
     assert await world.cluster.load_state() == '{"number": 7, "über": "✕"}'
     await world.cluster.set_state_aside("{broken")
     assert await world.cluster.load_state() == '{"number": 7, "über": "✕"}'
-    assert world.cluster.lacks() == []
+    assert world.cluster.missing_rights() == [] and world.cluster.stalled() == []

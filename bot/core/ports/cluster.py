@@ -88,8 +88,11 @@ class ClusterReader(Protocol):
     def key_command(self, name: str) -> str:
         """A command line that shows its API key to whoever may read it."""
 
-    def lacks(self) -> Sequence[str]:
+    def missing_rights(self) -> Sequence[str]:
         """Resources that we may not read, though the bot has less to show without."""
+
+    def stalled(self) -> Sequence[str]:
+        """Resources that are shown as they were a minute ago or longer: nothing brings them up to date."""
 
 
 class ClusterWriter(Protocol):

@@ -108,7 +108,7 @@ class Incidents:
             yield Incident(AlertKind.SWEEP, about)
         for deployment in self._cluster.written_by_newer():
             yield Incident(AlertKind.NEWER, deployment)
-        for right in self._cluster.lacks():
+        for right in self._cluster.missing_rights():
             yield Incident(AlertKind.RIGHT, right)
         now, away = self._clock.now(), self._messenger.away()
         self._away = {name: self._away.get(name, now) for name in away}
