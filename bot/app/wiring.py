@@ -6,13 +6,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bot import MANIFESTS
+from bot.app.application import App
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
 from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
 from bot.core.chat.text import Phrasebook, t
-from bot.core.counters import SWEEP
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
@@ -46,44 +46,6 @@ from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
-    """The services of one cluster, and the road to them."""
-
-    dispatcher: Dispatcher
-    services: Services
-    idle_sweep: Sweep
-    gpu_queue: GpuQueue
-    ledger: Ledger
-    usage_recorder: UsageRecorder
-    sweep_failures: SweepFailures
-
-    @property
-    def alerts(self) -> Alerts:
-        """What admins are told."""
-        return self.services.alerts
-
-    async def sweep(self) -> None:
-        """Look what the models do, write down what was held, start whose turn it is, and do what is due."""
-        with SWEEP.time(), self.sweep_failures.counting("sweep"):
-            await self.services.activity.sweep()
-            await self.usage_recorder.record()
-            await self.gpu_queue.advance()
-            await self.idle_sweep.run()
-        self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
-
-    async def tick(self) -> None:
-        """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed."""
-        try:
-            await self.sweep()
-        finally:
-            await self.alerts.look()
-
-    async def close(self) -> None:
-        """End what only this app uses; what it was built from is closed by whoever made it."""
-        await self.ledger.close()
 
 
 def phrasebook(settings: Settings) -> Phrasebook:
