@@ -97,52 +97,6 @@ def _reports(settings: Settings, ledger: Ledger, messenger: Messengers, clock: C
     return Reports(ledger, messenger, draw, clock, zone, settings.admin_place)
 
 
-def build(
-    settings: Settings,
-    cluster: Cluster,
-    inference: VllmInference,
-    messenger: Messengers,
-    clock: Clock,
-    operator: str = "",
-    monitoring: Monitoring | None = None,
-) -> App:
-    """Put the services together. `operator` is the person at the terminal, who is an admin."""
-    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
-    ledger = Ledger(settings.database_url.get_secret_value())
-    failure_diagnoses, sweep_failures = FailureDiagnoses(cluster), SweepFailures()
-    recorder = UsageRecorder(
-        cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
-    )
-    gpu_queue = GpuQueue(
-        cluster=cluster, messenger=messenger, activity=activity, clock=clock, used=recorder.used_last_week
-    )
-    parts = _Parts(
-        settings=settings,
-        cluster=cluster,
-        inference=inference,
-        messenger=messenger,
-        clock=clock,
-        access=_access(settings, operator),
-        planner=planner(settings),
-        activity=activity,
-        gpu_queue=gpu_queue,
-        failure_diagnoses=failure_diagnoses,
-        smoke_test=SmokeTest(cluster, inference),
-        progress=StartupProgress(cluster, clock),
-        sweep_failures=sweep_failures,
-    )
-    services = _services(parts, ledger)
-    return App(
-        dispatcher=Dispatcher(services, _commands(cluster)),
-        services=services,
-        idle_sweep=_sweep(parts),
-        gpu_queue=gpu_queue,
-        usage_recorder=recorder,
-        sweep_failures=sweep_failures,
-        ledger=ledger,
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What most services are made of."""
@@ -160,6 +114,52 @@ class _Parts:
     smoke_test: SmokeTest
     progress: StartupProgress
     sweep_failures: SweepFailures
+
+
+def build(
+    settings: Settings,
+    cluster: Cluster,
+    inference: VllmInference,
+    messenger: Messengers,
+    clock: Clock,
+    operator: str = "",
+    monitoring: Monitoring | None = None,
+) -> App:
+    """Put the services together. `operator` is the person at the terminal, who is an admin."""
+    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
+    ledger, failure_diagnoses = Ledger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
+    recorder = UsageRecorder(
+        cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
+    )
+    parts = _Parts(
+        settings=settings,
+        cluster=cluster,
+        inference=inference,
+        messenger=messenger,
+        clock=clock,
+        access=_access(settings, operator),
+        planner=planner(settings),
+        activity=activity,
+        gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),
+        failure_diagnoses=failure_diagnoses,
+        smoke_test=SmokeTest(cluster, inference),
+        progress=StartupProgress(cluster, clock),
+        sweep_failures=SweepFailures(),
+    )
+    return _app(parts, recorder, ledger)
+
+
+def _app(parts: _Parts, recorder: UsageRecorder, ledger: Ledger) -> App:
+    services = _services(parts, ledger)
+    return App(
+        dispatcher=Dispatcher(services, _commands(parts.cluster)),
+        services=services,
+        idle_sweep=_sweep(parts),
+        gpu_queue=parts.gpu_queue,
+        usage_recorder=recorder,
+        sweep_failures=parts.sweep_failures,
+        ledger=ledger,
+    )
 
 
 def _services(parts: _Parts, ledger: Ledger) -> Services:
