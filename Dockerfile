@@ -8,7 +8,8 @@ RUN useradd --uid 10001 --create-home --home-dir /home/llm llm
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY manifests/catalog.yaml manifests/catalog.yaml
-COPY manifests/workloads manifests/workloads
+COPY manifests/engines manifests/engines
+COPY manifests/web-ui manifests/web-ui
 COPY bot bot
 RUN /venv/bin/python -m compileall -q bot
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

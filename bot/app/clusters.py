@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.app.wiring import workload_settings
 from bot.cluster.adapter import KubernetesCluster
@@ -38,6 +39,7 @@ async def kubernetes(settings: Settings) -> AsyncIterator[tuple[KubernetesCluste
         settings.kubeconfig,
         workload_settings(settings),
         settings.inference_url_template,
+        ENGINE,
     )
     async with cluster:
         yield cluster, SpeedClock()

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from bot import MANIFESTS
 from bot.app.application import App
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
@@ -143,7 +144,7 @@ def build(
         gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),
         failure_diagnoses=failure_diagnoses,
         smoke_test=SmokeTest(cluster, inference),
-        progress=StartupProgress(cluster, clock),
+        progress=StartupProgress(cluster, ENGINE, clock),
         sweep_failures=SweepFailures(),
     )
     return _app(parts, recorder, ledger)

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field
 
 from bot.app import wiring
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import workload_objects
 from bot.commands.deploy import Deploy
@@ -117,7 +118,7 @@ def render(words: list[str], settings: Settings) -> int:
         office_hours=asked.hours or "",
     )
     spec = spec_of(verdict.option, name, asked.replicas, asked.shape)
-    objects = workload_objects(spec, record, wiring.workload_settings(settings))
+    objects = workload_objects(spec, record, wiring.workload_settings(settings), ENGINE)
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")
     return FITS
 

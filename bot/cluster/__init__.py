@@ -1,1 +1,1 @@
-"""The Kubernetes API."""
+"""The Kubernetes API: models, their Open WebUI and what the bot remembers, as objects of a cluster."""

@@ -1,8 +1,8 @@
-"""The Cluster port on a real Kubernetes API: single requests, whose answers go into the mirror."""
+"""The Cluster port on a real Kubernetes API: read from mirrors in memory, changed by single requests."""
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Unpack
 
 from bot.cluster import state_store, web_ui
@@ -16,24 +16,32 @@ from bot.cluster.manifests import (
     owned_by,
     workload_objects,
 )
-from bot.cluster.reading import Reading
-from bot.cluster.views import Views
+from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
+from bot.core.deployment.engine import Engine
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
-from bot.core.deployment.workload import Spec
-from bot.core.ports import Endpoint, WebUi
+from bot.core.deployment.workload import Spec, Workload
+from bot.core.ports import Endpoint, GpuNode, Server, WebUi
 
 MANAGER = {"fieldManager": FIELD_MANAGER}
+"""Query of a write: in whose name a field is set."""
 
 
-class KubernetesCluster(Reading):
-    """`async with` it: it reads from mirrors that must be kept up to date."""
+class KubernetesCluster:
+    """`async with` it: it reads from mirrors that must be kept up to date.
 
-    def __init__(self, kubeconfig: str, settings: WorkloadSettings, url_template: str) -> None:
-        super().__init__(settings.namespace, url_template)
+    `url_template` is the address of a model's Service, with `{service}` and `{namespace}`. The
+    `engine` runs the models."""
+
+    def __init__(
+        self, kubeconfig: str, settings: WorkloadSettings, url_template: str, engine: Engine
+    ) -> None:
+        self.namespace = settings.namespace
+        self._engine = engine
+        self._url_template = url_template
         self._kubeconfig = kubeconfig
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
@@ -42,32 +50,67 @@ class KubernetesCluster(Reading):
 
     async def __aenter__(self) -> "KubernetesCluster":
         self._api: Api = await connect(self._kubeconfig)
-        self._views = Views(self._api, self.namespace)
+        self._view = ClusterView(self._api, self.namespace, self._engine.container)
         try:
-            await self._views.start()
+            await self._view.start()
         except UserError:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        await self._views.stop()
+        await self._view.stop()
         await self._api.close()
 
+    @property
+    def synced(self) -> bool:
+        """The mirrors know the cluster, and follow it."""
+        return self._view.synced
+
+    def workloads(self) -> Sequence[Workload]:
+        """Every workload as last seen."""
+        return self._view.workloads()
+
+    def nodes(self) -> Sequence[GpuNode]:
+        """Nodes with GPUs as last seen."""
+        return self._view.nodes()
+
+    def changes(self) -> AsyncIterator[str]:
+        """Names of workloads as they change."""
+        return self._view.changes()
+
+    def servers(self, name: str) -> Sequence[Server]:
+        """Its ready pods by their own addresses; from outside the cluster, by the template of an address."""
+        return self._view.servers(object_name(name), self._url_template)
+
+    def address(self, name: str) -> str:
+        """Its address inside the cluster."""
+        return f"http://{object_name(name)}.{self.namespace}.svc:8000"
+
+    def missing_rights(self) -> Sequence[str]:
+        """Resources that the API server does not let us follow, of those that the bot can do without."""
+        return self._view.missing_rights()
+
+    def stalled(self) -> Sequence[str]:
+        """Resources whose mirrors nothing has brought up to date for a minute."""
+        return self._view.stalled()
+
     def key_command(self, name: str) -> str:
-        """A command line that shows the key."""
+        """A command line that shows the model's API key to whoever may read its Secret."""
         secret = f"{object_name(name)} -o jsonpath='{{.data.api-key}}'"
         return f"kubectl -n {self.namespace} get secret {secret} | base64 -d"
 
     async def create(self, spec: Spec, record: Record) -> None:
-        """The Deployment first: its name is the lock. The rest belongs to it and goes with it."""
-        objects = workload_objects(spec, record, self._settings)
+        """Start a workload; NameTaken when there is one of that name.
+
+        The Deployment comes first: its name is the lock. The rest belongs to it and goes with it."""
+        objects = workload_objects(spec, record, self._settings, self._engine)
         claim = asyncio.create_task(
             self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
         )
         try:
             deployment = await self._api.request("POST", self._deployments, objects["Deployment"], MANAGER)
-            self._views.deployments.put(deployment)
+            self._view.deployments.put(deployment)
             self._keys.pop(object_name(spec.name), None)
             await self._apply_rest(objects, deployment, "Secret", "Service")
         except NameTaken:
@@ -85,9 +128,9 @@ class KubernetesCluster(Reading):
     async def complete(self, spec: Spec) -> None:
         """Make what a crash in `create` left out; a key that is there is kept."""
         name = object_name(spec.name)
-        if (deployment := self._views.deployment(name)) is None:
+        if (deployment := self._view.deployment(name)) is None:
             return
-        objects = workload_objects(spec, self._views.find(spec.name).record, self._settings)
+        objects = workload_objects(spec, self._view.find(spec.name).record, self._settings, self._engine)
         await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
         missing = ["Service"]
         try:
@@ -100,9 +143,9 @@ class KubernetesCluster(Reading):
 
     async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
         """Server-side apply of the Deployment: one step, whatever of it changes."""
-        deployment = workload_objects(spec, record, self._settings)["Deployment"]
+        deployment = workload_objects(spec, record, self._settings, self._engine)["Deployment"]
         deployment["spec"]["replicas"] = spec.replicas if awake else 0
-        self._views.deployments.put(await self._api.apply(self._deployments, deployment))
+        self._view.deployments.put(await self._api.apply(self._deployments, deployment))
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
         """Patch /scale, with the version as precondition if one is given."""
@@ -113,11 +156,11 @@ class KubernetesCluster(Reading):
             await self._patch(name, "/scale", body)
         except Changed:
             raise Changed(t("error.changed", name=name)) from None
-        self._views.deployments.put(await self._one("GET", name))
+        self._view.deployments.put(await self._one("GET", name))
 
     async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
         """Annotations only: no pod restarts for them."""
-        deployment = self._views.deployment(object_name(name))
+        deployment = self._view.deployment(object_name(name))
         if deployment is None:
             raise UserError(t("workload.gone", name=name))
         try:
@@ -126,22 +169,22 @@ class KubernetesCluster(Reading):
             )
         except Changed:
             raise Changed(t("error.changed", name=name)) from None
-        self._views.deployments.put(answer)
+        self._view.deployments.put(answer)
 
     async def remove(self, name: str) -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""
         await self._one("DELETE", name, query={"propagationPolicy": "Background"})
         self._keys.pop(object_name(name), None)
-        self._views.deployments.discard((self.namespace, object_name(name)))
+        self._view.deployments.discard((self.namespace, object_name(name)))
 
     async def logs(self, name: str, lines: int) -> str:
-        """Of the newest pod."""
-        pods = self._views.pods_of(object_name(name))
-        return await read_log(self._api, pods[-1], "vllm", lines) if pods else ""
+        """The last lines of the newest pod, of the run before if that one crashed; or nothing."""
+        pods = self._view.pods_of(object_name(name))
+        return await read_log(self._api, pods[-1], self._engine.container, lines) if pods else ""
 
     async def endpoint(self, name: str) -> Endpoint:
         """Where it answers; the key is read once and kept in memory."""
-        workload, service = self._views.find(name), object_name(name)
+        workload, service = self._view.find(name), object_name(name)
         if service not in self._keys:
             secret = await self._api.request("GET", f"{self._core}/secrets/{service}")
             self._keys[service] = base64.b64decode(secret["data"]["api-key"]).decode()
@@ -150,26 +193,26 @@ class KubernetesCluster(Reading):
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""
-        found = self._views.deployment(WEB_UI)
-        return web_ui.view(found, self._settings) if found else None
+        found = self._view.deployment(WEB_UI)
+        return web_ui.read_web_ui(found, self._settings) if found else None
 
     async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
-        """Apply all of it; chats are on a volume of their own."""
+        """Start it, or connect it to these models; chats are on a volume of their own."""
         connections = {n: (f"{self.address(n)}/v1", (await self.endpoint(n)).api_key) for n in names}
         deployment = await web_ui.apply(self._api, connections, owner, self._settings)
-        self._views.deployments.put(deployment)
+        self._view.deployments.put(deployment)
 
     async def remove_web_ui(self) -> None:
         """Remove all but chats, accounts and the secret that signs sessions."""
         await web_ui.remove(self._api, self._settings)
-        self._views.deployments.discard((self.namespace, WEB_UI))
+        self._view.deployments.discard((self.namespace, WEB_UI))
 
     async def load_state(self) -> str:
-        """From a ConfigMap of the bot's own."""
+        """The text that was saved last, from a ConfigMap of the bot's own; empty if none was."""
         return await state_store.load(self._api, self.namespace)
 
     async def save_state(self, text: str) -> None:
-        """In that ConfigMap."""
+        """Save a text in that ConfigMap, in place of the one before."""
         await state_store.save(self._api, self.namespace, text)
 
     async def _patch(self, name: str, subresource: str, body: Json) -> Json:

@@ -7,11 +7,12 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+import stamina
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
@@ -21,23 +22,49 @@ from bot.core.chat.text import t, verbatim
 from bot.core.counters import API_ERRORS
 
 FIELD_MANAGER = "llm-bot"
+"""In whose name the API server notes the fields that we set."""
 REQUEST_SECONDS = 15.0
+"""How long one request may take."""
 WATCH_SECONDS = 290
+"""After how long the server is to end a watch, so that a connection nobody answers on is noticed."""
+LONGEST_EVENT = 4 * 2**20
+"""Bytes of one event of a watch; an object may have 1.5 MiB."""
 TLS_GOODBYE_SECONDS = 0.25
 """TLS connections close a moment after their session (aiohttp, "Graceful shutdown")."""
+TRIES, TRYING_SECONDS = 3, 5.0
+"""How often a request that may be repeated is made, the first time included; none begins later than that."""
+LONGEST_RETRY_AFTER = 2.0
+"""Seconds that a server may make us wait before we ask again."""
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 Json = dict[str, Any]
+"""An object as the API sends it."""
+_AGAIN = stamina.AsyncRetryingCaller(
+    attempts=TRIES, timeout=TRYING_SECONDS, wait_initial=0.2, wait_max=1.0, wait_jitter=0.2
+)
 _MAY_NOT = re.compile(r'cannot (\w+) resource "([^"]+)"(?:.*?in the namespace "([^"]+)")?')
 
 
 class ApiError(UserError):
-    """An answer that is not a success, as a sentence; `status` is the HTTP status."""
+    """An answer that is not a success, as a sentence.
 
-    def __init__(self, status: int, error: UserError) -> None:
+    `status` is the HTTP status, 0 if there was no answer; `retry_after` the seconds after which the server
+    wants to be asked again, if it says."""
+
+    def __init__(self, status: int, error: UserError, retry_after: float | None = None) -> None:
         super().__init__(error.text)
         self.status = status
+        self.retry_after = retry_after
+
+
+def _worth_asking_again(error: Exception) -> bool | float:
+    """Whether to; or after how many seconds, if the server names them. For longer nobody should wait."""
+    if not isinstance(error, ApiError):
+        return False
+    if error.retry_after is not None and (error.status == 429 or error.status >= 500):
+        return error.retry_after if error.retry_after <= LONGEST_RETRY_AFTER else False
+    return error.status == 0 or error.status >= 500
 
 
 class Api:
@@ -59,17 +86,27 @@ class Api:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Any:
-        """The decoded answer, JSON or text; ApiError when it is not a success."""
-        response = await self._send(method, path, body, query or {}, content_type, REQUEST_SECONDS)
+        """The decoded answer, JSON or text; ApiError when it is not a success.
+
+        What may be asked twice without doing more than once, reading and server-side apply, is asked again
+        if the API is away for a moment."""
+        if method != "GET" and content_type != APPLY_PATCH:
+            return await self._request(method, path, body, query or {}, content_type)
+        again = _AGAIN(_worth_asking_again, self._request, method, path, body, query or {}, content_type)
+        return await again
+
+    async def _request(
+        self, method: str, path: str, body: Json | None, query: Mapping[str, str], content_type: str
+    ) -> Any:
+        response = await self._send(method, path, body, query, content_type, REQUEST_SECONDS)
         try:
             text = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise ApiError(0, UserError(t("error.api_away"))) from None
         is_json = response.content_type == "application/json"
-        answer = json.loads(text) if is_json and text else text
         if response.status >= 400:
-            raise explain(response.status, answer)
-        return answer
+            raise explain(response.status, _status(text), _retry_after(response))
+        return json.loads(text) if is_json and text else text
 
     async def apply(self, path: str, body: Json) -> Json:
         """Server-side apply: create it, or make our fields so, whoever set them."""
@@ -91,12 +128,17 @@ class Api:
             return await self.apply(path, body)
 
     async def create_once(self, path: str, body: Json) -> None:
-        """Create what is shared and kept; if it is there, it stays as it is."""
+        """Create what is shared by many; if it is there, it stays as it is."""
         with suppress(NameTaken):
             await self.request("POST", path, body, {"fieldManager": FIELD_MANAGER})
 
-    async def watch(self, path: str, version: str, query: Mapping[str, str]) -> AsyncIterator[Json]:
-        """Events since `version`, until the server ends the stream; ApiError 410 when it is too old."""
+    @asynccontextmanager
+    async def watch(
+        self, path: str, version: str, query: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Events since `version`, until the server ends the stream; open once the block is entered.
+
+        ApiError 410 when the version is too old; ValueError, KeyError and the like when it talks nonsense."""
         asked = {
             **query,
             "watch": "1",
@@ -107,12 +149,8 @@ class Api:
         response = await self._send("GET", path, None, asked, "application/json", None)
         try:
             if response.status >= 400:
-                raise explain(response.status, json.loads(await response.read()))
-            async for line in response.content:
-                event: Json = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise explain(event["object"].get("code", 500), event["object"])
-                yield event
+                raise explain(response.status, _status(await response.text(errors="replace")))
+            yield _events(response)
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise ApiError(0, UserError(t("error.api_away"))) from None
         finally:
@@ -162,16 +200,37 @@ async def connect(kubeconfig: str) -> Api:
     return Api(ApiClient(configuration))
 
 
-def explain(status: int, answer: Any) -> UserError:
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
+    while line := await response.content.readline(max_line_length=LONGEST_EVENT):
+        event: Json = json.loads(line)
+        if event["type"] == "ERROR":
+            raise explain(event["object"].get("code", 500), event["object"])
+        yield event
+
+
+def _status(text: str) -> Any:
+    """The Status object that a refusal carries; of a proxy in between, what it says."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float | None:
+    said = response.headers.get("Retry-After", "")
+    return float(said) if said.isdecimal() else None
+
+
+def explain(status: int, answer: Any, retry_after: float | None = None) -> UserError:
     """A Status object of the API as a sentence."""
     API_ERRORS.labels(str(status)).inc()
-    message = answer.get("message", "") if isinstance(answer, dict) else str(answer)
+    message = str(answer.get("message", "") if isinstance(answer, dict) else answer)
     reason = answer.get("reason", "") if isinstance(answer, dict) else ""
     if status == 409 and reason == "AlreadyExists":
         return NameTaken(t("error.api_refused", why=message[:300]))
     if status == 409:
         return Changed(t("error.api_refused", why=message[:300]))
-    return ApiError(status, _sentence(status, message))
+    return ApiError(status, _sentence(status, message), retry_after)
 
 
 def _sentence(status: int, message: str) -> UserError:

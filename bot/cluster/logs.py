@@ -1,13 +1,16 @@
-"""The log of a pod."""
+"""The log of a container."""
 
 from bot.cluster.client import Api, ApiError, Json
+from bot.cluster.pods import container_status
 from bot.core.failures.redact import redact
 
 
 async def read_log(api: Api, pod: Json, container: str, lines: int) -> str:
-    """The last lines, without secrets; of the run before, if the container waits to be started again."""
+    """The container's last lines, without secrets; of the run before if it waits to be started again.
+
+    Empty if it has not started yet or is gone."""
     metadata = pod["metadata"]
-    status = (pod.get("status", {}).get("containerStatuses") or [{}])[0]
+    status = container_status(pod, container)
     query = {"tailLines": str(lines), "container": container}
     if "waiting" in status.get("state", {}) and status.get("restartCount", 0):
         query["previous"] = "true"

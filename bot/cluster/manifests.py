@@ -1,34 +1,32 @@
-"""From a spec to Kubernetes objects: the YAML files with what varies laid over them."""
+"""From a spec to Kubernetes objects: the YAML of its engine, with what varies laid over it."""
 
 import secrets
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
-from math import ceil
+from pathlib import Path
 
 import yaml
 
-from bot import MANIFESTS
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
+from bot.core.deployment.engine import Engine
+from bot.core.deployment.manifest import named
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
-from bot.core.fit.gpu import FORMATS, Quantization
 
-FOLDER = MANIFESTS / "workloads"
 MANAGED = {"app.kubernetes.io/managed-by": "llm-bot"}
+"""The label of every object that the bot made."""
 WORKLOAD = "llm-bot/workload"
 """Label of everything that belongs to one model, with the name of its Deployment."""
-CACHE = "llm-models"
+GPU_TAINT = "nvidia.com/gpu"
+"""What taints GPU nodes in the YAML files; settings may name another."""
 HF_SECRET = "llm-hf-token"
-SHM_GIB = 4
-"""Of /dev/shm with tensor parallelism; NCCL fails with the usual 64 MiB."""
-LOADING_GIB, SHARD_GIB = 8, 5
-"""Host memory: vLLM itself, and the largest shard of weights that is read at once."""
-
+"""The Secret with the Hugging Face token, which all workloads share."""
 Objects = dict[str, Json]
+"""Kubernetes objects by their kind; there is one of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +35,32 @@ class WorkloadSettings:
 
     namespace: str = "default"
     image: str = "vllm/vllm-openai:v0.8.5.post1"
+    """Of the engine."""
     open_webui_image: str = "ghcr.io/open-webui/open-webui:v0.6.43"
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the nodes that models may run on."""
     toleration: str = "nvidia.com/gpu"
+    """The key of the taint that GPU nodes have."""
     storage_class: str = ""
+    """Of the volumes; empty is the cluster's default."""
     cache_size: str = "200Gi"
+    """What the volume of all weights asks for, as Kubernetes writes it."""
     ingress_host: str = ""
+    """Where Open WebUI is reached from outside; empty is nowhere."""
     api_key: str = ""
+    """Of every model; empty is a new one for each."""
     hf_token: str = ""
+    """For gated models of Hugging Face; empty is none."""
 
 
 @cache
-def _template(name: str) -> list[Json]:
-    return list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
+def _read(file: Path) -> list[Json]:
+    return list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
 
 
-def template(name: str, settings: WorkloadSettings) -> Objects:
+def template(file: Path, settings: WorkloadSettings) -> Objects:
     """The objects of a file by kind, in the bot's namespace and marked as the bot's."""
-    objects = {thing["kind"]: thing for thing in deepcopy(_template(name))}
+    objects = {thing["kind"]: thing for thing in deepcopy(_read(file))}
     for thing in objects.values():
         thing["metadata"]["namespace"] = settings.namespace
         thing["metadata"]["labels"] = dict(MANAGED)
@@ -64,10 +70,10 @@ def template(name: str, settings: WorkloadSettings) -> Objects:
     return objects
 
 
-def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings) -> Objects:
-    """Everything that one model needs; the key is new each time."""
-    objects = template("vllm.yaml", settings)
-    name = object_name(spec.name)
+def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, engine: Engine) -> Objects:
+    """Everything that one model needs, by kind; the key is new each time."""
+    objects = template(engine.manifest, settings)
+    name, name_in_file = object_name(spec.name), objects["Secret"]["metadata"]["name"]
     objects["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"] = settings.cache_size
     for kind in ("Secret", "Service", "Deployment"):
         objects[kind]["metadata"]["name"] = name
@@ -80,57 +86,33 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings) -> 
     deployment["spec"]["selector"]["matchLabels"] = {WORKLOAD: name}
     template_labels = deployment["spec"]["template"]["metadata"]["labels"]
     template_labels.update(MANAGED | {WORKLOAD: name})
-    _lay_over_pod(deployment["spec"]["template"]["spec"], spec, settings)
+    pod = deployment["spec"]["template"]["spec"]
+    named(pod["containers"], engine.container, "container", engine.manifest)["image"] = settings.image
+    _rename_secret(pod["containers"], name_in_file, name)
+    engine.lay_over(pod, spec)
+    _place(pod, settings)
     return objects
 
 
-def _lay_over_pod(pod: Json, spec: Spec, settings: WorkloadSettings) -> None:
-    container = pod["containers"][0]
-    container["image"] = settings.image
-    container["args"] = arguments(container["args"], spec)
-    for variable in container["env"]:
-        if variable["name"] == "VLLM_API_KEY":
-            variable["valueFrom"]["secretKeyRef"]["name"] = object_name(spec.name)
-    container["resources"] = resources(spec)
+def _rename_secret(containers: list[Json], old: str, new: str) -> None:
+    """Let variables that come from the Secret of the file come from the one of this model."""
+    for container in containers:
+        for variable in container.get("env", []):
+            reference = variable.get("valueFrom", {}).get("secretKeyRef", {})
+            if reference.get("name") == old:
+                reference["name"] = new
+
+
+def _place(pod: Json, settings: WorkloadSettings) -> None:
+    """Let it run on the nodes that the settings name, whose taint it tolerates."""
     pod["nodeSelector"] = dict(settings.node_selector)
-    pod["tolerations"][0]["key"] = settings.toleration
-    if spec.tensor_parallel_size == 1:
-        pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] != "shm"]
-        container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != "shm"]
-
-
-def arguments(fixed: list[str], spec: Spec) -> list[str]:
-    """vLLM's arguments: those of the file, with the model's own values."""
-    own = {
-        "--served-model-name": spec.name,
-        "--tensor-parallel-size": str(spec.tensor_parallel_size),
-        "--max-model-len": str(spec.max_model_len),
-        "--gpu-memory-utilization": str(spec.gpu_memory_utilization),
-    }
-    flags = [flag.partition("=") for flag in fixed[1:]]
-    line = [spec.repo, *(f"{n}={own.get(n, value)}" if eq else n for n, eq, value in flags)]
-    if method := FORMATS[Quantization(spec.quantization)].flag:
-        line.append(f"--quantization={method}")  # 0.8.5 would choose GPTQ kernels a V100 lacks
-    if spec.enforce_eager:
-        line.append("--enforce-eager")
-    return line
-
-
-def resources(spec: Spec) -> Json:
-    """Host memory: weights pass through it shard by shard; a memory-backed /dev/shm counts too."""
-    tp = spec.tensor_parallel_size
-    shm = SHM_GIB if tp > 1 else 0
-    request = 6 + min(SHARD_GIB, ceil(spec.weights_gib))
-    limit = max(request, ceil(spec.weights_gib * 0.6) + LOADING_GIB) + shm
-    gpus = {"nvidia.com/gpu": str(tp)}
-    return {
-        "requests": {"cpu": "2", "memory": f"{request}Gi", **gpus},
-        "limits": {"memory": f"{limit}Gi", **gpus},
-    }
+    for toleration in pod["tolerations"]:
+        if toleration["key"] == GPU_TAINT:
+            toleration["key"] = settings.toleration
 
 
 def hf_secret(settings: WorkloadSettings) -> Json:
-    """The Hugging Face token that gated models are downloaded with."""
+    """The Secret with the Hugging Face token that gated models are downloaded with."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -144,7 +126,7 @@ def hf_secret(settings: WorkloadSettings) -> Json:
 
 
 def owned_by(thing: Json, deployment: Json) -> Json:
-    """The object, to be removed together with the Deployment."""
+    """The same object, which the cluster removes together with the Deployment."""
     metadata = deployment["metadata"]
     owner = {
         "apiVersion": "apps/v1",

@@ -3,74 +3,114 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from bot.cluster.backoff import JITTER, Backoff
 from bot.cluster.client import Api, ApiError, Json
 from bot.core.chat.errors import UserError
 
-PAGE = 500
-LONGEST_PAUSE = 30.0
-FORBIDDEN_PAUSE = 300.0
+PAGE_SIZE = 500
+"""Objects that one answer to a list holds at most."""
 REFUSALS_FORGIVEN = 5
 """Of what was allowed before: an API server that has just started does not know the roles yet."""
 
 log = structlog.get_logger()
 Key = tuple[str, str]
+"""Namespace and name of an object; the namespace is empty for those of the whole cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How patient a mirror is; all in seconds."""
+
+    first_pause: float = 0.5
+    longest_pause: float = 30.0
+    """The pauses between two tries, which double from the first to the longest."""
+    forbidden_pause: float = 300.0
+    """How long to wait after a refusal: somebody has to grant the right first."""
+    healthy_watch: float = 5.0
+    """A watch that lived so long worked: it is opened again at once, and pauses begin small again."""
+    stalled_after: float = 60.0
+    """A mirror that nothing has brought up to date for so long is stalled."""
+
+
+USUAL_PACE = Pace()
 
 
 class Mirror:
-    """`keep` turns an object into what is worth remembering; `changed` hears (old, new) of each."""
+    """Follows the objects at a path of the API.
+
+    `transform` reduces an object to what is worth remembering, `on_change` is called with what was
+    remembered before and what is now; None stands for an object that is not there."""
 
     def __init__(
         self,
         api: Api,
         path: str,
-        changed: Callable[[Any, Any], None],
-        keep: Callable[[Json], Any] = lambda thing: thing,
+        on_change: Callable[[Any, Any], None],
+        transform: Callable[[Json], Any] = lambda thing: thing,
+        *,
+        pace: Pace = USUAL_PACE,
         **query: str,
     ) -> None:
         self.items: dict[Key, Any] = {}
+        """What is remembered of each object."""
         self.synced = asyncio.Event()
+        """Set once all objects are known, or once it is known that we may not see them."""
         self.forbidden = False
+        """The API server refuses to show these objects to us."""
         self._api = api
         self._path = path
         self._query = query
-        self._changed = changed
-        self._keep = keep
+        self._on_change = on_change
+        self._transform = transform
         self._versions: dict[Key, int] = {}
+        self._pace = pace
+        self._backoff = Backoff(pace.first_pause, pace.longest_pause)
+        self._refusals = REFUSALS_FORGIVEN
+        self._time = asyncio.get_running_loop().time
+        self._up_to_date = self._time()
+        """When a list or a watch last showed how things are."""
+        self._opened: float | None = None
+        """When the watch that is open now was opened."""
+
+    @property
+    def stalled(self) -> bool:
+        """What is remembered may be old: nothing has brought it up to date for a while."""
+        return self._opened is None and self._time() - self._up_to_date > self._pace.stalled_after
 
     async def run(self) -> None:
-        """Follow for ever: an expired version lists anew, anything else is tried again, ever slower."""
-        pause, refusals = 0.5, REFUSALS_FORGIVEN
+        """Follow for ever. Whatever goes wrong, even a bug of ours, ends in a pause and a new list."""
         while True:
             try:
                 version = await self._list()
-                self.synced.set()
-                self.forbidden = False
-                pause, refusals = 0.5, 0
                 while True:
-                    version = await self._follow(version)
-            except UserError as error:
-                status = error.status if isinstance(error, ApiError) else 0
-                if status == 410:
-                    continue
-                refusals += status == 403
-                self.forbidden = status == 403 and refusals > REFUSALS_FORGIVEN
-                log.warning("mirror", path=self._path, status=status, why=error.text.key)
-            except (ValueError, KeyError) as error:  # not what an API server says
-                log.warning("mirror", path=self._path, why=repr(error))
-            if self.forbidden:
-                self.synced.set()  # there is nothing to wait for
-                pause = FORBIDDEN_PAUSE
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-            pause = min(pause * 2, LONGEST_PAUSE)
+                    version = await self._watch(version)
+            except Exception as error:
+                pause = self._pause_after(error)
+            await asyncio.sleep(pause)
+
+    def _pause_after(self, error: Exception) -> float:
+        """Log what went wrong; seconds until the next try."""
+        status = error.status if isinstance(error, ApiError) else 0
+        self._refusals += status == 403
+        self.forbidden = status == 403 and self._refusals > REFUSALS_FORGIVEN
+        if isinstance(error, UserError):
+            log.warning("mirror.interrupted", path=self._path, status=status, why=error.text.key)
+        else:
+            log.error("mirror.failed", path=self._path, why=repr(error), exc_info=error)
+        if not self.forbidden:
+            return self._backoff.pause()
+        self.synced.set()  # there is nothing to wait for
+        return self._pace.forbidden_pause * random.uniform(1 - JITTER, 1 + JITTER)
 
     async def _list(self) -> str:
-        """All objects, page by page; the version to watch from."""
+        """Learn of all objects, page by page; the version to watch from."""
         found: set[Key] = set()
-        query = dict(self._query) | {"limit": str(PAGE)}
+        query = dict(self._query) | {"limit": str(PAGE_SIZE)}
         while True:
             page = await self._api.request("GET", self._path, query=query)
             for thing in page["items"]:
@@ -79,19 +119,44 @@ class Mirror:
             if not onward:
                 break
             query["continue"] = onward
-        for gone in set(self.items) - found:
-            self.discard(gone)
         version: str = page["metadata"]["resourceVersion"]
+        for gone in set(self.items) - found:
+            self.discard(gone, int(version))
+        self.forbidden, self._refusals = False, 0
+        self._up_to_date = self._time()
+        self.synced.set()
         return version
 
+    async def _watch(self, version: str) -> str:
+        """Follow changes until the server ends the watch; the version to go on from.
+
+        Servers end a watch after some minutes. One that ends sooner is opened again after a pause."""
+        try:
+            version = await self._follow(version)
+        finally:
+            if healthy := self._lived() >= self._pace.healthy_watch:
+                self._backoff.reset()
+                self._up_to_date = self._time()
+            self._opened = None
+        if not healthy:
+            await asyncio.sleep(self._backoff.pause())
+        return version
+
+    def _lived(self) -> float:
+        """Seconds since the server opened the watch that is open now."""
+        return 0.0 if self._opened is None else self._time() - self._opened
+
     async def _follow(self, version: str) -> str:
-        async for event in self._api.watch(self._path, version, self._query):
-            thing = event["object"]
-            version = thing["metadata"]["resourceVersion"]
-            if event["type"] == "DELETED":
-                self.discard(_key(thing), int(version))
-            elif event["type"] != "BOOKMARK":
-                self.put(thing)
+        async with self._api.watch(self._path, version, self._query) as events:
+            self._opened = self._time()
+            async for event in events:
+                thing = event["object"]
+                version = thing["metadata"]["resourceVersion"]
+                if event["type"] == "DELETED":
+                    self.discard(_key(thing), int(version))
+                elif event["type"] != "BOOKMARK":
+                    self.put(thing)
+                self._up_to_date = self._time()
         return version
 
     def put(self, thing: Json) -> Key:
@@ -99,20 +164,20 @@ class Mirror:
         key, version = _key(thing), int(thing["metadata"]["resourceVersion"])
         if version >= self._versions.get(key, 0):
             self._versions[key] = version
-            old, new = self.items.get(key), self._keep(thing)
+            old, new = self.items.get(key), self._transform(thing)
             self.items[key] = new
             if old != new:
-                self._changed(old, new)
+                self._on_change(old, new)
         return key
 
     def discard(self, key: Key, version: int | None = None) -> None:
-        """Forget an object, unless a newer one of that name is here."""
+        """Forget an object, unless one of that name that is newer than `version` is here."""
         if version is not None and version < self._versions.get(key, 0):
             return
         self._versions.pop(key, None)
         old = self.items.pop(key, None)
         if old is not None:
-            self._changed(old, None)
+            self._on_change(old, None)
 
 
 def _key(thing: Json) -> Key:

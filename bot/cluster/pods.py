@@ -37,15 +37,18 @@ _TAINTS = re.compile(r"\{[^}]*\}")
 
 
 class PodState(NamedTuple):
-    """What a pod or Deployment shows; `cause` names a `[cause]` sentence."""
+    """What a pod or Deployment shows."""
 
     phase: Phase
     since: datetime
+    """When the phase began."""
     cause: str = ""
+    """Why it does not go on, as the name of a `[cause]` sentence; empty if it does."""
     evidence: str = ""
+    """What the cluster wrote of that."""
 
 
-_ORDER = [
+_FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
     Phase.LOADING,
@@ -55,27 +58,27 @@ _ORDER = [
 ]
 
 
-def view(
+def read_workload(
     deployment: Json,
     pods: Sequence[Json],
     warnings: Mapping[str, str],
+    *,
+    container: str,
     managed_by: str = "",
     lost: Set[str] = frozenset(),
 ) -> Workload:
-    """The workload as the port shows it; `warnings` has the last one of a pod, by its name, and `lost`
-    are nodes whose kubelets do not answer.
+    """The workload as the port shows it, from its Deployment and its `pods`, the newest last.
 
+    `warnings` has the last one of a pod, by the pod's name; `container` is the one that the engine runs in,
+    `managed_by` who else scales it, `lost` the nodes whose kubelets do not answer.
     ValueError if its annotations are not ours."""
     metadata, spec = deployment["metadata"], deployment["spec"]
     alive = _alive(pods)
     ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
     record = read_record(metadata)
-    gone = [pod for pod in alive if pod["spec"].get("nodeName") in lost]
-    if gone and len(gone) == len(alive):
-        since = moment(_condition(gone[0], "Ready").get("lastTransitionTime"))
-        state = PodState(Phase.FAILED, since, "node_lost", gone[0]["spec"]["nodeName"])
-    else:
-        state = _state(deployment, alive, warnings, ending=bool(ending))
+    told = [warnings.get(pod["metadata"]["name"], "") for pod in alive]
+    states = [pod_state(pod, why, container=container) for pod, why in zip(alive, told, strict=True)]
+    state = _all_lost(alive, lost) or _state(deployment, states, ending=bool(ending))
     if record.queued_since and state.phase is Phase.ASLEEP:
         state = PodState(Phase.QUEUED, record.queued_since)
     ready = [pod for pod in alive if is_ready(pod)]
@@ -85,7 +88,7 @@ def view(
         record=record,
         phase=state.phase,
         since=state.since,
-        created=moment(metadata["creationTimestamp"]),
+        created=parse_time(metadata["creationTimestamp"]),
         version=metadata["resourceVersion"],
         replicas=spec.get("replicas", 1),
         ready_replicas=len(ready),
@@ -93,24 +96,32 @@ def view(
         cause=state.cause,
         evidence=redact(state.evidence[:400]),
         managed_by=managed_by,
-        ending_since=min((moment(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
+        ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
 
 
+def _all_lost(pods: Sequence[Json], lost: Set[str]) -> PodState | None:
+    """The state of pods whose nodes are all lost; None if one is not, or there are none."""
+    if not pods or any(pod["spec"].get("nodeName") not in lost for pod in pods):
+        return None
+    since = parse_time(_condition(pods[0], "Ready").get("lastTransitionTime"))
+    return PodState(Phase.FAILED, since, "node_lost", pods[0]["spec"]["nodeName"])
+
+
 def _alive(pods: Sequence[Json]) -> list[Json]:
-    """Those that are not ending; of those that ended by themselves the last one, if it is all there is."""
+    """Pods that are not ending; of those that ended by themselves the last one, if it is all there is."""
     staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
     going_on = [pod for pod in staying if pod.get("status", {}).get("phase") != "Failed"]
     return going_on or staying[-1:]
 
 
-def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, ending: bool) -> PodState:
+def _state(deployment: Json, pods: list[PodState], *, ending: bool) -> PodState:
+    """That of the pod which is furthest, if there is one; else what the Deployment tells."""
     since = _progressed(deployment)
     if deployment["spec"].get("replicas", 1) == 0:
-        return PodState(Phase.DRAINING if alive or ending else Phase.ASLEEP, since)
-    if alive:
-        states = [pod_state(pod, warnings.get(pod["metadata"]["name"], "")) for pod in alive]
-        return min(states, key=lambda state: _ORDER.index(state.phase))
+        return PodState(Phase.DRAINING if pods or ending else Phase.ASLEEP, since)
+    if pods:
+        return min(pods, key=lambda state: _FURTHEST_FIRST.index(state.phase))
     for condition in deployment.get("status", {}).get("conditions", []):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             message = condition.get("message", "")
@@ -119,10 +130,12 @@ def _state(deployment: Json, alive: list[Json], warnings: Mapping[str, str], *, 
     return PodState(Phase.SCHEDULING, since)
 
 
-def pod_state(pod: Json, warning: str = "") -> PodState:
-    """How far a pod is, and what stopped it. A container that is not created yet says nothing of
-    why: only a `warning` among the pod's events does (a volume that cannot be mounted, a sandbox)."""
-    created = moment(pod["metadata"]["creationTimestamp"])
+def pod_state(pod: Json, warning: str = "", *, container: str) -> PodState:
+    """How far a pod is, and what stopped it, by the state of the `container` that the engine runs in.
+
+    A container that is not created yet says nothing of why: only a `warning` among the pod's events does (a
+    volume that cannot be mounted, a sandbox)."""
+    created = parse_time(pod["metadata"]["creationTimestamp"])
     if pod.get("status", {}).get("phase") == "Failed":
         evicted = pod["status"].get("reason") == "Evicted"
         return PodState(
@@ -130,11 +143,10 @@ def pod_state(pod: Json, warning: str = "") -> PodState:
         )
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
-        return PodState(Phase.READY, moment(ready.get("lastTransitionTime")))
+        return PodState(Phase.READY, parse_time(ready.get("lastTransitionTime")))
     if not pod["spec"].get("nodeName"):
         return _unplaced(scheduled, created)
-    statuses = pod.get("status", {}).get("containerStatuses") or []
-    state = _container_state(statuses[0], created) if statuses else PodState(Phase.PULLING, created)
+    state = _container_state(container_status(pod, container), created)
     if warning and state.phase is Phase.PULLING:
         return PodState(Phase.PULLING, created, "start", warning)
     return state
@@ -155,33 +167,40 @@ def _container_state(status: Json, created: datetime) -> PodState:
         cause = "container_oomkilled" if killed else "crashed"
         return PodState(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
     if "running" in now:
-        return PodState(Phase.LOADING, moment(now["running"].get("startedAt")))
+        return PodState(Phase.LOADING, parse_time(now["running"].get("startedAt")))
     return PodState(Phase.PULLING, created)
 
 
 def is_ready(pod: Json) -> bool:
-    """It answers, and is not about to end."""
+    """Whether it answers, and is not about to end."""
     return "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready").get("status") == "True"
 
 
-def server_id(pod: Json) -> str:
-    """Another one after each restart: its counters begin again."""
-    statuses = pod.get("status", {}).get("containerStatuses") or [{}]
-    return f"{pod['metadata']['uid']}/{statuses[0].get('restartCount', 0)}"
+def container_status(pod: Json, container: str) -> Json:
+    """What the kubelet says of one container; empty before it says anything.
+
+    By name: a mesh or an operator may put containers of its own before ours."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next((status for status in statuses if status["name"] == container), {})
+
+
+def server_id(pod: Json, container: str) -> str:
+    """Names one run of the server in a pod: another one after each restart, as its counters begin again."""
+    return f"{pod['metadata']['uid']}/{container_status(pod, container).get('restartCount', 0)}"
 
 
 def _unplaced(scheduled: Json, created: datetime) -> PodState:
     """A pod without a node, and why, as its condition `PodScheduled` tells it."""
     reason, message = scheduled.get("reason", ""), scheduled.get("message", "")
-    wants = _wants(message)
+    need = _unmet_need(message)
     if reason == "Unschedulable":
-        return PodState(Phase.SCHEDULING if wants else Phase.QUEUED, created, wants, message)
-    if reason == "SchedulerError" and wants == "volume":  # of a storage class that is not there
-        return PodState(Phase.SCHEDULING, created, wants, message)
+        return PodState(Phase.SCHEDULING if need else Phase.QUEUED, created, need, message)
+    if reason == "SchedulerError" and need == "volume":  # of a storage class that is not there
+        return PodState(Phase.SCHEDULING, created, need, message)
     return PodState(Phase.SCHEDULING, created)
 
 
-def _wants(message: str) -> str:
+def _unmet_need(message: str) -> str:
     """What the scheduler misses besides GPUs: a volume, or a node that the pod may run on."""
     if "Insufficient nvidia.com/gpu" in message:
         return ""
@@ -189,7 +208,7 @@ def _wants(message: str) -> str:
 
 
 def gpus_of(pod: Json) -> int:
-    """GPUs that a pod asks for."""
+    """How many GPUs all containers of a pod ask for together."""
     containers = pod["spec"].get("containers", [])
     return sum(
         int(container.get("resources", {}).get("requests", {}).get("nvidia.com/gpu", 0))
@@ -197,7 +216,7 @@ def gpus_of(pod: Json) -> int:
     )
 
 
-def moment(stamp: str | None) -> datetime:
+def parse_time(stamp: str | None) -> datetime:
     """An API timestamp, or now if there is none yet."""
     return datetime.fromisoformat(stamp) if stamp else datetime.now(UTC)
 
@@ -214,7 +233,7 @@ def _progressed(deployment: Json) -> datetime:
         for condition in deployment.get("status", {}).get("conditions") or []
         if condition["type"] == "Available"
     ]
-    return moment(stamps[0] if stamps else deployment["metadata"]["creationTimestamp"])
+    return parse_time(stamps[0] if stamps else deployment["metadata"]["creationTimestamp"])
 
 
 def _last_line(message: str) -> str:

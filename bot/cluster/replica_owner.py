@@ -2,25 +2,28 @@
 
 from bot.cluster.client import FIELD_MANAGER, Json
 
-GITOPS = {
+GITOPS_MARKS = {
     "argocd.argoproj.io/instance": "Argo CD",
     "argocd.argoproj.io/tracking-id": "Argo CD",
     "kustomize.toolkit.fluxcd.io/name": "Flux",
     "helm.toolkit.fluxcd.io/name": "Flux",
 }
+"""Labels and annotations that GitOps controllers put on what they own, and what people call them."""
 AUTOSCALER = "HorizontalPodAutoscaler"
 """KEDA's ScaledObject makes one, too."""
 
 
 def managed_by(deployment: Json, autoscaled: bool) -> str:
-    """Its name, or nothing: an autoscaler, a GitOps controller, or whoever set the replicas after us.
+    """Who else decides how many replicas there are; empty if nobody does.
+
+    An autoscaler, a GitOps controller, or the field manager of whoever set the replicas after us.
 
     The API server says who since 1.21 for patches, since 1.22 also for /scale."""
     metadata = deployment["metadata"]
     marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
     if autoscaled:
         return AUTOSCALER
-    for mark, name in GITOPS.items():
+    for mark, name in GITOPS_MARKS.items():
         if mark in marks:
             return name
     owners = [
@@ -31,7 +34,7 @@ def managed_by(deployment: Json, autoscaled: bool) -> str:
     return "" if FIELD_MANAGER in owners or not owners else str(owners[-1])
 
 
-def target(autoscaler: Json) -> str | None:
-    """The Deployment that an autoscaler scales."""
+def scaled_deployment(autoscaler: Json) -> str | None:
+    """The name of the Deployment that an autoscaler scales; None if it scales something else."""
     reference = autoscaler["spec"]["scaleTargetRef"]
     return str(reference["name"]) if reference.get("kind") == "Deployment" else None

@@ -4,20 +4,24 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from bot.cluster.client import Api, Json, connect
-from bot.cluster.gpus import keep_node
+from bot.cluster.gpus import reduce_node
 from bot.cluster.manifests import WorkloadSettings
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import Text, t
 
 
 class Right(NamedTuple):
-    """Verbs on a resource; `needed` False means that the bot works without, with less to show."""
+    """Verbs on a resource."""
 
     group: str
+    """Of the API; empty is the core group."""
     resource: str
+    """In the plural, with its subresource after a slash."""
     verbs: tuple[str, ...]
     everywhere: bool = False
+    """In the whole cluster, not only in the bot's namespace."""
     needed: bool = True
+    """The bot does not work without; else it works, and has less to show."""
 
 
 RIGHTS = (
@@ -39,10 +43,11 @@ RIGHTS = (
 """All that the requests in this folder use; `manifests/bot/` grants it, and a test compares them."""
 
 Finding = tuple[str, Text, Text | None]
+"""ok, warn or fail; what was looked at; what to do about it."""
 
 
 async def examine(kubeconfig: str, settings: WorkloadSettings) -> AsyncIterator[Finding]:
-    """Findings as they are made: (ok | warn | fail, what, what to do)."""
+    """Look at connection, rights, GPU nodes and storage; findings as they are made."""
     try:
         api = await connect(kubeconfig)
     except UserError as error:
@@ -89,7 +94,7 @@ async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Find
 
 async def _nodes(api: Api) -> Finding:
     try:
-        nodes = [keep_node(node) for node in (await api.request("GET", "/api/v1/nodes"))["items"]]
+        nodes = [reduce_node(node) for node in (await api.request("GET", "/api/v1/nodes"))["items"]]
     except UserError:
         nodes = []
     gpus = [node.gpus for node in nodes if node.gpus]

@@ -1,13 +1,14 @@
-"""What the bot remembers that is about no Deployment alone: a ConfigMap."""
+"""The bot's state that belongs to no single Deployment: one text in a ConfigMap."""
 
 from bot.cluster.client import Api, ApiError
 from bot.cluster.manifests import MANAGED
 
 NAME, KEY = "llm-bot-alerts", "state"
+"""Of the ConfigMap, and of the text in it."""
 
 
 async def load(api: Api, namespace: str) -> str:
-    """The text that was kept last, or nothing."""
+    """The text that was saved last; empty if none was."""
     try:
         found = await api.request("GET", f"/api/v1/namespaces/{namespace}/configmaps/{NAME}")
     except ApiError as error:
@@ -18,11 +19,11 @@ async def load(api: Api, namespace: str) -> str:
 
 
 async def save(api: Api, namespace: str, text: str) -> None:
-    """Keep a text, of up to 1 MiB."""
-    note = {
+    """Save a text in place of the one before; at most 1 MiB, as in any ConfigMap."""
+    config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": NAME, "namespace": namespace, "labels": MANAGED},
         "data": {KEY: text},
     }
-    await api.apply(f"/api/v1/namespaces/{namespace}/configmaps", note)
+    await api.apply(f"/api/v1/namespaces/{namespace}/configmaps", config_map)

@@ -1,7 +1,8 @@
-"""What is on the cluster, from mirrors in memory: reading asks the API nothing."""
+"""The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -9,9 +10,9 @@ import structlog
 from bot.cluster import gpus
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
-from bot.cluster.mirror import Mirror
-from bot.cluster.pods import is_ready, server_id, view
-from bot.cluster.replica_owner import managed_by, target
+from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
+from bot.cluster.pods import is_ready, read_workload, server_id
+from bot.cluster.replica_owner import managed_by, scaled_deployment
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes
 from bot.core.chat.errors import UserError
@@ -20,9 +21,11 @@ from bot.core.deployment.names import object_name
 from bot.core.deployment.workload import Workload
 from bot.core.ports import GpuNode, Server
 
-OURS = "app.kubernetes.io/managed-by=llm-bot"
+MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
+"""Label selector of what the bot made."""
 POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"
-HOLDS_UP = {
+"""Field selector of events."""
+REASONS_NOT_CREATED = {
     "FailedMount",
     "FailedAttachVolume",
     "FailedMapVolume",
@@ -32,45 +35,66 @@ HOLDS_UP = {
     "NetworkNotReady",
     "FailedPrepareDynamicResources",
 }
-"""Events that tell why a container is not created; its status does not. Of the volume's permissions and of
-dynamic resources only newer kubelets tell."""
+"""Reasons of events that tell why a container is not created; its status does not. Of the volume's
+permissions and of dynamic resources only newer kubelets tell."""
 SYNC_SECONDS = 20.0
-IN_CLUSTER, POD = ".svc:8000", "http://{ip}:8000"
+"""How long a start may take until everything is known."""
+IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
+"""The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
 
 log = structlog.get_logger()
 
 
 class PodWarning(NamedTuple):
-    """What we keep of an event: the pod that it is about, and what happened to it."""
+    """What is kept of an event."""
 
     pod: str
+    """The name of the pod that it is about."""
     message: str
+    """What happened to it, as a kubelet wrote it."""
 
 
-class Views:
-    """Workloads and nodes as last seen, and news of them."""
+class ClusterView:
+    """Workloads and GPU nodes as last seen, and the names of workloads as they change.
 
-    def __init__(self, api: Api, namespace: str) -> None:
+    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are."""
+
+    def __init__(self, api: Api, namespace: str, container: str, pace: Pace = USUAL_PACE) -> None:
         self._namespace = namespace
+        self._container = container
         self._changes = Changes()
         self._workloads: dict[str, Workload] = {}
         self._warnings: dict[str, str] = {}
         apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
-        self.deployments = Mirror(api, f"{apps}/deployments", self._deployment_changed, labelSelector=OURS)
-        self._pods = Mirror(api, f"{core}/pods", self._pod_changed, labelSelector=OURS)
-        self._events = Mirror(
-            api, f"{core}/events", self._event_changed, _keep_event, fieldSelector=POD_WARNINGS
+        autoscaling = f"/apis/autoscaling/v1/namespaces/{namespace}"
+        mirror = partial(Mirror, api, pace=pace)
+        ours = partial(mirror, labelSelector=MADE_BY_BOT)
+        self.deployments = ours(f"{apps}/deployments", self._deployment_changed)
+        self._pods = ours(f"{core}/pods", self._pod_changed)
+        self._events = mirror(
+            f"{core}/events", self._event_changed, _reduce_event, fieldSelector=POD_WARNINGS
         )
-        scalers = f"/apis/autoscaling/v1/namespaces/{namespace}/horizontalpodautoscalers"
-        self._scalers = Mirror(api, scalers, self._scaler_changed, target)
-        self._nodes = Mirror(api, "/api/v1/nodes", self._node_changed, gpus.keep_node)
-        self._holders = Mirror(api, "/api/v1/pods", _unheard, gpus.keep_pod, fieldSelector=gpus.RUNNING_PODS)
-        self._mirroring: list[asyncio.Task[None]] = []
+        self._scalers = mirror(
+            f"{autoscaling}/horizontalpodautoscalers", self._scaler_changed, scaled_deployment
+        )
+        self._nodes = mirror("/api/v1/nodes", self._node_changed, gpus.reduce_node)
+        self._gpu_holders = mirror(
+            "/api/v1/pods", _ignore_change, gpus.reduce_pod, fieldSelector=gpus.RUNNING_PODS
+        )
+        self._mirrors = {
+            "deployments": self.deployments,
+            "pods": self._pods,
+            "events": self._events,
+            "horizontalpodautoscalers": self._scalers,
+            "nodes": self._nodes,
+            "pods (all namespaces)": self._gpu_holders,
+        }
+        self._following: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Return when everything is known; UserError when the API does not answer or refuses."""
-        mirrors = (self.deployments, self._pods, self._events, self._scalers, self._nodes, self._holders)
-        self._mirroring = [asyncio.create_task(mirror.run()) for mirror in mirrors]
+        mirrors = self._mirrors.values()
+        self._following = [asyncio.create_task(mirror.run()) for mirror in mirrors]
         try:
             async with asyncio.timeout(SYNC_SECONDS):
                 await asyncio.gather(*(mirror.synced.wait() for mirror in mirrors))
@@ -83,14 +107,14 @@ class Views:
 
     async def stop(self) -> None:
         """Stop following."""
-        for task in self._mirroring:
+        for task in self._following:
             task.cancel()
-        await asyncio.gather(*self._mirroring, return_exceptions=True)
+        await asyncio.gather(*self._following, return_exceptions=True)
 
     @property
     def synced(self) -> bool:
         """The mirrors know the cluster, and follow it."""
-        following = not any(task.done() for task in self._mirroring)
+        following = not any(task.done() for task in self._following)
         return following and self.deployments.synced.is_set() and self._pods.synced.is_set()
 
     def workloads(self) -> Sequence[Workload]:
@@ -115,27 +139,40 @@ class Views:
         return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def servers(self, name: str, template: str) -> list[Server]:
-        """Its ready pods by their own addresses; from outside the cluster, by the one way there is."""
-        way = POD if template.endswith(IN_CLUSTER) else template
-        told = {"service": name, "namespace": self._namespace}
+        """Its ready pods by their own addresses; from outside the cluster, by that of the `template`."""
+        address = POD_ADDRESS if template.endswith(IN_CLUSTER) else template
+        names = {"service": name, "namespace": self._namespace}
         ready = [pod for pod in self.pods_of(name) if is_ready(pod)]
         return [
-            Server(server_id(pod), way.format(ip=pod["status"].get("podIP"), **told), pod["metadata"]["name"])
+            Server(
+                server_id(pod, self._container),
+                address.format(ip=pod["status"].get("podIP"), **names),
+                pod["metadata"]["name"],
+            )
             for pod in ready
         ]
 
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
         names = {object_name(name): name for name in self._workloads}
-        holders = list(self._holders.items.values())
-        if self._holders.forbidden:
-            holders = [gpus.keep_pod(pod) for pod in self._pods.items.values()]
+        holders = list(self._gpu_holders.items.values())
+        if self._gpu_holders.forbidden:
+            holders = [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
         return gpus.inventory(self._nodes.items.values(), holders, names)
 
-    def lacks(self) -> Sequence[str]:
-        """What the API server does not let us follow."""
-        named = {"nodes": self._nodes, "pods": self._holders, "events": self._events}
-        return [name for name, mirror in named.items() if mirror.forbidden]
+    def missing_rights(self) -> Sequence[str]:
+        """Resources that the API server does not let us follow, of those that the bot can do without."""
+        optional = {"nodes": self._nodes, "pods": self._gpu_holders, "events": self._events}
+        return [name for name, mirror in optional.items() if mirror.forbidden]
+
+    def stalled(self) -> Sequence[str]:
+        """Resources that nothing has brought up to date for a minute, though we may read them."""
+        needed = (self.deployments, self._pods)
+        return [
+            name
+            for name, mirror in self._mirrors.items()
+            if mirror.stalled and (mirror in needed or not mirror.forbidden)
+        ]
 
     def changes(self) -> AsyncIterator[str]:
         """Names of workloads as they change."""
@@ -182,16 +219,23 @@ class Views:
             try:
                 managed = managed_by(deployment, name in self._scalers.items.values())
                 lost = {node.name for node in self._nodes.items.values() if not node.ready}
-                workload = view(deployment, self.pods_of(name), self._warnings, managed, lost)
+                workload = read_workload(
+                    deployment,
+                    self.pods_of(name),
+                    self._warnings,
+                    container=self._container,
+                    managed_by=managed,
+                    lost=lost,
+                )
             except ValueError as error:  # somebody broke our annotations
-                log.warning("unreadable", deployment=name, why=str(error)[:200])
+                log.warning("workload.unreadable", deployment=name, why=str(error)[:200])
                 return
             self._workloads[workload.name] = workload
             self._changes.tell(workload.name)
 
 
-def _keep_event(event: Json) -> PodWarning | None:
-    if event.get("reason") not in HOLDS_UP:
+def _reduce_event(event: Json) -> PodWarning | None:
+    if event.get("reason") not in REASONS_NOT_CREATED:
         return None
     return PodWarning(event["involvedObject"]["name"], event.get("message", "").strip())
 
@@ -200,5 +244,5 @@ def _workload_of(thing: Json) -> str:
     return str((thing["metadata"].get("labels") or {}).get(WORKLOAD, ""))
 
 
-def _unheard(old: object, new: object) -> None:
-    """Nobody waits for news of nodes."""
+def _ignore_change(old: object, new: object) -> None:
+    """Who holds GPUs is read when it is asked for."""

@@ -1,22 +1,30 @@
-"""Open WebUI: its objects, and what it looks like."""
+"""Open WebUI: its objects, and how it is."""
 
 import json
 import secrets
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from bot import MANIFESTS
 from bot.cluster.client import Api, ApiError, Json
 from bot.cluster.manifests import MANAGED, WORKLOAD, Objects, WorkloadSettings, template
+from bot.core.deployment.manifest import named
 from bot.core.ports import WebUi
 
-GROUPS = {
+API_GROUPS = {
     "PersistentVolumeClaim": "/api/v1",
     "Secret": "/api/v1",
     "Service": "/api/v1",
     "Deployment": "/apis/apps/v1",
     "Ingress": "/apis/networking.k8s.io/v1",
 }
+"""Where the API has the objects of each kind."""
+MANIFEST = MANIFESTS / "web-ui" / "open-webui.yaml"
 NAME = "llm-webui"
+"""Of all its objects."""
+CONTAINER, ADDRESSES = "open-webui", "OPENAI_API_BASE_URLS"
+"""Names of its container, and of the variable with the models' addresses."""
 CONNECTED = "llm-bot/connected"
 """Annotation of Open WebUI: the models that it knows, as a JSON list of names."""
 OWNER = "llm-bot/owner"
@@ -28,10 +36,13 @@ def objects(
     owner: str,
     settings: WorkloadSettings,
     existing: Sequence[Json],
+    manifest: Path = MANIFEST,
 ) -> Objects:
-    """Everything it needs. `connections` gives address and key by model; the key that signs
-    sessions is kept from the `existing` Secret."""
-    found = template("open-webui.yaml", settings)
+    """Everything it needs, by kind.
+
+    `connections` gives address and key by model; the key that signs sessions is kept from the `existing`
+    Secret, if there is one. UserError if the `manifest` lacks what this is laid over."""
+    found = template(manifest, settings)
     kept = existing[0]["data"].get("secret-key") if existing else None
     found["Secret"]["stringData"] = {
         "secret-key": b64decode(kept).decode() if kept else secrets.token_urlsafe(32),
@@ -43,22 +54,29 @@ def objects(
     pod = deployment["spec"]["template"]
     pod["metadata"]["annotations"] = {CONNECTED: names}  # new models restart it: it reads them once
     pod["metadata"]["labels"] = MANAGED | {WORKLOAD: NAME}
-    container = pod["spec"]["containers"][0]
+    container = named(pod["spec"]["containers"], CONTAINER, "container", manifest)
     container["image"] = settings.open_webui_image
-    container["env"][0]["value"] = ";".join(url for url, _ in connections.values())
+    addresses = named(container["env"], ADDRESSES, "variable", manifest)
+    addresses["value"] = ";".join(url for url, _ in connections.values())
     if settings.ingress_host:
-        ingress = found["Ingress"]["spec"]
-        ingress["tls"][0]["hosts"] = [settings.ingress_host]
-        ingress["rules"][0]["host"] = settings.ingress_host
+        _set_host(found["Ingress"]["spec"], settings.ingress_host)
     else:
         del found["Ingress"]
     return found
 
 
+def _set_host(ingress: Json, host: str) -> None:
+    """All its rules and certificates are for the one host."""
+    for certificate in ingress["tls"]:
+        certificate["hosts"] = [host]
+    for rule in ingress["rules"]:
+        rule["host"] = host
+
+
 async def apply(
     api: Api, connections: Mapping[str, tuple[str, str]], owner: str, settings: WorkloadSettings
 ) -> Json:
-    """Server-side apply of everything; the Deployment as it is then."""
+    """Make it so by server-side apply; the Deployment as it is then. What its volume holds is kept."""
     field = {"fieldSelector": f"metadata.name={NAME}"}
     found = await api.request("GET", path("Secret", settings.namespace), query=field)
     wanted = objects(connections, owner, settings, found["items"])
@@ -69,7 +87,7 @@ async def apply(
 
 
 async def remove(api: Api, settings: WorkloadSettings) -> None:
-    """Delete what runs."""
+    """Delete all but its volume and its Secret."""
     for kind in ("Deployment", "Service", *(["Ingress"] if settings.ingress_host else [])):
         try:
             await api.request("DELETE", f"{path(kind, settings.namespace)}/{NAME}")
@@ -79,13 +97,13 @@ async def remove(api: Api, settings: WorkloadSettings) -> None:
 
 
 def path(kind: str, namespace: str) -> str:
-    """Where objects of a kind are."""
+    """Where the API has the objects of a kind in a namespace."""
     plural = "ingresses" if kind == "Ingress" else f"{kind.lower()}s"
-    return f"{GROUPS[kind]}/namespaces/{namespace}/{plural}"
+    return f"{API_GROUPS[kind]}/namespaces/{namespace}/{plural}"
 
 
-def view(deployment: Json, settings: WorkloadSettings) -> WebUi:
-    """What its Deployment shows."""
+def read_web_ui(deployment: Json, settings: WorkloadSettings) -> WebUi:
+    """How it is, by its Deployment."""
     annotations = deployment["metadata"].get("annotations") or {}
     host = settings.ingress_host
     namespace = settings.namespace

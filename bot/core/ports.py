@@ -140,8 +140,11 @@ class Cluster(Protocol):
     async def remove_web_ui(self) -> None:
         """Stop Open WebUI; chats and accounts stay."""
 
-    def lacks(self) -> Sequence[str]:
-        """What we may not look at, though we should."""
+    def missing_rights(self) -> Sequence[str]:
+        """Resources that we may not read, though the bot has less to show without."""
+
+    def stalled(self) -> Sequence[str]:
+        """Resources that are shown as they were a minute ago or longer: nothing brings them up to date."""
 
     async def load_state(self) -> str:
         """The text that was kept last, or nothing."""

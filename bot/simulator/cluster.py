@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from typing import Unpack
 
@@ -11,14 +12,18 @@ from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Spec, Workload
-from bot.core.ports import Clock, Endpoint, GpuNode, Server
-from bot.simulator.pods import Pod, Running, gpus_by_node
+from bot.core.ports import Clock, Endpoint, GpuNode, Server, WebUi
+from bot.simulator.pods import Pod, SimulatedWorkload, gpus_by_node
 from bot.simulator.timeline import FAILURES, timeline
-from bot.simulator.web_ui import SimulatedWebUi
+
+WEB_UI_STARTS = 30.0
+"""Seconds until Open WebUI is ready."""
 
 
-class SimulatedCluster(SimulatedWebUi):
-    """`nodes` maps a node's name to its number of GPUs; `url` is where the models answer."""
+class SimulatedCluster:
+    """A cluster of one namespace whose time is that of `clock`.
+
+    `nodes` maps a node's name to its number of GPUs; `url` is where the models answer."""
 
     def __init__(
         self,
@@ -27,17 +32,21 @@ class SimulatedCluster(SimulatedWebUi):
         url: str = "http://127.0.0.1:9",
         namespace: str = "demo",
     ) -> None:
-        self.causes = tuple(FAILURES)
-        super().__init__(clock, namespace)
+        self.namespace = namespace
         self.url = url
+        self.causes = tuple(FAILURES)
+        """What `fail` can be asked for."""
         self.cordoned: set[str] = set()
+        """Nodes that take no new pods."""
+        self._clock = clock
         self._nodes = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, SimulatedWorkload] = {}
         self._versions = count(1)
         self._images: set[str] = set()
         self._models: set[str] = set()
         self._changes = Changes()
-        self._kept = ""
+        self._state = ""
+        self._web_ui: tuple[datetime, tuple[str, ...], str] | None = None
 
     async def run(self) -> None:
         """Let time pass, for ever."""
@@ -57,7 +66,7 @@ class SimulatedCluster(SimulatedWebUi):
                 running.version = next(self._versions)
                 self._changes.tell(running.spec.name)
 
-    def _schedule(self, running: Running) -> None:
+    def _schedule(self, running: SimulatedWorkload) -> None:
         now = self._clock.now()
         for pod in running.pods:
             tp = running.spec.tensor_parallel_size
@@ -91,19 +100,19 @@ class SimulatedCluster(SimulatedWebUi):
         return self._changes.listen()
 
     async def create(self, spec: Spec, record: Record) -> None:
-        """Start a workload."""
+        """Start a workload; NameTaken when there is one of that name."""
         if object_name(spec.name) in self._running:
             raise NameTaken(t("deploy.taken_now", name=spec.name))
         now = self._clock.now()
         replicas = 0 if record.queued_since else spec.replicas
         pods = [Pod() for _ in range(replicas)]
-        self._running[object_name(spec.name)] = Running(
+        self._running[object_name(spec.name)] = SimulatedWorkload(
             spec, record, now, next(self._versions), replicas, now, pods
         )
         self.step()
 
     async def complete(self, spec: Spec) -> None:
-        """Nothing can be missing here."""
+        """Do nothing: nothing can be missing here."""
 
     async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
         """New arguments load all replicas again; a new number of replicas only adds or removes."""
@@ -117,7 +126,7 @@ class SimulatedCluster(SimulatedWebUi):
         self._changed(running)
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
-        """Set replicas."""
+        """Set replicas; Changed when `version` is given and is no longer its version."""
         running = self._find(name)
         if version and version != str(running.version):
             raise Changed(t("error.changed", name=name))
@@ -160,36 +169,58 @@ class SimulatedCluster(SimulatedWebUi):
         return f"http://{object_name(name)}.{self.namespace}.svc:8000"
 
     def key_command(self, name: str) -> str:
-        """As on a real cluster."""
+        """The command line that would show the key on a real cluster."""
         return f"kubectl -n {self.namespace} get secret {object_name(name)} -o yaml"
 
     def fail(self, name: str, cause: str) -> None:
-        """Its servers crash now."""
+        """Let its servers crash now, with the last line of a log that has this cause."""
         running = self._find(name)
         for pod in running.pods:
             if pod.timeline:
                 pod.timeline = replace(pod.timeline, fails=FAILURES[cause], crashed=self._clock.now())
         self._changed(running)
 
-    def lacks(self) -> Sequence[str]:
-        """Nothing."""
-        return []
+    def web_ui(self) -> WebUi | None:
+        """The namespace's Open WebUI, if there is one; ready half a minute after its start."""
+        if self._web_ui is None:
+            return None
+        started, names, owner = self._web_ui
+        ready = (self._clock.now() - started).total_seconds() >= WEB_UI_STARTS
+        reach = f"kubectl -n {self.namespace} port-forward service/llm-webui 8080:8080"
+        return WebUi(ready, names, "", reach, owner)
+
+    async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
+        """Start it, or connect it to these models."""
+        started = self._web_ui[0] if self._web_ui else self._clock.now()
+        self._web_ui = (started, tuple(names), owner)
+
+    async def remove_web_ui(self) -> None:
+        """Stop it; there are no chats to keep."""
+        self._web_ui = None
+
+    def missing_rights(self) -> Sequence[str]:
+        """None: everything may be read here."""
+        return ()
+
+    def stalled(self) -> Sequence[str]:
+        """None: everything is as it is now."""
+        return ()
 
     async def load_state(self) -> str:
-        """What was kept."""
-        return self._kept
+        """The text that was saved last; empty if none was."""
+        return self._state
 
     async def save_state(self, text: str) -> None:
-        """Keep it as long as this cluster lives."""
-        self._kept = text
+        """Save a text for as long as this cluster lives."""
+        self._state = text
 
-    def _find(self, name: str) -> Running:
+    def _find(self, name: str) -> SimulatedWorkload:
         try:
             return self._running[object_name(name)]
         except KeyError:
             raise UserError(t("workload.gone", name=name)) from None
 
-    def _changed(self, running: Running) -> None:
+    def _changed(self, running: SimulatedWorkload) -> None:
         running.version = next(self._versions)
         self._changes.tell(running.spec.name)
         self.step()

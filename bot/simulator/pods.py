@@ -10,28 +10,35 @@ from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.timeline import Timeline
 
 FURTHEST_FIRST = [Phase.READY, Phase.FAILED, Phase.LOADING, Phase.PULLING, Phase.SCHEDULING]
+"""Which of its pods tells the phase of a workload."""
 
 
 @dataclass(slots=True)
 class Pod:
-    """One replica; without a node it waits for GPUs."""
+    """One replica."""
 
     node: str = ""
+    """Where it runs; empty while it waits for GPUs."""
     timeline: Timeline | None = None
+    """How its start goes on, once it has a node."""
 
 
 @dataclass(slots=True)
-class Running:
+class SimulatedWorkload:
     """A workload as the simulated API server stores it."""
 
     spec: Spec
     record: Record
     created: datetime
     version: int
+    """The resourceVersion: another one after each change."""
     replicas: int
+    """How many there should be; 0 is asleep."""
     queued: datetime
+    """Since when its pods wait for GPUs; without pods, since when it sleeps."""
     pods: list[Pod] = field(default_factory=list)
     seen: tuple[object, ...] = ()
+    """Phase, nodes and ready replicas that listeners were told of last."""
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:
         """One replica that is ready makes the workload ready; else the one that is furthest."""
@@ -77,7 +84,7 @@ class Running:
         self.pods += [Pod() for _ in range(replicas - len(self.pods))]
 
 
-def gpus_by_node(running: Iterable[Running]) -> dict[str, Counter[str]]:
+def gpus_by_node(running: Iterable[SimulatedWorkload]) -> dict[str, Counter[str]]:
     """GPUs on each node by the name of what holds them."""
     used: dict[str, Counter[str]] = {}
     for one in running:

@@ -25,7 +25,9 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class SimulatedServer:
-    """`pause` is the time between two tokens in seconds; `v1` gives /metrics the newer names;
+    """The servers of all simulated models, on one port of this machine.
+
+    `pause` is the time between two tokens in seconds; `v1` gives /metrics the names of vLLM's engine V1;
     `misbehave` maps a model to `dies`, `silent`, `garbled`, `no-template` or `http-500`."""
 
     def __init__(self, cluster: SimulatedCluster, pause: float = 0.02, *, v1: bool = False) -> None:

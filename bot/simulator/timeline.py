@@ -9,9 +9,12 @@ from bot.core.deployment.workload import Phase, Spec
 SCHEDULING = 2.0
 PULL_FIRST, PULL_AGAIN = 40.0, 3.0
 DOWNLOAD_PER_GIB, SHARD, WARMING = 4.0, 18.0, 15.0
+"""Seconds that the stages take; those of SHARD for each shard of the weights."""
 SHARD_GIB = 5.0
 COUNTED_EVERY = 10
+"""Seconds between two lines that count a download."""
 IMAGE = "0.8.5.post1"
+"""The version of vLLM whose log it writes."""
 FAILURES = {
     "cuda_oom": "[engine.py:389] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB.",
     "context_too_long_for_kv_cache": "[engine.py:389] ValueError: The model's max seq len (8192) is larger "
@@ -24,24 +27,29 @@ FAILURES = {
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One start, in seconds from `begun` to the end of each stage; `fails` is how it crashes."""
+    """One start of a pod, stage by stage."""
 
     spec: Spec
     begun: datetime
+    """When the pod got its node."""
     pulled: float
     downloaded: float
+    """Seconds after `begun` at which these stages end."""
     shards: int
+    """Files that the weights are in."""
     fails: str = ""
+    """The last line of its log if it crashes; empty if it gets ready."""
     crashed: datetime | None = None
+    """When it crashes, if not at the end of its start."""
 
     @property
     def loaded(self) -> float:
-        """When the last shard is loaded."""
+        """Seconds after `begun` at which the last shard is loaded."""
         return self.downloaded + 8 + self.shards * SHARD
 
     @property
     def ready(self) -> float:
-        """When it answers, or crashes."""
+        """Seconds after `begun` at which it answers, or crashes."""
         return (self.crashed - self.begun).total_seconds() if self.crashed else self.loaded + WARMING
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from bot.app import wiring
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings, workload_objects
 from bot.core.chat.message import Message, Place, User
@@ -56,7 +57,7 @@ async def _deploy(world: RealWorld) -> dict:
         await world.cluster.create(spec(f"ours-{number}"), RECORD)
         ours.append(time.perf_counter() - begun)
         settings = WorkloadSettings(namespace=world.namespace)
-        objects = workload_objects(spec(f"theirs-{number}"), RECORD, settings)
+        objects = workload_objects(spec(f"theirs-{number}"), RECORD, settings, ENGINE)
         text = yaml.safe_dump_all(objects.values())
         begun = time.perf_counter()
         await asyncio.to_thread(world.plane.kubectl, "apply", "-f", "-", stdin=text)

@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bot.cluster.manifests import WorkloadSettings, workload_objects
-from bot.core.deployment.workload import Record, Spec
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Spec
+from bot.engines.vllm.engine import Vllm
 
 Json = dict[str, Any]
 BEGUN = datetime(2030, 1, 1, 12, tzinfo=UTC)
 SETTINGS = WorkloadSettings(namespace="demo")
-RECORD = Record(owner="ada", owner_name="Ada", started=BEGUN)
+RECORD = Record(owner="ada", owner_name="Ada", start_requested_at=BEGUN)
 
 
 def stamp(minute: int) -> str:
@@ -24,7 +26,7 @@ def spec(name: str = "tiny", **more: Any) -> Spec:
 
 def deployment(name: str = "tiny", replicas: int = 1, record: Record = RECORD, **status: Any) -> Json:
     """As the bot makes it and the API server stores it; `status` as its controller writes it."""
-    made = workload_objects(spec(name), record, SETTINGS)["Deployment"]
+    made = workload_objects(spec(name), record, SETTINGS, Vllm())["Deployment"]
     made["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(0), "resourceVersion": "7"}
     made["spec"]["replicas"] = replicas
     return made | {"status": status}

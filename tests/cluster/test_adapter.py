@@ -11,6 +11,7 @@ import pytest_asyncio
 from bot.cluster.adapter import KubernetesCluster
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.deployment.workload import Phase
+from bot.engines.vllm.engine import Vllm
 from tests.cluster.objects import BEGUN, RECORD, SETTINGS, container, pod, spec
 from tests.conftest import eventually
 
@@ -22,7 +23,7 @@ DEPLOYMENT = "/apis/apps/v1/namespaces/demo/deployments/llm-tiny"
 async def cluster(kubernetes, tmp_path) -> AsyncIterator[KubernetesCluster]:
     settings = replace(SETTINGS, hf_token="hf_secret")
     template = "http://{service}.{namespace}.svc:8000"
-    async with KubernetesCluster(kubernetes.kubeconfig(tmp_path), settings, template) as cluster:
+    async with KubernetesCluster(kubernetes.kubeconfig(tmp_path), settings, template, Vllm()) as cluster:
         yield cluster
 
 
@@ -67,10 +68,10 @@ async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(kub
 async def test_a_change_is_one_apply_of_arguments_replicas_and_record(kubernetes, cluster):
     await cluster.create(spec(), RECORD)
     kubernetes.requests.clear()
-    record = RECORD.model_copy(update={"card": "m1"})
+    record = RECORD.model_copy(update={"card_message_id": "m1"})
     await cluster.change(spec(max_model_len=512, replicas=2), record, awake=True)
     [workload] = cluster.workloads()
-    assert (workload.replicas, workload.record.card) == (2, "m1")
+    assert (workload.replicas, workload.record.card_message_id) == (2, "m1")
     assert "--max-model-len=512" in str(kubernetes.object(DEPLOYMENT)["spec"])
     await cluster.change(spec(replicas=2), record, awake=False)
     assert cluster.workloads()[0].phase is Phase.ASLEEP
@@ -105,12 +106,18 @@ async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_ag
 async def test_what_is_remembered_is_read_back_and_restarts_no_pod(kubernetes, cluster):
     await cluster.create(spec(), RECORD)
     template = kubernetes.object(DEPLOYMENT)["spec"]["template"]
-    await cluster.update_record("tiny", warned=BEGUN, warning="m7", window=timedelta(hours=2))
+    await cluster.update_record(
+        "tiny", warned_at=BEGUN, warning_message_id="m7", idle_window=timedelta(hours=2)
+    )
     record = cluster.workloads()[0].record
-    assert (record.warned, record.warning, record.window) == (BEGUN, "m7", timedelta(hours=2))
-    await cluster.update_record("tiny", warned=None, warning="")
+    assert (record.warned_at, record.warning_message_id, record.idle_window) == (
+        BEGUN,
+        "m7",
+        timedelta(hours=2),
+    )
+    await cluster.update_record("tiny", warned_at=None, warning_message_id="")
     record = cluster.workloads()[0].record
-    assert (record.warned, record.warning, record.window) == (None, "", timedelta(hours=2))
+    assert (record.warned_at, record.warning_message_id, record.idle_window) == (None, "", timedelta(hours=2))
     assert kubernetes.object(DEPLOYMENT)["spec"]["template"] == template
 
 
@@ -165,6 +172,7 @@ async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_s
     await cluster.create(spec(), RECORD)
     kubernetes.logs |= {("llm-tiny-1", "previous"): "ValueError: before", "llm-tiny-1": "now"}
     looping = container({"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1}}, 2)
+    looping.insert(0, {"name": "istio-proxy", "state": {"running": {}}, "restartCount": 0})
     await kubernetes.put(f"{CORE}/pods", pod(containerStatuses=looping))
     await eventually(lambda: cluster.workloads()[0].phase is Phase.FAILED)
     assert await cluster.logs("tiny", 5) == "ValueError: before\n"
@@ -213,6 +221,6 @@ async def test_reading_goes_on_while_the_api_server_is_away(kubernetes, cluster)
 
 async def test_a_kubeconfig_that_leads_nowhere_is_said(tmp_path):
     with pytest.raises(UserError) as none:
-        async with KubernetesCluster(str(tmp_path / "none"), SETTINGS, ""):
+        async with KubernetesCluster(str(tmp_path / "none"), SETTINGS, "", Vllm()):
             pass
     assert none.value.text.key == "doctor.cluster_away"

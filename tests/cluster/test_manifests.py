@@ -1,16 +1,20 @@
 """The manifests of a workload: what a V100 needs, and what must never be there."""
 
-import os
-import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 
 from bot.cluster.annotations import read_record, read_spec
-from bot.cluster.manifests import WorkloadSettings, arguments, resources, workload_objects
+from bot.cluster.manifests import WorkloadSettings, workload_objects
+from bot.cluster.web_ui import MANIFEST as WEB_UI_MANIFEST
 from bot.cluster.web_ui import objects as web_ui_objects
+from bot.core.chat.errors import UserError
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
+from bot.engines.vllm import engine
+from bot.engines.vllm.engine import Vllm
 
 RECORD = Record(owner="ada", owner_name="Ada", start_requested_at=datetime(2030, 1, 1, tzinfo=UTC))
 SETTINGS = WorkloadSettings(
@@ -34,11 +38,11 @@ def spec(**more) -> Spec:
 
 
 def pod(**more):
-    return workload_objects(spec(**more), RECORD, SETTINGS)["Deployment"]["spec"]["template"]["spec"]
+    return workload_objects(spec(**more), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]["template"]["spec"]
 
 
 def test_every_object_is_named_marked_and_placed():
-    objects = workload_objects(spec(), RECORD, SETTINGS)
+    objects = workload_objects(spec(), RECORD, SETTINGS, Vllm())
     assert {kind: thing["metadata"]["name"] for kind, thing in objects.items()} == {
         "PersistentVolumeClaim": "llm-models",
         "Secret": "llm-qwen2-5-7b",
@@ -53,51 +57,14 @@ def test_every_object_is_named_marked_and_placed():
 
 
 def test_the_key_is_new_each_time_and_only_in_the_secret():
-    one, two = (workload_objects(spec(), RECORD, SETTINGS) for _ in range(2))
+    one, two = (workload_objects(spec(), RECORD, SETTINGS, Vllm()) for _ in range(2))
     key = one["Secret"]["stringData"]["api-key"]
     assert len(key) >= 24 and key != two["Secret"]["stringData"]["api-key"]
     assert key not in str(one["Deployment"])
 
 
-def test_flags_that_a_v100_needs():
-    flags = pod()["containers"][0]["args"]
-    assert flags[0] == "Qwen/Qwen2.5-7B-Instruct"
-    for flag in (
-        "--served-model-name=qwen2.5-7b",
-        "--dtype=half",
-        "--tensor-parallel-size=2",
-        "--distributed-executor-backend=mp",
-        "--max-model-len=8192",
-        "--no-enable-chunked-prefill",
-        "--gpu-memory-utilization=0.9",
-        "--max-num-seqs=64",
-        "--swap-space=1",
-        "--disable-log-requests",
-    ):
-        assert flag in flags
-    assert not any(flag.startswith(("--quantization", "--enforce-eager", "--trust")) for flag in flags)
-    assert {"name": "VLLM_USE_V1", "value": "0"} in pod()["containers"][0]["env"]
-
-
-def test_gptq_is_named_or_vllm_would_choose_kernels_a_v100_lacks():
-    assert "--quantization=gptq" in arguments(["x"], spec(quantization="gptq"))
-    assert "--quantization=gptq" in arguments(["x"], spec(quantization="gptq-int8"))
-    assert "--enforce-eager" in arguments(["x"], spec(enforce_eager=True))
-
-
-def test_shared_memory_only_when_gpus_work_together_and_it_counts():
-    one, two = pod(tensor_parallel_size=1), pod(tensor_parallel_size=2)
-    assert [volume["name"] for volume in one["volumes"]] == ["models", "home"]
-    shm = next(volume for volume in two["volumes"] if volume["name"] == "shm")
-    assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
-    assert {"name": "shm", "mountPath": "/dev/shm"} in two["containers"][0]["volumeMounts"]
-    limit = {tp: resources(spec(tensor_parallel_size=tp))["limits"]["memory"] for tp in (1, 2)}
-    assert limit == {1: "17Gi", 2: "21Gi"}
-    assert resources(spec())["requests"]["nvidia.com/gpu"] == "2"
-
-
 def test_placement_probes_and_safety():
-    deployment = workload_objects(spec(), RECORD, SETTINGS)["Deployment"]["spec"]
+    deployment = workload_objects(spec(), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]
     found = deployment["template"]["spec"]
     container = found["containers"][0]
     assert deployment["strategy"] == {"type": "Recreate"} and found["enableServiceLinks"] is False
@@ -130,20 +97,68 @@ def test_open_webui_gets_addresses_keys_and_keeps_its_session_key(host):
     assert "ka" not in str(found["Deployment"])
 
 
-def test_the_bytes_of_a_download_are_counted_beside_vllm_which_gets_its_arguments(tmp_path):
-    cache = tmp_path / "hub" / "models--Qwen--Qwen2.5-7B-Instruct"
-    cache.mkdir(parents=True)
-    (cache / "blob.incomplete").write_bytes(b"x" * 5000)
-    fake = tmp_path / "vllm"
-    fake.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/got\nsleep 0.5\n')
-    sleep = tmp_path / "sleep"  # the side process looks at once, 30 times
-    sleep.write_text("#!/bin/sh\n/bin/sleep 0.01\n")
-    for script in (fake, sleep):
-        script.chmod(0o755)
-    [container] = pod()["containers"]
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HF_HOME": str(tmp_path)}
-    command = [*container["command"], *container["args"]]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=True)
-    size = sum(file.stat().st_size for file in (cache, cache / "blob.incomplete"))
-    assert done.stdout.splitlines() == [f"llm-bot: {size} bytes after 0 s"] and done.stderr == ""
-    assert (tmp_path / "got").read_text().split() == ["serve", *container["args"]]
+SIDECAR = {"name": "istio-proxy", "image": "proxy:1", "args": ["x"], "env": [{"name": "MODE", "value": "x"}]}
+TOLERATION = {"key": "spot", "operator": "Exists"}
+VARIABLE = {"name": "A_FIRST_ONE", "value": "x"}
+CONNECTIONS = {"a": ("http://llm-a.w123.svc:8000/v1", "ka")}
+
+
+def with_more_in_front(file: Path, folder: Path) -> Path:
+    """The same manifest, in which somebody has put things of their own before ours."""
+    objects = list(yaml.safe_load_all(file.read_text()))
+    pod = next(thing for thing in objects if thing["kind"] == "Deployment")["spec"]["template"]["spec"]
+    pod["containers"][0]["env"].insert(0, VARIABLE)
+    pod["containers"].insert(0, SIDECAR)
+    pod["initContainers"] = [SIDECAR | {"name": "istio-init"}]
+    pod["volumes"].insert(0, {"name": "first", "emptyDir": {}})
+    pod["tolerations"] = [TOLERATION, *pod.get("tolerations", [])]
+    changed = folder / "engines" / file.name
+    changed.parent.mkdir()
+    changed.write_text(yaml.safe_dump_all(objects))
+    return changed
+
+
+def without(file: Path, folder: Path, name: str) -> Path:
+    """The same manifest, in which something is called otherwise."""
+    changed = folder / file.parent.name / file.name
+    changed.parent.mkdir()
+    changed.write_text(file.read_text().replace(f"name: {name}", "name: renamed"))
+    return changed
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_what_somebody_puts_before_ours_in_the_file_of_an_engine_stays_and_changes_nothing(tmp_path, tp):
+    settings = WorkloadSettings(toleration="gpu", api_key="k")
+    usual, engine_with_more = Vllm(), Vllm(with_more_in_front(engine.MANIFEST, tmp_path))
+    asked = spec(tensor_parallel_size=tp)
+    expected = workload_objects(asked, RECORD, settings, usual)
+    found = workload_objects(asked, RECORD, settings, engine_with_more)
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    assert pod["containers"].pop(0) == SIDECAR and pod.pop("initContainers")
+    assert pod["tolerations"].pop(0) == TOLERATION
+    assert pod["volumes"].pop(0)["name"] == "first"
+    assert pod["containers"][0]["env"].pop(0) == VARIABLE
+    assert found == expected
+
+
+def test_what_somebody_puts_before_ours_in_the_file_of_the_web_ui_stays_and_changes_nothing(tmp_path):
+    settings = WorkloadSettings(ingress_host="chat.example.org")
+    existing = [{"data": {"secret-key": "c2VjcmV0"}}]
+    file = with_more_in_front(WEB_UI_MANIFEST, tmp_path)
+    expected = web_ui_objects(CONNECTIONS, "ada", settings, existing)
+    found = web_ui_objects(CONNECTIONS, "ada", settings, existing, file)
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    assert pod["containers"].pop(0) == SIDECAR and pod["containers"][0]["env"].pop(0) == VARIABLE
+    assert pod.pop("initContainers") and pod["volumes"].pop(0) and pod.pop("tolerations")
+    assert found == expected
+
+
+def test_a_file_that_lacks_what_the_bot_lays_over_is_named(tmp_path, say):
+    with pytest.raises(UserError) as missing:
+        workload_objects(spec(), RECORD, SETTINGS, Vllm(without(engine.MANIFEST, tmp_path, "vllm")))
+    assert say(missing.value.text).startswith("manifests/engines/vllm.yaml has no container named vllm.")
+    file = without(WEB_UI_MANIFEST, tmp_path, "OPENAI_API_BASE_URLS")
+    with pytest.raises(UserError) as missing:
+        web_ui_objects(CONNECTIONS, "ada", SETTINGS, [], file)
+    said = "manifests/web-ui/open-webui.yaml has no variable named OPENAI_API_BASE_URLS."
+    assert say(missing.value.text).startswith(said)

@@ -1,20 +1,26 @@
 """The mirror, over a socket, against an API server that forgets, hangs up and talks nonsense."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
+from structlog.testing import capture_logs
 
 from bot.cluster.client import Api
-from bot.cluster.mirror import Mirror
+from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
 from tests.conftest import eventually
 
 
 class FakeApi:
-    """`things` by name; each watch plays the next script of `watches`, then stays open."""
+    """`things` by name; each watch plays the next script of `watches`, then `usual`, then stays open.
+
+    `broken` are items of a list that are no objects; `requests` are the moments of all requests."""
 
     def __init__(self) -> None:
         self.things: dict[str, int] = {}
@@ -24,6 +30,26 @@ class FakeApi:
         self.watched_from: list[str] = []
         self.status = 200
         self.refused = 0
+        self.port = 0
+        self.usual: list[object] = []
+        self.broken: list[object] = []
+        self.requests: list[float] = []
+
+    async def start(self) -> None:
+        """Listen; at the same port as before, if it was stopped."""
+        app = web.Application()
+        app.router.add_get("/things", self.handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def put(self, name: str) -> dict:
         self.version += 1
@@ -31,6 +57,7 @@ class FakeApi:
         return thing(name, self.version)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(asyncio.get_running_loop().time())
         if self.status != 200:
             self.refused += 1
             return web.json_response({"message": "no", "reason": "x"}, status=self.status)
@@ -44,15 +71,18 @@ class FakeApi:
         if begin + 2 < len(names):
             metadata["continue"] = str(begin + 2)
         items = [thing(name, self.things[name]) for name in page]
-        return web.json_response({"metadata": metadata, "items": items})
+        return web.json_response({"metadata": metadata, "items": items + self.broken})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         self.watched_from.append(request.query["resourceVersion"])
         stream = web.StreamResponse()
         await stream.prepare(request)
-        for event in self.watches.pop(0) if self.watches else []:
+        for event in self.watches.pop(0) if self.watches else self.usual:
             if isinstance(event, asyncio.Event):
                 await event.wait()
+                continue
+            if isinstance(event, float):
+                await asyncio.sleep(event)
                 continue
             if event == "hang up":
                 request.transport.abort()
@@ -82,9 +112,16 @@ EXPIRED = {
 class Seen:
     """A mirror at work, and what it told."""
 
-    def __init__(self, api: Api) -> None:
-        self.changes: list[tuple[bool, bool]] = []
-        self.mirror = Mirror(api, "/things", lambda old, new: self.changes.append((old is None, new is None)))
+    def __init__(self, api: Api, pace: Pace = USUAL_PACE) -> None:
+        self.told: list[set[str]] = []
+        self.mistakes = 0
+        self.mirror = Mirror(api, "/things", self._changed, pace=pace)
+
+    def _changed(self, old: dict | None, new: dict | None) -> None:
+        if self.mistakes:
+            self.mistakes -= 1
+            raise AttributeError("a mistake of ours")
+        self.told.append(self.names)
 
     @property
     def names(self) -> set[str]:
@@ -94,26 +131,30 @@ class Seen:
 @pytest_asyncio.fixture
 async def fake() -> AsyncIterator[FakeApi]:
     fake = FakeApi()
-    app = web.Application()
-    app.router.add_get("/things", fake.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await fake.start()
     yield fake
-    await runner.cleanup()
+    await fake.stop()
+
+
+@asynccontextmanager
+async def following(url: str, pace: Pace = USUAL_PACE) -> AsyncIterator[Seen]:
+    """A mirror that runs until the end of the block."""
+    api = Api(ApiClient(Configuration(host=url)))
+    seen = Seen(api, pace)
+    task = asyncio.create_task(seen.mirror.run())
+    try:
+        yield seen
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await api.close()
 
 
 @pytest_asyncio.fixture
 async def seen(fake) -> AsyncIterator[Seen]:
-    configuration = Configuration(host=fake.url)
-    api = Api(ApiClient(configuration))
-    seen = Seen(api)
-    task = asyncio.create_task(seen.mirror.run())
-    yield seen
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await api.close()
+    async with following(fake.url) as seen:
+        yield seen
 
 
 async def test_all_pages_are_listed_and_changes_followed(fake, seen):
@@ -185,3 +226,118 @@ async def test_what_we_wrote_ourselves_is_not_undone_by_older_news(fake, seen):
     assert seen.names == {"a"}
     seen.mirror.discard(("n", "a"), 101)
     assert seen.names == set()
+
+
+SECONDS_WATCHED = 1.0
+REQUESTS_ALLOWED = 6
+"""In so many seconds: a pause takes half a second or more, and each time a list and a watch are asked for."""
+
+
+@pytest.mark.parametrize(
+    "usual",
+    [
+        ["end"],
+        ["hang up"],
+        [EXPIRED],
+        ["{not json"],
+        ["null"],
+        ['{"type": "ADDED", "object": {"kind": "Thing"}}'],
+        ['{"type": "ADDED", "object": {"metadata": null}}'],
+        ['{"type": "ERROR", "object": []}'],
+    ],
+    ids=str,
+)
+async def test_an_api_server_that_behaves_badly_is_asked_seldom_and_followed_when_it_is_well(fake, usual):
+    fake.usual = usual
+    async with following(fake.url, Pace(longest_pause=0.6)) as seen:
+        await eventually(lambda: fake.requests)
+        begun = fake.requests[0]
+        await asyncio.sleep(SECONDS_WATCHED)
+        asked = [moment for moment in fake.requests if moment - begun < SECONDS_WATCHED]
+        assert 2 <= len(asked) <= REQUESTS_ALLOWED
+        fake.usual = [event("ADDED", "z", 99)]
+        await eventually(lambda: "z" in seen.names)
+
+
+@pytest.mark.parametrize(
+    "broken", [None, {}, {"metadata": None}, {"metadata": {"name": "b", "resourceVersion": []}}], ids=str
+)
+async def test_a_list_with_an_object_that_is_none_is_asked_for_again(fake, broken):
+    fake.put("a")
+    fake.broken = [broken]
+    with capture_logs() as logs:
+        async with following(fake.url) as seen:
+            await eventually(lambda: len(fake.lists) > 1)
+            fake.broken = []
+            await eventually(seen.mirror.synced.is_set)
+            assert seen.names == {"a"}
+    failed = next(entry for entry in logs if entry["event"] == "mirror.failed")
+    assert isinstance(failed["exc_info"], Exception) and failed["exc_info"].__traceback__
+    assert failed["path"] == "/things" and failed["log_level"] == "error"
+
+
+async def test_a_mistake_of_whoever_listens_is_logged_and_the_mirror_goes_on(fake):
+    go = asyncio.Event()
+    fake.watches = [[go, event("ADDED", "a", 60)]]
+    fake.usual = [event("ADDED", "b", 61)]
+    with capture_logs() as logs:
+        async with following(fake.url) as seen:
+            await eventually(lambda: fake.watched_from)
+            seen.mistakes = 1
+            go.set()
+            await eventually(lambda: "b" in seen.names)
+    assert [entry["why"] for entry in logs] == ["AttributeError('a mistake of ours')"]
+
+
+async def test_pauses_grow_while_it_is_bad_and_begin_small_after_a_watch_that_worked(fake):
+    fake.watches = [["end"], ["end"], ["end"], ["end"], [0.5, "end"], ["end"]]
+    async with following(fake.url, Pace(first_pause=0.1, healthy_watch=0.4)):
+        await eventually(lambda: len(fake.watched_from) == 7)
+    gaps = [later - sooner for sooner, later in itertools.pairwise(fake.requests[1:])]
+    assert gaps[3] > 4 * gaps[0] > 0.2
+    assert gaps[4] < 0.5 + 0.4, "opened again at once after it lived for 0.5 s"
+    assert gaps[5] < 0.8, "the pause would be 1.6 s otherwise"
+
+
+async def test_a_mirror_that_nothing_brings_up_to_date_is_stalled_until_it_is_followed_again(fake):
+    pace = Pace(first_pause=0.1, longest_pause=0.2, stalled_after=0.5)
+    down = asyncio.Event()
+    fake.watches = [[down, "hang up"]]
+    async with following(fake.url, pace) as seen:
+        await eventually(lambda: fake.watched_from)
+        await asyncio.sleep(2 * pace.stalled_after)
+        assert not seen.mirror.stalled, "nothing happens, and it would hear of it"
+        fake.status = 503
+        down.set()
+        await eventually(lambda: seen.mirror.stalled)
+        fake.status, fake.usual = 200, ["end"]
+        await eventually(lambda: not seen.mirror.stalled)
+        await eventually(lambda: seen.mirror.stalled)  # watches that show nothing are no news
+        fake.usual = []
+        await eventually(lambda: not seen.mirror.stalled)
+
+
+async def test_a_server_that_is_not_there_is_asked_ever_less_often_and_followed_again(fake):
+    with capture_logs() as logs:
+        async with following(fake.url) as seen:
+            await eventually(lambda: fake.watched_from)
+            await fake.stop()
+            begun = asyncio.get_running_loop().time()
+            await eventually(lambda: logs)
+            await asyncio.sleep(SECONDS_WATCHED)
+            passed = asyncio.get_running_loop().time() - begun
+            assert len([entry for entry in logs if entry["event"] == "mirror.interrupted"]) <= 2 * passed
+            fake.put("a")
+            await fake.start()
+            await eventually(lambda: seen.names == {"a"}, 15)
+
+
+async def test_what_we_wrote_after_a_list_was_made_is_not_forgotten_by_it(fake):
+    expire = asyncio.Event()
+    fake.watches = [[expire, EXPIRED]]
+    async with following(fake.url) as seen:
+        await eventually(lambda: fake.watched_from)
+        seen.mirror.put(thing("ours", 100))
+        expire.set()
+        await eventually(lambda: len(fake.watched_from) == 2)
+        assert seen.told == [{"ours"}]

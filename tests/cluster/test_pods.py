@@ -1,13 +1,18 @@
 """What pods and Deployments tell, in the words of older schedulers and kubelets and in those of 1.37."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 
-from bot.cluster.pods import is_ready, pod_state, server_id, view
+from bot.cluster import pods as cluster_pods
+from bot.cluster.pods import is_ready
 from bot.core.deployment.workload import Phase
 from tests.cluster.objects import BEGUN, RECORD, container, deployment, pod, stamp, unplaced
 
+pod_state = partial(cluster_pods.pod_state, container="vllm")
+read_workload = partial(cluster_pods.read_workload, container="vllm")
+server_id = partial(cluster_pods.server_id, container="vllm")
 OLD_PREEMPTION = " preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
 PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
 
@@ -207,45 +212,45 @@ def test_a_pod_that_ends_does_not_answer_and_a_restart_makes_another_server():
 
 def test_the_phase_is_that_of_the_pod_that_is_furthest():
     pods = [pod(name="a"), pod(name="b", ready=True, node="gpu-2"), unplaced("0/3: 3 Insufficient cpu")]
-    seen = view(deployment(replicas=3), pods, {})
+    seen = read_workload(deployment(replicas=3), pods, {})
     assert (seen.phase, seen.ready_replicas, seen.nodes) == (Phase.READY, 1, ("gpu-1", "gpu-2"))
     assert (seen.name, seen.replicas, seen.version, seen.record) == ("tiny", 3, "7", RECORD)
 
 
 def test_warnings_reach_the_pod_that_they_are_about():
-    seen = view(deployment(), [pod()], {"llm-tiny-1": "no such volume", "llm-other-1": "not this"})
+    seen = read_workload(deployment(), [pod()], {"llm-tiny-1": "no such volume", "llm-other-1": "not this"})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.PULLING, "start", "no such volume")
 
 
 def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut():
     told = f"401 for token hf_{'a' * 34} {'x' * 1000}"
     waiting = {"waiting": {"reason": "ErrImagePull", "message": told}}
-    seen = view(deployment(), [pod(containerStatuses=container(waiting))], {})
+    seen = read_workload(deployment(), [pod(containerStatuses=container(waiting))], {})
     assert "hf_aaaa" not in seen.evidence and len(seen.evidence) <= 400
 
 
 def test_a_replaced_pod_is_no_failure_and_the_last_of_those_that_all_failed_is():
     failed = [pod(name=n, phase="Failed", reason="Evicted", message=n, minute=m) for m, n in enumerate("ab")]
-    assert view(deployment(), [*failed, pod(name="c", ready=True)], {}).phase is Phase.READY
-    seen = view(deployment(), failed, {})
+    assert read_workload(deployment(), [*failed, pod(name="c", ready=True)], {}).phase is Phase.READY
+    seen = read_workload(deployment(), failed, {})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "evicted", "b")
 
 
 def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere():
     lost, elsewhere = pod(name="a", ready=True), pod(name="b", ready=True, node="gpu-2")
-    seen = view(deployment(), [lost], {}, lost={"gpu-1"})
+    seen = read_workload(deployment(), [lost], {}, lost={"gpu-1"})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "node_lost", "gpu-1")
-    assert view(deployment(replicas=2), [lost, elsewhere], {}, lost={"gpu-1"}).phase is Phase.READY
+    assert read_workload(deployment(replicas=2), [lost, elsewhere], {}, lost={"gpu-1"}).phase is Phase.READY
 
 
 def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_waits_in_line():
     ending = pod(ready=True)
     ending["metadata"]["deletionTimestamp"] = stamp(10)
-    seen = view(deployment(replicas=0), [ending], {})
+    seen = read_workload(deployment(replicas=0), [ending], {})
     assert (seen.phase, seen.ending_since) == (Phase.DRAINING, BEGUN + timedelta(minutes=10))
-    assert view(deployment(replicas=0), [], {}).phase is Phase.ASLEEP
-    queued = RECORD.model_copy(update={"queued": BEGUN})
-    seen = view(deployment(replicas=0, record=queued), [], {})
+    assert read_workload(deployment(replicas=0), [], {}).phase is Phase.ASLEEP
+    queued = RECORD.model_copy(update={"queued_since": BEGUN})
+    seen = read_workload(deployment(replicas=0, record=queued), [], {})
     assert (seen.phase, seen.since) == (Phase.QUEUED, BEGUN)
 
 
@@ -262,16 +267,44 @@ def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_wa
 )
 def test_a_pod_that_could_not_be_made_says_why(message, cause):
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
-    seen = view(deployment(conditions=[condition]), [], {})
+    seen = read_workload(deployment(conditions=[condition]), [], {})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, cause, message)
 
 
 def test_before_its_first_pod_it_is_being_scheduled():
-    assert view(deployment(), [], {}).phase is Phase.SCHEDULING
+    assert read_workload(deployment(), [], {}).phase is Phase.SCHEDULING
 
 
 def test_annotations_that_somebody_broke_are_an_error():
     broken = deployment()
     broken["metadata"]["annotations"]["llm-bot/spec"] = "{nonsense"
     with pytest.raises(ValueError):
-        view(broken, [], {})
+        read_workload(broken, [], {})
+
+
+SIDECAR = {"name": "istio-proxy", "state": {"running": {"startedAt": stamp(2)}}, "restartCount": 7}
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        container({"waiting": {"reason": "PodInitializing"}}),
+        container({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}),
+        container({"running": {"startedAt": stamp(3)}}),
+        container({"waiting": {"reason": "CrashLoopBackOff"}}, CRASHED, restarts=3),
+    ],
+    ids=lambda statuses: next(iter(statuses[0]["state"].items()))[0],
+)
+def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours):
+    alone, after = pod(containerStatuses=ours), pod(containerStatuses=[SIDECAR, *ours])
+    after["spec"]["containers"].insert(0, {"name": "istio-proxy"})
+    after["status"]["initContainerStatuses"] = [{"name": "istio-init", "state": {"terminated": {}}}]
+    assert pod_state(after) == pod_state(alone)
+    assert server_id(after) == server_id(alone)
+    assert cluster_pods.gpus_of(after) == cluster_pods.gpus_of(alone) == 1
+    crashed = SIDECAR | {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": CRASHED}
+    assert pod_state(pod(containerStatuses=[crashed, *ours])) == pod_state(alone)
+
+
+def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet():
+    assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PULLING

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.cluster.replica_owner import managed_by, target
+from bot.cluster.replica_owner import managed_by, scaled_deployment
 from tests.cluster.objects import deployment
 
 
@@ -73,5 +73,5 @@ def test_only_autoscalers_of_deployments_count():
     def scaler(kind: str) -> dict:
         return {"spec": {"scaleTargetRef": {"kind": kind, "name": "llm-tiny"}}}
 
-    assert target(scaler("Deployment")) == "llm-tiny"
-    assert target(scaler("StatefulSet")) is None
+    assert scaled_deployment(scaler("Deployment")) == "llm-tiny"
+    assert scaled_deployment(scaler("StatefulSet")) is None

@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 
 from bot.cluster.client import connect
-from bot.cluster.views import Views
+from bot.cluster.mirror import Pace
+from bot.cluster.views import ClusterView
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase
 from tests.cluster.objects import container, deployment, node, pod, stamp, unplaced, warning
@@ -22,9 +23,9 @@ SCALERS = "/apis/autoscaling/v1/namespaces/demo/horizontalpodautoscalers"
 async def start(kubernetes, tmp_path) -> AsyncIterator:
     """Call it when what was there before is written."""
     api = await connect(kubernetes.kubeconfig(tmp_path))
-    views = Views(api, "demo")
+    views = ClusterView(api, "demo", "vllm", Pace(0.1, 0.2, forbidden_pause=0.3, stalled_after=0.5))
 
-    async def start() -> Views:
+    async def start() -> ClusterView:
         await views.start()
         return views
 
@@ -33,7 +34,7 @@ async def start(kubernetes, tmp_path) -> AsyncIterator:
     await api.close()
 
 
-def phase(views: Views) -> Phase | None:
+def phase(views: ClusterView) -> Phase | None:
     return next((workload.phase for workload in views.workloads()), None)
 
 
@@ -270,7 +271,7 @@ async def test_what_may_not_be_seen_is_named_and_our_own_pods_count_then(kuberne
     await kubernetes.put(DEPLOYMENTS, deployment())
     await kubernetes.put(PODS, pod(ready=True))
     views = await start()
-    assert set(views.lacks()) == {"pods", "events"}
+    assert set(views.missing_rights()) == {"pods", "events"}
     assert views.nodes()[0].used == {"tiny": 1}
 
 
@@ -284,3 +285,14 @@ async def test_without_the_right_to_see_deployments_it_does_not_start(kubernetes
         "deployments",
         "demo",
     )
+
+
+async def test_what_is_shown_as_it_was_is_named_until_it_is_followed_again(kubernetes, start):
+    views = await start()
+    await asyncio.sleep(0.6)
+    assert views.stalled() == []
+    kubernetes.forbid = {("list", "deployments"), ("list", "events")}
+    await kubernetes.end_watches(forget=True)
+    await eventually(lambda: views.stalled() == ["deployments"] and views.missing_rights() == ["events"])
+    kubernetes.forbid = set()
+    await eventually(lambda: (views.stalled(), views.missing_rights()) == ([], []))

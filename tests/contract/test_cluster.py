@@ -255,4 +255,4 @@ async def test_a_text_is_kept_and_replaced(world):
     await world.cluster.save_state("{}")
     await world.cluster.save_state('{"number": 7, "über": "✕"}')
     assert await world.cluster.load_state() == '{"number": 7, "über": "✕"}'
-    assert world.cluster.lacks() == []
+    assert world.cluster.missing_rights() == [] and world.cluster.stalled() == []

@@ -104,9 +104,10 @@ class Kubelet:
                 for pod in pods["items"]:
                     self._see(pod)
                 version = pods["metadata"]["resourceVersion"]
-                async for event in self._api.watch("/api/v1/pods", version, {}):
-                    if event["type"] in ("ADDED", "MODIFIED"):
-                        self._see(event["object"])
+                async with self._api.watch("/api/v1/pods", version, {}) as events:
+                    async for event in events:
+                        if event["type"] in ("ADDED", "MODIFIED"):
+                            self._see(event["object"])
             except (UserError, OSError):
                 await asyncio.sleep(0.3)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.app import background, wiring
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, connect
@@ -65,7 +66,7 @@ async def real_world(
     gpus = sum(nodes.values())
     settings = WorkloadSettings(namespace=namespace, **more)
     try:
-        async with KubernetesCluster(str(kubeconfig), settings, url_template) as cluster:
+        async with KubernetesCluster(str(kubeconfig), settings, url_template, ENGINE) as cluster:
             await eventually(lambda: sum(node.free for node in cluster.nodes()) == gpus)
             try:
                 yield RealWorld(plane, namespace, kubeconfig, admin, kubelet, cluster)

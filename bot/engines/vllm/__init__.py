@@ -1,1 +1,1 @@
-"""vLLM: its OpenAI API and its metrics."""
+"""vLLM: its YAML and arguments, its progress while it starts, its OpenAI API and its metrics."""

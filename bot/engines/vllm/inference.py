@@ -18,16 +18,19 @@ from openai import (
     AsyncOpenAI,
     DefaultAsyncHttpxClient,
 )
-from prometheus_client.parser import text_string_to_metric_families
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
 from bot.core.chat.text import t
 from bot.core.ports import Endpoint, Load, Piece, Sampling
+from bot.engines.vllm.metrics import parse_load
 
 CONNECT_SECONDS = 5.0
+"""How long a server may take to accept a connection."""
 SCRAPE_SECONDS = 2.0
+"""How long /metrics and /tokenize may take."""
 CONNECTIONS = 200
+"""To all servers together, for answers."""
 GATHER_EACH, GATHER_SECONDS, DRAIN_SECONDS = 0.001, 0.012, 0.003
 """The more answers flow at once, the longer each lets tokens gather before it takes what is there:
 nobody sees 15 ms, and a server that need not wake us for every token has time for the next ones."""
@@ -35,7 +38,7 @@ nobody sees 15 ms, and a server that need not wake us for every token has time f
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens", re.IGNORECASE)
 _NO_TEMPLATE = re.compile(r"chat template", re.IGNORECASE)
 _BUSY = {429, 503}
-_FIGURES = ("vllm:num_requests_", "vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+"""Statuses of a server, or of what stands before it, that has no room."""
 
 
 class VllmInference:
@@ -147,7 +150,7 @@ class VllmInference:
         """Read /metrics, whichever engine's names it has: sums over its series."""
         try:
             async with self._metrics.get(f"{url}/metrics") as reply:
-                return _load(await reply.text()) if reply.status == 200 else None
+                return parse_load(await reply.text()) if reply.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
 
@@ -183,16 +186,3 @@ def _piece(chunk: dict[str, Any], cut: bool) -> Piece:
         return Piece(tokens=usage["completion_tokens"] if usage else None, cut=cut)
     choice = choices[0]
     return Piece(choice["delta"].get("content") or "", cut=choice["finish_reason"] == "length")
-
-
-def _load(exposition: str) -> Load | None:
-    lines = [line for line in exposition.splitlines() if line.startswith(_FIGURES)]
-    sums: dict[str, float] = {}
-    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-        for sample in family.samples:
-            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    if "vllm:num_requests_running" not in sums:
-        return None
-    tokens = sums.get("vllm:prompt_tokens_total", 0) + sums.get("vllm:generation_tokens_total", 0)
-    waiting = sums.get("vllm:num_requests_waiting", 0)
-    return Load(int(sums["vllm:num_requests_running"]), int(waiting), tokens)

@@ -107,7 +107,7 @@ class Incidents:
     def _of_the_bot(self) -> Iterator[Incident]:
         for about in self._sweep_failures.lasting():
             yield Incident(AlertKind.SWEEP, about)
-        for right in self._cluster.lacks():
+        for right in self._cluster.missing_rights():
             yield Incident(AlertKind.RIGHT, right)
         now, away = self._clock.now(), self._messenger.away()
         self._away = {name: self._away.get(name, now) for name in away}

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 from bot.core.changes import Changes
 from bot.core.chat.errors import UserError
-from bot.core.deployment.progress import Progress, progress
+from bot.core.deployment.engine import Engine, Progress
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, Cluster
 
@@ -18,8 +18,8 @@ TAIL = 60
 class StartupProgress:
     """Knows what the logs showed at the last look; `run` it to look."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
-        self._cluster, self._clock = cluster, clock
+    def __init__(self, cluster: Cluster, engine: Engine, clock: Clock) -> None:
+        self._cluster, self._engine, self._clock = cluster, engine, clock
         self._found: dict[str, Progress] = {}
         self._changes = Changes()
 
@@ -43,9 +43,10 @@ class StartupProgress:
     async def _look(self, workload: Workload) -> None:
         name = workload.name
         try:
-            found = progress(await self._cluster.logs(name, TAIL), workload.spec.weights_gib)
+            log = await self._cluster.logs(name, TAIL)
         except UserError:
             return  # no log yet, or the API is away: the next look will tell
+        found = self._engine.progress(log, workload.spec.weights_gib)
         if found and found != self._found.get(name):
             self._found[name] = found
             self._changes.tell(name)

@@ -339,7 +339,7 @@ async def ready(cluster, clock) -> None:
 async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monkeypatch):
     bot = build()
     monkeypatch.setattr(chat, "away", lambda: ["slack"])
-    monkeypatch.setattr(cluster, "lacks", lambda: ["nodes"])
+    monkeypatch.setattr(cluster, "missing_rights", lambda: ["nodes"])
     await bot.alerts.look()
     assert [text.split(" · ")[0] for text in board()] == ["#1 I am not allowed to read nodes"]
     clock.advance(minutes=3)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bot.core.deployment.progress import progress
 from bot.core.deployment.workload import Phase
+from bot.engines.vllm.progress import progress
 
 GIB = 2**30
 STARTING = "INFO [model_runner.py:1108] Starting to load model meta-llama/Meta-Llama-3-8B-Instruct..."

@@ -1,23 +1,14 @@
 """How far a starting vLLM is, read from the end of its log (vLLM 0.8 to 0.33)."""
 
 import re
-from dataclasses import dataclass
 from datetime import timedelta
 
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import t
+from bot.core.deployment.engine import Progress
 from bot.core.deployment.workload import Phase
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The phase that the log shows, and words for it."""
-
-    phase: Phase
-    text: Text
-
-
-ALL = 0.98
-"""Of the weights: small files and rounding."""
+COMPLETE = 0.98
+"""Share of the weights from which on all count as downloaded: the rest is small files and rounding."""
 _SHARDS = re.compile(
     r"Loading (?:safetensors|pt|np_cache) checkpoint shards:\s+\d+% Completed \| (\d+)/(\d+)"
 )
@@ -28,10 +19,8 @@ _WARMING = re.compile(
 _DOWNLOADING = re.compile(r"Starting to load model")
 _STARTING = re.compile(r"Automatically detected platform|vLLM API server version|V[01] LLM engine")
 _SERVING = re.compile(r"Starting vLLM .*server|Application startup complete")
-
-
 _COUNTED = re.compile(r"llm-bot: (\d{1,15}) bytes after (\d{1,9}) s")
-"""What the side process of manifests/workloads/vllm.yaml says."""
+"""What the side process in manifests/engines/vllm.yaml prints: bytes in the cache, and after how long."""
 
 
 def progress(log: str, weights_gib: float = 0.0) -> Progress | None:
@@ -61,7 +50,7 @@ def _downloaded(lines: list[str], weights_gib: float) -> Progress | None:
     comes or all is there."""
     counted = [(int(c[1]) / 2**30, int(c[2])) for line in lines if (c := _COUNTED.search(line))]
     (before, sooner), (done, later) = counted[0], counted[-1]
-    if not 0 < done < ALL * weights_gib:
+    if not 0 < done < COMPLETE * weights_gib:
         return None
     told = {"share": f"{done / weights_gib:.0%}", "done": done, "total": weights_gib}
     if done <= before:

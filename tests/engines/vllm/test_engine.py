@@ -1,0 +1,83 @@
+"""What vLLM needs in a pod: the flags of a V100, memory, and the script that counts a download."""
+
+import os
+import subprocess
+from typing import Any
+
+import yaml
+
+from bot.core.deployment.workload import Spec
+from bot.engines.vllm.engine import MANIFEST, Vllm, arguments, resources
+
+
+def spec(**more: Any) -> Spec:
+    values = {
+        "name": "qwen2.5-7b",
+        "model": "qwen2.5-7b",
+        "repo": "Qwen/Qwen2.5-7B-Instruct",
+        "max_model_len": 8192,
+    }
+    return Spec(**(values | {"tensor_parallel_size": 2, "weights_gib": 14.2} | more))
+
+
+def pod(**more: Any) -> dict[str, Any]:
+    objects = yaml.safe_load_all(MANIFEST.read_text())
+    found = next(thing for thing in objects if thing["kind"] == "Deployment")["spec"]["template"]["spec"]
+    Vllm().lay_over(found, spec(**more))
+    return found
+
+
+def test_flags_that_a_v100_needs():
+    flags = pod()["containers"][0]["args"]
+    assert flags[0] == "Qwen/Qwen2.5-7B-Instruct"
+    for flag in (
+        "--served-model-name=qwen2.5-7b",
+        "--dtype=half",
+        "--tensor-parallel-size=2",
+        "--distributed-executor-backend=mp",
+        "--max-model-len=8192",
+        "--no-enable-chunked-prefill",
+        "--gpu-memory-utilization=0.9",
+        "--max-num-seqs=64",
+        "--swap-space=1",
+        "--disable-log-requests",
+    ):
+        assert flag in flags
+    assert not any(flag.startswith(("--quantization", "--enforce-eager", "--trust")) for flag in flags)
+    assert {"name": "VLLM_USE_V1", "value": "0"} in pod()["containers"][0]["env"]
+
+
+def test_gptq_is_named_or_vllm_would_choose_kernels_a_v100_lacks():
+    assert "--quantization=gptq" in arguments(["x"], spec(quantization="gptq"))
+    assert "--quantization=gptq" in arguments(["x"], spec(quantization="gptq-int8"))
+    assert "--enforce-eager" in arguments(["x"], spec(enforce_eager=True))
+
+
+def test_shared_memory_only_when_gpus_work_together_and_it_counts():
+    one, two = pod(tensor_parallel_size=1), pod(tensor_parallel_size=2)
+    assert [volume["name"] for volume in one["volumes"]] == ["models", "home"]
+    shm = next(volume for volume in two["volumes"] if volume["name"] == "shm")
+    assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
+    assert {"name": "shm", "mountPath": "/dev/shm"} in two["containers"][0]["volumeMounts"]
+    limit = {tp: resources(spec(tensor_parallel_size=tp))["limits"]["memory"] for tp in (1, 2)}
+    assert limit == {1: "17Gi", 2: "21Gi"}
+    assert resources(spec())["requests"]["nvidia.com/gpu"] == "2"
+
+
+def test_the_bytes_of_a_download_are_counted_beside_vllm_which_gets_its_arguments(tmp_path):
+    cache = tmp_path / "hub" / "models--Qwen--Qwen2.5-7B-Instruct"
+    cache.mkdir(parents=True)
+    (cache / "blob.incomplete").write_bytes(b"x" * 5000)
+    fake = tmp_path / "vllm"
+    fake.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/got\nsleep 0.5\n')
+    sleep = tmp_path / "sleep"  # the side process looks at once, 30 times
+    sleep.write_text("#!/bin/sh\n/bin/sleep 0.01\n")
+    for script in (fake, sleep):
+        script.chmod(0o755)
+    [container] = pod()["containers"]
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HF_HOME": str(tmp_path)}
+    command = [*container["command"], *container["args"]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=True)
+    size = sum(file.stat().st_size for file in (cache, cache / "blob.incomplete"))
+    assert done.stdout.splitlines() == [f"llm-bot: {size} bytes after 0 s"] and done.stderr == ""
+    assert (tmp_path / "got").read_text().split() == ["serve", *container["args"]]
