@@ -86,7 +86,8 @@ async def test_three_of_four_gpus_each_and_the_third_waits_then_starts(ask, chat
         await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
     await pass_time(3)
     assert (
-        say(chat.last.text) == "three waits for 4 free GPUs on one node. It starts by itself. Place 1 of 1."
+        say(chat.last.text)
+        == "three is waiting for 4 free GPUs on one node. It starts by itself. Place 1 of 1."
     )
 
     await ask("stop one", who="grace")
@@ -99,7 +100,7 @@ async def test_only_the_owner_or_an_admin_may_stop(ask, cluster, say):
     for line in ("stop tinyllama", "sleep tinyllama", "scale tinyllama replicas=2", "logs tinyllama"):
         [refusal] = await ask(line, who="eve")
         assert "belongs to ada" in say(refusal.text) and refusal.private, line
-        assert say(refusal.lines[0]) == "Who can: grace"
+        assert say(refusal.lines[0]) == "Who can do this: grace"
     await ask("stop tinyllama", who="grace")
     assert cluster.workloads() == []
 
@@ -110,7 +111,7 @@ async def test_stopping_what_others_use_asks_first(ask, cluster, clock, pass_tim
     await settle()
 
     [question] = await ask("stop tinyllama")
-    assert say(question.text) == "Somebody else used tinyllama in the last hour: eve. Stop it all the same?"
+    assert say(question.text) == "Somebody else used tinyllama in the last hour: eve. Stop it anyway?"
     assert len(cluster.workloads()) == 1
 
     [done] = await ask(question.buttons[0].command)
@@ -128,24 +129,24 @@ async def test_use_an_hour_ago_is_forgotten(ask, cluster, clock, pass_time):
 @pytest.mark.parametrize(
     ("line", "who", "says"),
     [
-        ("deploy llama-3-70b quant=gptq", "eve", "tp=4 is too large: a student may use up to tp=2."),
+        ("deploy llama-3-70b quant=gptq", "eve", "tp=4 is too large: the student limit is tp=2."),
         (
             "deploy tinyllama replicas=3",
             "eve",
-            "GPUs asked for: 3. That is too many: you hold 0, a student may hold 2.",
+            "Too many GPUs: you asked for 3, you hold 0, and the student limit is 2.",
         ),
-        ("deploy tinyllama ttl=2d", "eve", "2 d is too long: a student gets at most 12 h at a time."),
+        ("deploy tinyllama ttl=2d", "eve", "2 d is too long: the student limit is 12 h at a time."),
         (
             "deploy some/model shape=22/2048/32/4/64/5632/32000",
             "eve",
-            "This is for a researcher.",
+            "This needs researcher rights.",
         ),
     ],
 )
 async def test_quotas_are_by_role_and_say_who_can(ask, cluster, say, line, who, says):
     [refusal] = await ask(line, who)
     assert say(refusal.text) == says
-    assert say(refusal.lines[0]) == "Who can: ada, bob, grace"
+    assert say(refusal.lines[0]) == "Who can do this: ada, bob, grace"
     assert cluster.workloads() == []
     [card] = await ask(line, who="grace")
     assert card.tone is Tone.LOADING
@@ -155,13 +156,13 @@ async def test_two_deployments_of_a_student_and_no_more(ask, cluster, say):
     await ask("deploy tinyllama", who="eve")
     await ask("deploy qwen3-0.6b", who="eve")
     [refusal] = await ask("deploy qwen3-1.7b", who="eve")
-    assert say(refusal.text).startswith("You have 2 deployments; a student may have 2.")
+    assert say(refusal.text).startswith("Too many deployments: you have 2; the student limit is 2.")
 
 
 async def test_two_people_deploy_the_same_name_at_once(ask, cluster, say):
     both = await asyncio.gather(ask("deploy tinyllama"), ask("deploy tinyllama", who="bob"))
     texts = [say(replies[-1].text) for replies in both]
-    assert sum("was deployed by somebody else" in t or "exists already" in t for t in texts) == 1
+    assert sum("Somebody else deployed" in t or "already exists" in t for t in texts) == 1
     assert len(cluster.workloads()) == 1
 
 
@@ -171,7 +172,7 @@ async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock,
     await bot.sweep()
     [workload] = cluster.workloads()
     assert workload.phase is Phase.ASLEEP and workload.record.lease_ends_at is None
-    assert say(chat.last.text).startswith("The time of tinyllama is over. It sleeps")
+    assert say(chat.last.text).startswith("tinyllama sleeps, its GPU is free again. Its lease has ended.")
 
     before = len(chat.messages)
     await bot.sweep()
@@ -184,7 +185,7 @@ async def test_scale_replicas_keeps_answering_and_tp_reloads(ask, cluster, pass_
     assert cluster.workloads()[0].phase is Phase.READY and cluster.workloads()[0].gpus_held == 4
 
     [card] = await ask("scale llama-3-8b replicas=1 tp=4")
-    assert "loads again" in say(card.lines[0])
+    assert "reloads" in say(card.lines[0])
     await settle()
     assert cluster.workloads()[0].phase is not Phase.READY
     await pass_time(400)
@@ -195,7 +196,7 @@ async def test_a_crash_is_told_with_its_last_line(ask, chat, pass_time, say):
     await started(ask, pass_time, "deploy tinyllama name=fail-tiny")
     assert (
         say(chat.messages["m1"][-1].text)
-        == "fail-tiny did not start: a GPU's memory was full while the model started"
+        == "fail-tiny did not start: a GPU ran out of memory while the model was starting"
     )
     assert "CUDA out of memory" in say(chat.messages["m1"][-1].lines[0])
     [refusal] = await ask("ask fail-tiny hello")
@@ -253,10 +254,10 @@ async def test_a_failure_names_its_cause_and_the_button_mends_it(ask, chat, clus
     await started(ask, pass_time, "deploy tinyllama name=fail-1")
     card = chat.messages["m1"][-1]
     assert card.tone is Tone.FAILED
-    assert say(card.text) == "fail-1 did not start: a GPU's memory was full while the model started"
+    assert say(card.text) == "fail-1 did not start: a GPU ran out of memory while the model was starting"
     assert "CUDA out of memory" in say(card.lines[0]) and "start it on more GPUs" in say(card.lines[1])
     [status] = await ask("status fail-1")
-    assert "a GPU's memory was full" in " ".join(say(value) for _, value in status.fields)
+    assert "a GPU ran out of memory" in " ".join(say(value) for _, value in status.fields)
     fix = card.buttons[0]
     assert fix.command == "scale fail-1 tp=2" and fix.about == cluster.workloads()[0].identity
     [again] = await ask(fix.command)

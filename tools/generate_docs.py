@@ -125,6 +125,8 @@ def _command(command: type[Command]) -> Iterator[str]:
 
 def _conditions(command: type[Command]) -> str:
     said = []
+    if command.aliases:
+        said.append(f"Also typed as {', '.join(map(code, command.aliases))}.")
     if command.needs > Role.STUDENT:
         said.append(f"For {_phrases.say(command.needs.said, 'en')}s.")
     if command.verb in ONLY_IN_DEMO:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Iterable
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from bot.app.application import App
 from bot.app.settings import Settings
-from bot.app.wiring import App
 from bot.platforms.shared.platform import Platform
 
 JITTER_SECONDS = 5

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from bot.app.wiring import App
+from bot.app.application import App
 from bot.core.deployment.workload import Phase
 
 

@@ -13,6 +13,7 @@ from bot.app.http_server import HttpServer
 from bot.app.settings import Settings
 from bot.commands import COMMANDS
 from bot.core.ports import Clock, Cluster
+from bot.grammar.command import by_word
 from bot.observability.prometheus import Prometheus
 from bot.platforms.console.adapter import Console
 from bot.platforms.shared.messengers import Messengers
@@ -75,7 +76,7 @@ async def _at_terminal(
     settings: Settings, cluster: Cluster, clock: Clock, user: str, operator: bool, speed: float
 ) -> None:
     def names() -> list[str]:
-        return [*COMMANDS, *(workload.name for workload in cluster.workloads())]
+        return [*by_word(COMMANDS), *(workload.name for workload in cluster.workloads())]
 
     interval = max(settings.sweep_interval, timedelta(seconds=SHORTEST_SWEEP * speed))
     settings = settings.model_copy(update={"sweep_interval": interval})

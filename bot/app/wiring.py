@@ -6,6 +6,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bot import MANIFESTS
+from bot.app.application import App
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
@@ -13,7 +14,6 @@ from bot.commands import COMMANDS
 from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
 from bot.core.chat.text import Phrasebook, t
-from bot.core.counters import SWEEP
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
@@ -46,44 +46,6 @@ from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
-    """The services of one cluster, and the road to them."""
-
-    dispatcher: Dispatcher
-    services: Services
-    idle_sweep: Sweep
-    gpu_queue: GpuQueue
-    ledger: Ledger
-    usage_recorder: UsageRecorder
-    sweep_failures: SweepFailures
-
-    @property
-    def alerts(self) -> Alerts:
-        """What admins are told."""
-        return self.services.alerts
-
-    async def sweep(self) -> None:
-        """Look what the models do, write down what was held, start whose turn it is, and do what is due."""
-        with SWEEP.time(), self.sweep_failures.counting("sweep"):
-            await self.services.activity.sweep()
-            await self.usage_recorder.record()
-            await self.gpu_queue.advance()
-            await self.idle_sweep.run()
-        self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
-
-    async def tick(self) -> None:
-        """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed."""
-        try:
-            await self.sweep()
-        finally:
-            await self.alerts.look()
-
-    async def close(self) -> None:
-        """End what only this app uses; what it was built from is closed by whoever made it."""
-        await self.ledger.close()
 
 
 def phrasebook(settings: Settings) -> Phrasebook:
@@ -135,52 +97,6 @@ def _reports(settings: Settings, ledger: Ledger, messenger: Messengers, clock: C
     return Reports(ledger, messenger, draw, clock, zone, settings.admin_place)
 
 
-def build(
-    settings: Settings,
-    cluster: Cluster,
-    inference: VllmInference,
-    messenger: Messengers,
-    clock: Clock,
-    operator: str = "",
-    monitoring: Monitoring | None = None,
-) -> App:
-    """Put the services together. `operator` is the person at the terminal, who is an admin."""
-    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
-    ledger = Ledger(settings.database_url.get_secret_value())
-    failure_diagnoses, sweep_failures = FailureDiagnoses(cluster), SweepFailures()
-    recorder = UsageRecorder(
-        cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
-    )
-    gpu_queue = GpuQueue(
-        cluster=cluster, messenger=messenger, activity=activity, clock=clock, used=recorder.used_last_week
-    )
-    parts = _Parts(
-        settings=settings,
-        cluster=cluster,
-        inference=inference,
-        messenger=messenger,
-        clock=clock,
-        access=_access(settings, operator),
-        planner=planner(settings),
-        activity=activity,
-        gpu_queue=gpu_queue,
-        failure_diagnoses=failure_diagnoses,
-        smoke_test=SmokeTest(cluster, inference),
-        progress=StartupProgress(cluster, ENGINE, clock),
-        sweep_failures=sweep_failures,
-    )
-    services = _services(parts, ledger)
-    return App(
-        dispatcher=Dispatcher(services, _commands(cluster)),
-        services=services,
-        idle_sweep=_sweep(parts),
-        gpu_queue=gpu_queue,
-        usage_recorder=recorder,
-        sweep_failures=sweep_failures,
-        ledger=ledger,
-    )
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What most services are made of."""
@@ -198,6 +114,52 @@ class _Parts:
     smoke_test: SmokeTest
     progress: StartupProgress
     sweep_failures: SweepFailures
+
+
+def build(
+    settings: Settings,
+    cluster: Cluster,
+    inference: VllmInference,
+    messenger: Messengers,
+    clock: Clock,
+    operator: str = "",
+    monitoring: Monitoring | None = None,
+) -> App:
+    """Put the services together. `operator` is the person at the terminal, who is an admin."""
+    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
+    ledger, failure_diagnoses = Ledger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
+    recorder = UsageRecorder(
+        cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
+    )
+    parts = _Parts(
+        settings=settings,
+        cluster=cluster,
+        inference=inference,
+        messenger=messenger,
+        clock=clock,
+        access=_access(settings, operator),
+        planner=planner(settings),
+        activity=activity,
+        gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),
+        failure_diagnoses=failure_diagnoses,
+        smoke_test=SmokeTest(cluster, inference),
+        progress=StartupProgress(cluster, ENGINE, clock),
+        sweep_failures=SweepFailures(),
+    )
+    return _app(parts, recorder, ledger)
+
+
+def _app(parts: _Parts, recorder: UsageRecorder, ledger: Ledger) -> App:
+    services = _services(parts, ledger)
+    return App(
+        dispatcher=Dispatcher(services, _commands(parts.cluster)),
+        services=services,
+        idle_sweep=_sweep(parts),
+        gpu_queue=parts.gpu_queue,
+        usage_recorder=recorder,
+        sweep_failures=parts.sweep_failures,
+        ledger=ledger,
+    )
 
 
 def _services(parts: _Parts, ledger: Ledger) -> Services:

@@ -6,7 +6,7 @@ from bot.core.access.roles import Role
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Text, t, verbatim
-from bot.grammar.command import Command, Context, Group, Replies, Rest, spell
+from bot.grammar.command import Command, Context, Group, Replies, Rest, by_word, spell
 
 
 class Help(Command):
@@ -20,7 +20,7 @@ class Help(Command):
         if self.about is None:
             yield overview(ctx)
         else:
-            command = ctx.commands.get(self.about.lower().removeprefix("/llm").strip())
+            command = by_word(ctx.commands).get(self.about.lower().removeprefix("/llm").strip())
             if command is None:
                 hint = (Button(verbatim("/llm help"), "help"),)
                 raise UserError(t("slip.verb", verb=self.about), buttons=hint)
@@ -32,9 +32,7 @@ def overview(ctx: Context) -> Reply:
     lines: list[Text] = []
     for group in Group:
         lines.append(t(f"help.{group.value}"))
-        for verb, command in ctx.commands.items():
-            if command.group is group:
-                lines.append(t("help.line", usage=_short(command), what=t(f"verb.{verb}")))
+        lines += [_line(command) for command in ctx.commands.values() if command.group is group]
     first = (Button(verbatim("/llm models"), "models"), Button(verbatim("/llm gpus"), "gpus"))
     return Reply(t("help.title"), lines=tuple(lines), buttons=first, footnote=t("help.more"))
 
@@ -57,6 +55,14 @@ def about(command: type[Command]) -> Reply:
         lines=tuple(lines),
         log="\n".join(f"/llm {example}" for example in command.examples),
     )
+
+
+def _line(command: type[Command]) -> Text:
+    """One verb in a line, with the other words for it."""
+    usage, what = _short(command), t(f"verb.{command.verb}")
+    if command.aliases:
+        return t("help.line_alias", usage=usage, what=what, aliases=command.aliases)
+    return t("help.line", usage=usage, what=what)
 
 
 def _short(command: type[Command]) -> str:

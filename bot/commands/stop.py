@@ -1,4 +1,4 @@
-"""/llm stop NAME [--sure] — remove a deployment; its model stays in the cache."""
+"""/llm stop NAME [--sure], or delete — remove a deployment; its model stays in the cache."""
 
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import t
@@ -8,6 +8,7 @@ from bot.grammar.fields import WorkloadName
 
 class Stop(Command):
     verb = "stop"
+    aliases = ("delete",)
     group = Group.FREE
     examples = ("stop llama-3-8b",)
 

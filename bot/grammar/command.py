@@ -95,6 +95,8 @@ class Command(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     verb: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other words that people type for the verb; `by_word` finds the command by them too."""
     needs: ClassVar[Role] = Role.STUDENT
     group: ClassVar[Group]
     examples: ClassVar[tuple[str, ...]] = ()
@@ -144,6 +146,12 @@ class Command(BaseModel, ABC):
             else:
                 words.append(f"{field.alias or name.replace('_', '-')}={_quoted(spelled)}")
         return " ".join(words)
+
+
+def by_word(commands: Mapping[str, type[Command]]) -> dict[str, type[Command]]:
+    """The commands by every word that people type for them: their verbs, then their aliases."""
+    aliases = {alias: command for command in commands.values() for alias in command.aliases}
+    return {**aliases, **commands}
 
 
 def spell(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from bot.core.chat.errors import UserError
-from bot.grammar.command import Command
+from bot.grammar.command import Command, by_word
 from bot.grammar.parsing import LONGEST, PREFIX, pair
 from bot.grammar.suggestions import Names, similar
 
@@ -26,9 +26,10 @@ def _meant(line: str, commands: Mapping[str, type[Command]], names: Names) -> bo
     verb, _, rest = line.partition(" ")
     first = rest.split()[0] if rest.split() else ""
     about_something = not first or similar(first, (*names("model"), *names("workload"))) is not None
-    command = commands.get(verb.lower())
+    words = by_word(commands)
+    command = words.get(verb.lower())
     if command is None:
-        guess = similar(verb, commands, SLIP_OF_A_VERB)
+        guess = similar(verb, words, SLIP_OF_A_VERB)
         return guess is not None and about_something
     try:
         given, _, surplus = pair(command, rest)

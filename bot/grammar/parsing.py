@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button
 from bot.core.chat.text import t, verbatim
-from bot.grammar.command import Command, Rest
+from bot.grammar.command import Command, Rest, by_word
 from bot.grammar.suggestions import Names, explain, mend, similar
 
 LONGEST = 20_000
@@ -48,9 +48,10 @@ def parse(text: str, commands: Mapping[str, type[Command]], names: Names) -> Com
     `names` gives the names that a `Known` field may have."""
     text = PREFIX.sub("", text[:LONGEST], count=1).strip()
     verb, _, line = text.partition(" ") if "\n" not in text.split(" ")[0] else text.partition("\n")
-    command = commands.get(verb.lower() or "help")
+    words = by_word(commands)
+    command = words.get(verb.lower() or "help")
     if command is None:
-        _unknown_verb(verb, line, commands, names)
+        _unknown_verb(verb, line, words, names)
     given, strange, surplus = pair(command, line)
     if strange or surplus:
         _strange(command, given, strange, surplus, names)
@@ -148,16 +149,16 @@ def _field(command: type[Command], key: str) -> str | None:
     return None
 
 
-def _unknown_verb(verb: str, line: str, commands: Mapping[str, type[Command]], names: Names) -> NoReturn:
-    guess = similar(verb, commands)
+def _unknown_verb(verb: str, line: str, words: Mapping[str, type[Command]], names: Names) -> NoReturn:
+    guess = similar(verb, words)
     if guess is None:
         hint = (Button(verbatim("/llm help"), "help"),)
         raise UserError(t("slip.verb", verb=verb[:60]), buttons=hint)
     try:
-        given, _, _ = pair(commands[guess], line)
+        given, _, _ = pair(words[guess], line)
     except UserError:
         given = {}
-    meant = mend(commands[guess], given, names) or f"help {guess}"
+    meant = mend(words[guess], given, names) or f"help {guess}"
     raise UserError(t("slip.verb_meant", verb=verb[:60]), buttons=_instead(meant))
 
 

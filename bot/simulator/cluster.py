@@ -213,11 +213,11 @@ class SimulatedCluster:
 
     def missing_rights(self) -> Sequence[str]:
         """None: everything may be read here."""
-        return ()
+        return []
 
     def stalled(self) -> Sequence[str]:
         """None: everything is as it is now."""
-        return ()
+        return []
 
     async def load_state(self) -> str:
         """The text that was saved last; empty if none was."""

@@ -88,11 +88,11 @@ def test_plan_of_a_config_json(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["lama-3-8b"], "I know no model “lama-3-8b”.\n  [1 /llm plan llama-3-8b]"),
+        (["lama-3-8b"], "I do not know any model called “lama-3-8b”.\n  [1 /llm plan llama-3-8b]"),
         (["llama-3-8b", "tp=x"], "tp takes a number, not “x”."),
         (["llama-3-8b", "--bogus", "1"], "plan has no option “bogus”."),
         (["llama-3-8b", "--gpu", "abacus"], "gpu cannot be “abacus”"),
-        (["x/y", "--config", "/nowhere"], "/nowhere is no config.json"),
+        (["x/y", "--config", "/nowhere"], "/nowhere is not the config.json of a model"),
         ([], "model is missing."),
     ],
 )

@@ -132,5 +132,5 @@ def test_0_1_0_finds_todays_annotations_unreadable_and_so_leaves_them_alone():
 
 def test_open_webui_is_read_as_0_1_0_wrote_it():
     case = json.loads((FIXTURES.parent / "open-webui.json").read_text())
-    found = web_ui.view(case["object"], WorkloadSettings())
+    found = web_ui.read_web_ui(case["object"], WorkloadSettings())
     assert [*found.connected] == [*case["connected"]] and found.owner == case["owner"]

@@ -97,7 +97,7 @@ async def test_each_person_is_answered_in_their_language(visit):
 async def test_a_student_is_told_what_a_student_may(visit):
     eve = await visit("eve")
     await eve.type("deploy llama-3-70b quant=gptq tp=4")
-    await eve.reads("tp=4 is too large: a student may use up to tp=2.")
+    await eve.reads("tp=4 is too large: the student limit is tp=2.")
 
 
 async def test_nonsense_of_any_size_gets_a_sentence_and_hurts_nobody(visit):

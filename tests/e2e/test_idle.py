@@ -50,7 +50,7 @@ async def story(built, cluster, chat, say) -> None:
     assert say(why.lines[0]).startswith("Not idle yet")
     await eventually(lambda: said("has been idle for"))
     await eventually(lambda: phase() is Phase.ASLEEP)
-    await eventually(lambda: said("tinyllama sleeps, a GPU is free again."))
+    await eventually(lambda: said("tinyllama sleeps, its GPU is free again."))
     answers = await type_(built, chat, "ask tinyllama max-tokens=4 are you awake?")
     assert "tokens/s" in say(answers[-1].footnote) and phase() is Phase.READY
     assert any(reply.lines for reply in answers)  # while it woke, the message told how far it was

@@ -53,7 +53,7 @@ async def story(built, cluster, chat, say) -> None:
     await eventually(lambda: [w.phase for w in cluster.workloads()] == [Phase.FAILED], START_SECONDS)
     begun = asyncio.get_running_loop().time()
     await eventually(lambda: shown("tinyllama did not start: no room for a single request"))
-    await eventually(lambda: shown("#1 tinyllama (ada) does not run: no room for a single request"))
+    await eventually(lambda: shown("#1 tinyllama (ada) is not running: no room for a single request"))
     assert asyncio.get_running_loop().time() - begun < TOLD_SECONDS
     [card], [alert] = shown("did not start"), shown("#1 tinyllama")
     assert [b.command for b in card[-1].buttons if b.command.startswith("scale")]

@@ -58,7 +58,7 @@ async def conversation(chat: FakeMattermost, ada: str) -> None:
 async def keep_and_stop(chat: FakeMattermost, ada: str, card: dict) -> None:
     """By the buttons of the card."""
     await chat.click(ada, card, "Keep 4 h")
-    assert "is kept until" in chat.whispers[-1][1]["text"]
+    assert "is kept awake until" in chat.whispers[-1][1]["text"]
     await eventually(lambda: "in 4 h" in card["message"])
     await chat.click(ada, card, "Stop")
     await chat.submit(ada, chat.dialogs[-1])

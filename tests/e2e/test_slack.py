@@ -54,7 +54,7 @@ async def conversation(slack: FakeSlack) -> None:
 async def keep_and_stop(slack: FakeSlack, card: dict) -> None:
     """By the buttons of the card."""
     await slack.click("UADA", card, "Keep 4 h")
-    await eventually(lambda: any("is kept until" in words(whisper) for whisper in slack.whispers))
+    await eventually(lambda: any("is kept awake until" in words(whisper) for whisper in slack.whispers))
     await eventually(lambda: "in 4 h" in words(card))
     await slack.click("UADA", card, "Stop")
     await eventually(lambda: "The model stays in the cache." in words(card) or "is stopped" in words(card))

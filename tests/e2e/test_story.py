@@ -56,7 +56,7 @@ async def test_deploy_ask_sleep_wake_stop(control_plane, vllm_binary, tmp_path):
         assert "0 running, 0 waiting" in answers["status tinyllama"]
         assert re.search(r"tinyllama · 24 tokens · [\d.]+ tokens/s · cut at max-tokens", told)
         assert "tinyllama · 8 tokens" in answers["ask max-tokens=8 and a question?"]
-        assert "That is too long: the model takes 2,048 tokens" in told
+        assert "That is too long: question and answer together can have 2,048 tokens." in told
         assert "GET /" in answers["logs tinyllama 5"] or "INFO" in answers["logs tinyllama 5"]
         woken = answers["ask tinyllama max-tokens=8 are you awake?"]
         assert "your question is answered as soon as it is ready" in woken

@@ -14,7 +14,7 @@ from bot.commands.logs import Logs
 from bot.commands.stop import Stop
 from bot.core.chat.errors import UserError
 from bot.core.fit.gpu import Quantization
-from bot.grammar.command import Command
+from bot.grammar.command import Command, by_word
 from bot.grammar.parsing import parse as parse_line
 
 NAMES = {"model": ["llama-3-8b", "llama3", "qwen2.5-7b"], "workload": ["llama-3-8b", "my-qwen"]}
@@ -88,6 +88,13 @@ def test_options_stand_before_or_after_the_first_word_of_a_question(line):
     assert asked == Ask(
         temp=0.2, **{"top-p": 0.9, "max-tokens": 400}, system="be brief", text="llama-3-8b hi there"
     )
+
+
+def test_an_alias_is_another_word_for_its_verb():
+    assert parse("/llm Delete my-qwen --sure") == Stop(name="my-qwen", sure=True)
+    assert [button.command for button in refused("delte my-qwen").buttons] == ["stop my-qwen"]
+    words = [word for command in COMMANDS.values() for word in (command.verb, *command.aliases)]
+    assert sorted(by_word(COMMANDS)) == sorted(words)  # no word means two commands
 
 
 def test_flags_and_positions():

@@ -68,7 +68,7 @@ def _sum(uses: Sequence[Use]) -> Use:
 def summary(found: Report, picture: Picture | None) -> Reply:
     """For admins: the sums, then who used what."""
     busy, idle = sum(day.busy for day in found.days), sum(day.idle for day in found.days)
-    title = t("report.title", days=len(found.days), busy=busy, idle=idle)
+    title = t("report.title", count=len(found.days), days=len(found.days), busy=busy, idle=idle)
     return Reply(title, lines=tuple(_lines(found)), table=_table(found.uses), picture=picture)
 
 
@@ -106,5 +106,5 @@ def usage(found: Report, owner: str) -> Reply:
     """For one person: what they used."""
     own = [use for use in found.uses if use.owner == owner]
     total = sum(use.seconds for use in own) / HOUR
-    title = t("report.usage", days=len(found.days), hours=total)
+    title = t("report.usage", count=len(found.days), days=len(found.days), hours=total)
     return Reply(title, table=_table(own), private=True)

@@ -37,7 +37,7 @@ class Reports:
             return Reply(self._ledger.problem or t("report.empty"))
         png = await asyncio.to_thread(self._draw, found.days)
         name = f"gpu-hours-{found.days[-1].day.isoformat()}.png"
-        return summary(found, Picture(name, png, t("report.alt", days=days)))
+        return summary(found, Picture(name, png, t("report.alt", count=days, days=days)))
 
     async def own(self, owner: str, days: int) -> Reply:
         """Of one person."""

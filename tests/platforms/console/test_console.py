@@ -50,7 +50,7 @@ def test_a_script_tells_the_whole_story_and_exits_0():
         "You asked: “hello”",
         "✕ There is no “and”.",
         "You asked: “and more?”",
-        "○ llama-3-8b stops, 2 GPUs are free again.",
+        "○ llama-3-8b is stopped; 2 GPUs are free again.",
     ):
         assert said in told, said
     assert told.index("is ready") < told.index("> status") < told.index("> stop")
@@ -65,14 +65,14 @@ def test_a_number_is_the_choice_shown_last():
 
 def test_german_and_another_person():
     done = demo("deploy llama-3-70b quant=gptq\nwhoami\n", "--user", "eve", LANGUAGE="de")
-    assert "tp=4 ist zu groß: Als Student geht höchstens tp=2." in done.stdout
+    assert "tp=4 ist zu groß: Für die Rolle Studierende ist die Grenze tp=2." in done.stdout
     assert done.returncode == 0
 
 
 def test_the_end_of_input_waits_until_what_runs_is_settled_but_not_for_the_queue():
     lines = "".join(f"deploy llama-3-70b quant=gptq name=m{n}\n" for n in range(3))
     done = demo(lines, "--speed", "900")
-    assert done.stdout.count("is ready") == 2 and "m2 waits for 4 free GPUs" in done.stdout
+    assert done.stdout.count("is ready") == 2 and "m2 is waiting for 4 free GPUs" in done.stdout
     assert done.returncode == 0
 
 
@@ -89,8 +89,10 @@ async def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart()
         while not all(words in told[begun:] for words in until):
             told += (await bot.stdout.readline()).decode()
 
-    owner = "✕ tinyllama did not start: a GPU's memory was full while the model started"
-    admin = "✕ #1 tinyllama (you) does not run: a GPU's memory was full while the model started · cuda_oom"
+    owner = "✕ tinyllama did not start: a GPU ran out of memory while the model was starting"
+    admin = (
+        "✕ #1 tinyllama (you) is not running: a GPU ran out of memory while the model was starting · cuda_oom"
+    )
     async with asyncio.timeout(90):
         await type_("deploy tinyllama", "is ready")
         await type_("simulate fail cuda_oom tinyllama", owner, admin, "[2 Start again with tp=2]")

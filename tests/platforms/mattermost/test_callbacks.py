@@ -36,7 +36,7 @@ async def test_a_command_deploys_and_its_buttons_keep_and_stop(bot, chat, pass_t
     )
     assert labels(card) == ["Ask", "Open WebUI", "Logs", "Keep 4 h", "Sleep", "Stop"]
     await chat.click(ada, card, "Keep 4 h")
-    assert "tinyllama is kept until" in chat.whispers[-1][1]["text"]
+    assert "tinyllama is kept awake until" in chat.whispers[-1][1]["text"]
     await chat.click(ada, card, "Stop")
     [dialog] = chat.dialogs
     assert dialog["introduction_text"].startswith("Stop tinyllama?") and bot.cluster.workloads()
@@ -122,7 +122,7 @@ async def test_where_the_bot_is_no_member_it_answers_in_the_direct_messages(bot,
     chat.channel("elsewhere", members=[eve], bot=False)
     await chat.command(eve, "gpus", "elsewhere")
     await soon(lambda: chat.posted(f"d{eve}"[:26]))
-    assert "no member" in chat.whispers[-1][1]["text"]
+    assert "not a member" in chat.whispers[-1][1]["text"]
     assert "GPUs are free" in chat.posted(f"d{eve}"[:26])[0]["message"]
 
 
@@ -226,7 +226,7 @@ async def test_fifty_clicks_at_once_are_all_answered(bot, chat, pass_time):
     card = await card_of(chat, pass_time)
     ada = who(chat, "ada")
     answers = await asyncio.gather(*(chat.click(ada, card, "Keep 4 h") for _ in range(50)))
-    assert all("is kept until" in answer["ephemeral_text"] for _, answer in answers)
+    assert all("is kept awake until" in answer["ephemeral_text"] for _, answer in answers)
 
 
 async def test_who_waits_for_a_sleeping_model_can_give_up(bot, chat, pass_time):

@@ -23,7 +23,7 @@ async def test_the_command_is_made_once_and_its_secret_can_be_read_back(with_url
         told = capsys.readouterr()
         [command] = chat.commands.values()
         assert command["url"] == f"{BOT}/mattermost/command" and command["trigger"] == "llm"
-        assert command["token"] not in told.err and "informatik: /llm calls the bot" in told.err
+        assert command["token"] not in told.err and "informatik: /llm reaches the bot" in told.err
     secret = yaml.safe_load(told.out)
     assert secret["metadata"] == {"name": "llm-bot-mattermost", "namespace": "demo"}
     tokens = {"mattermost_url": "http://x", "mattermost_token": "y"}

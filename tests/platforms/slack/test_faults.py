@@ -165,7 +165,7 @@ async def test_a_dead_model_keeps_the_partial_answer_and_says_why(bot, workspace
     await deployed(workspace, pass_time)
     server.misbehave["tinyllama"] = "dies"
     asked = await workspace.say("UEVE", f"<@{BOT}> hello there")
-    await soon(lambda: "broke down" in "".join(map(words, workspace.posted("C1", asked))))
+    await soon(lambda: "crashed while answering" in "".join(map(words, workspace.posted("C1", asked))))
     [answer] = workspace.posted("C1", asked)
     assert words(answer).startswith("I am tinyllama, or rather") and "The answer ends here" in words(answer)
 

@@ -103,7 +103,7 @@ async def test_doctor_looks_at_the_tokens(workspace, settings, capsys, tmp_path)
     )
     assert await doctor(found) == 1  # no cluster
     told = capsys.readouterr().out
-    assert "ok    Slack knows me as llm in THOME" in told and "ok    Slack lets me listen" in told
+    assert "ok    Slack knows me as llm in THOME" in told and "ok    Slack lets me connect" in told
     await doctor(found.model_copy(update={"slack_app_token": SecretStr("xapp-wrong")}))
     told = capsys.readouterr().out
     assert "fail  Slack does not accept" in told and "xapp-wrong" not in told

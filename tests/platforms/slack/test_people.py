@@ -21,7 +21,7 @@ async def test_where_people_from_elsewhere_read_nothing_is_said(bot, workspace):
     workspace.channel("CEXT", is_ext_shared=True)
     await workspace.command("UADA", "status", channel="CEXT")
     await soon(lambda: workspace.whispers)
-    assert "People from outside read this channel" in words(workspace.whispers[0])
+    assert "People outside the workspace can read this channel" in words(workspace.whispers[0])
     assert workspace.posted("CEXT") == []
 
 
@@ -37,7 +37,7 @@ async def test_where_the_bot_is_no_member_it_answers_directly(bot, workspace):
     workspace.channel("CPRIV", member=False, is_private=True)
     await workspace.command("UADA", "gpus", channel="CPRIV")
     await soon(lambda: workspace.posted("DADA"))
-    assert "no member of this conversation" in workspace.responses[0]["text"]
+    assert "not a member of this conversation" in workspace.responses[0]["text"]
     workspace.channels["CPRIV"]["is_member"] = True
     await workspace.command("UADA", "gpus", channel="CPRIV")
     await soon(lambda: workspace.posted("CPRIV"))

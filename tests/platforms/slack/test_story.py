@@ -129,7 +129,7 @@ async def test_stop_ends_generation_and_keeps_what_came(bot, workspace, server, 
     await soon(lambda: "I am tinyllama" in answer["text"])
     await workspace.click("UBOB", {**answer, "thread_ts": asked}, "Stop")
     await soon(lambda: workspace.whispers)
-    assert "Only who asked can stop this answer." in words(workspace.whispers[-1])
+    assert "Only the person who asked can stop this answer." in words(workspace.whispers[-1])
     assert bot.app.services.activity.in_flight("tinyllama") == 1
     await workspace.click("UEVE", {**answer, "thread_ts": asked}, "Stop")
     await soon(lambda: "stopped here" in words(answer))
@@ -151,7 +151,7 @@ async def test_buttons_work_for_who_may_after_a_restart_and_a_stale_one_says_so(
     await pass_time(2)
     await deployed(workspace, pass_time)
     await workspace.click("UADA", old, "Stop" if "Stop" in labels(old) else "Wake")
-    await soon(lambda: "deployed anew since" in words(workspace.whispers[-1]))
+    await soon(lambda: "belongs to an earlier tinyllama" in words(workspace.whispers[-1]))
     assert len(bot.app.services.cluster.workloads()) == 1
 
 
@@ -159,7 +159,7 @@ async def test_keep_moves_the_end_and_the_card_says_so(bot, workspace, pass_time
     card = await deployed(workspace, pass_time, "deploy tinyllama ttl=1h")
     before = words(card)
     await workspace.click("UADA", card, "Keep 4 h")
-    await soon(lambda: workspace.whispers and "is kept until" in words(workspace.whispers[-1]))
+    await soon(lambda: workspace.whispers and "is kept awake until" in words(workspace.whispers[-1]))
     await soon(lambda: words(card) != before)
     assert "in 4 h" in words(card)
 
@@ -188,7 +188,7 @@ async def test_logs_are_private_and_long_ones_a_file(bot, workspace, pass_time, 
     monkeypatch.setattr(cluster, "logs", long)
     await workspace.command("UADA", "logs tinyllama 500")
     await soon(lambda: len(workspace.whispers) == 2)
-    assert "in your direct messages" in words(workspace.whispers[-1])
+    assert "in our direct messages" in words(workspace.whispers[-1])
     [file] = workspace.files
     assert file["channel"] == "DADA" and file["content"].count("\n") == 500
     assert all("INFO" not in words(message) for message in workspace.posted("C1"))
@@ -197,7 +197,7 @@ async def test_logs_are_private_and_long_ones_a_file(bot, workspace, pass_time, 
 async def test_home_shows_what_is_mine_and_follows(bot, workspace, pass_time):
     await workspace.event({"type": "app_home_opened", "user": "UADA", "tab": "home", "channel": "DADA"})
     await soon(lambda: "UADA" in workspace.homes)
-    assert "You have no deployment." in words(workspace.homes["UADA"])
+    assert "You have no deployments." in words(workspace.homes["UADA"])
     assert "8 of 8 GPUs are free" in words(workspace.homes["UADA"])
     await workspace.command("UADA", "deploy llama-3-8b")
     await soon(lambda: "*llama-3-8b*" in words(workspace.homes["UADA"]))
@@ -214,7 +214,7 @@ async def test_everybody_is_answered_in_their_own_language(bot, workspace, pass_
     await workspace.command("UBOB", "deploy qwen3-0.6b")
     await soon(lambda: len(workspace.whispers) == 2)
     told = {whisper["user"]: words(whisper) for whisper in workspace.whispers}
-    assert "exists already" in told["UADA"] and "gibt es schon" in told["UBOB"]
+    assert "already exists" in told["UADA"] and "gibt es schon" in told["UBOB"]
 
 
 async def test_what_was_answered_late_is_announced(bot, workspace, server, pass_time):

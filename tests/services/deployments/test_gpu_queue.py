@@ -43,17 +43,17 @@ async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_its
     await ask(BIG.format("m4"), who="bob")
     await pass_time(2)
     assert phases() == {"m1": Phase.READY, "m2": Phase.READY, "m3": Phase.QUEUED, "m4": Phase.QUEUED}
-    assert "m3 waits for 4 free GPUs on one node." in card("m3") and "Place 1 of 2, about" in card("m3")
+    assert "m3 is waiting for 4 free GPUs on one node." in card("m3") and "Place 1 of 2, about" in card("m3")
     assert "Place 2 of 2" in card("m4") and "icc-gpu-1: 0 of 4 free, 4 × m1" in card("m4")
     assert "GPUs held: 8" in say((await ask("status"))[0].text)  # not what is waited for
     await ask(BIG.format("m5"), who="bob")
-    assert say((await ask("sleep m5", who="bob"))[0].text) == "m5 leaves the queue and sleeps."
+    assert say((await ask("sleep m5", who="bob"))[0].text) == "m5 has left the queue and is asleep."
     assert say((await ask("why m5", who="bob"))[0].lines[0]) == "bob put it to sleep."
-    assert say((await ask("stop m5", who="bob"))[0].text) == "m5 stops. The model stays in the cache."
+    assert say((await ask("stop m5", who="bob"))[0].text) == "m5 is stopped. The model stays in the cache."
     await ask("stop m1", who="grace")
     await pass_time(3)
     assert phases()["m3"] is not Phase.QUEUED and "Place 1 of 1" in card("m4")
-    assert any(say(h[-1].text) == "It is the turn of m3: it starts now." for h in chat.messages.values())
+    assert any(say(h[-1].text) == "It is m3's turn: it starts now." for h in chat.messages.values())
 
 
 async def test_within_a_role_who_holds_least_goes_first_and_admins_can_call_it_urgent(
@@ -116,7 +116,7 @@ async def test_when_somebody_waits_the_longest_idle_is_asked_back_after_half_its
     await sweep(bot, cluster, clock, 16)
     [warning] = [h[0] for h in chat.messages.values() if h[0].text and "has been idle" in say(h[0].text)]
     assert "m1" in say(warning.text)
-    assert say(warning.lines[0]) == "bob waits for GPUs. Keep it if you need it."
+    assert say(warning.lines[0]) == "bob is waiting for GPUs. Keep this model if you need it."
     await sweep(bot, cluster, clock, 12)
     assert phases()["m1"] is Phase.ASLEEP and phases()["m3"] is not Phase.QUEUED
 

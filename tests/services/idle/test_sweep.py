@@ -65,7 +65,7 @@ async def test_a_model_that_nobody_uses_is_announced_and_sleeps_within_the_windo
         await sweeps(1)
     assert bot.services.clock.now() - begun <= timedelta(minutes=32)
     await sweeps(1)
-    assert told(chat, say)[0].startswith("tinyllama sleeps, a GPU is free again. Nobody used it since")
+    assert told(chat, say)[0].startswith("tinyllama sleeps, its GPU is free again. Nobody has used it since")
     assert [say(b.label) for b in warning[-1].buttons] == ["Wake", "This was wrong"]
     before = len(chat.messages)
     await sweeps(60)
@@ -88,7 +88,7 @@ async def test_keep_holds_it_for_that_long_and_a_window(ready, sweeps, chat, say
     await sweeps(25)
     await ask(line)
     await sweeps(2)
-    assert "is kept: it does not sleep before" in told(chat, say)[0]
+    assert "is kept awake until" in told(chat, say)[0]
     await sweeps(minutes)
     assert ready().replicas == 1
     await sweeps(40)
@@ -210,8 +210,8 @@ async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, 
     await sweeps(5)
     [reply] = await ask("why tinyllama")
     lines = [say(line) for line in reply.lines]
-    assert lines[0].startswith("Not idle yet: last sign of life at") and "0 running, 0 waiting" in lines[0]
-    assert lines[1].startswith("Last question by eve at") and "30 min after the last sign of life" in lines[2]
+    assert lines[0].startswith("Not idle yet: last active at") and "0 running, 0 waiting" in lines[0]
+    assert lines[1].startswith("Last question by eve at") and "30 min after it was last active" in lines[2]
     for _ in range(28):  # nobody acts on it
         clock.advance(minutes=1)
         await bot.services.activity.sweep()
@@ -222,10 +222,10 @@ async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, 
 @pytest.mark.parametrize(
     "line, minutes, told",
     [
-        ("ask tinyllama hello", 33, "Nobody used it after 1 Jan 13:0"),
+        ("ask tinyllama hello", 33, "Nobody had used it since 1 Jan 13:0"),
         ("sleep tinyllama", 0, "ada put it to sleep."),
-        ("keep tinyllama 15m", 50, "Its time was over"),
-        ("", 0, "Its replicas are 0, and nothing is written down of why"),
+        ("keep tinyllama 15m", 50, "Its lease had ended"),
+        ("", 0, "It has 0 replicas, and I have no record of why"),
     ],
 )
 async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, cluster, say, line, minutes, told):
@@ -240,7 +240,7 @@ async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, clust
     assert say(reply.text).startswith("tinyllama has been asleep since 1 Jan 13:")
     assert say(reply.lines[0]).startswith(told)
     if minutes == 33:
-        assert "in 30 of 30 samples no request and no token" in say(reply.lines[0])
+        assert "30 of 30 samples without a request or a token" in say(reply.lines[0])
         assert say(reply.lines[1]).startswith("Last question by ada at 1 Jan 13:0")
         assert "This was wrong" in [say(button.label) for button in reply.buttons]
     await ask("wake tinyllama")
@@ -255,7 +255,7 @@ async def test_in_report_mode_admins_hear_once_and_nothing_happens(
     built = wiring.build(shadow, cluster, inference, chat, clock)
     await sweeps(120, sweep=built.sweep)
     assert ready().replicas == 1
-    assert [text for text in told(chat, say) if "would sleep now" in text] == told(chat, say)
+    assert [text for text in told(chat, say) if "would go to sleep now" in text] == told(chat, say)
     assert len(told(chat, say)) == 1
 
 
@@ -267,7 +267,7 @@ async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
     await sweeps(25)
     assert ready().phase is Phase.FAILED and ready().replicas == 1
     await sweeps(10)
-    assert ready().replicas == 0 and "has failed and gave its GPU back" in told(chat, say)[-1]
+    assert ready().replicas == 0 and "failed and gave its GPU back" in told(chat, say)[-1]
 
 
 NEARLY = timedelta(minutes=9)
@@ -352,7 +352,7 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     assert ready().replicas == 0 and ready().record.warned_at is None
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
-    assert len([text for text in told(chat, say) if "sleeps, a GPU is free" in text]) <= 1
+    assert len([text for text in told(chat, say) if "sleeps, its GPU is free" in text]) <= 1
 
 
 async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
@@ -362,14 +362,18 @@ async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
     await pass_time(200)
     await sweeps(18)
     [warning] = told(chat, say)
-    assert warning.startswith("The time of tinyllama is over at")
+    assert warning.startswith("The lease of tinyllama ends at")
     server._running["tinyllama"] = 1
     await sweeps(11)
     assert cluster.workloads()[0].replicas == 1
     server._running["tinyllama"] = 0
     await sweeps(1)
     assert cluster.workloads()[0].replicas == 0
-    assert [text for text in told(chat, say) if "The time of tinyllama is over. It sleeps" in text]
+    assert [
+        text
+        for text in told(chat, say)
+        if "tinyllama sleeps, its GPU is free again. Its lease has ended." in text
+    ]
 
 
 async def test_until_a_time_of_day_as_a_lease(ask, say, cluster, clock):
@@ -395,7 +399,7 @@ async def test_what_nobody_wakes_is_announced_and_removed(ready, sweeps, bot, cl
     await sweeps(35)
     clock.advance(days=13)
     await sweeps(1)
-    assert "It is removed at" in told(chat, say)[-1]
+    assert "It will be removed at" in told(chat, say)[-1]
     before = len(chat.messages)
     clock.advance(hours=23)
     await sweeps(2)
@@ -412,7 +416,7 @@ async def test_a_start_that_never_ends_gives_its_gpus_back(ask, sweeps, cluster,
     await sweeps(119)
     assert cluster.workloads()[0].replicas == 1
     await sweeps(3)
-    assert cluster.workloads()[0].replicas == 0 and "has failed" in told(chat, say)[-1]
+    assert cluster.workloads()[0].replicas == 0 and "failed and gave" in told(chat, say)[-1]
 
 
 async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, monkeypatch, clock):
@@ -499,7 +503,7 @@ async def test_what_others_manage_is_left_alone_and_admins_hear_of_it_once(
     again = wiring.build(told_admins, cluster, inference, chat, clock).sweep
     await sweeps(100, sweep=again)
     assert told(chat, say) == [message]  # nor after a restart
-    assert "Argo CD decides" in say((await ask("why tinyllama"))[0].lines[-1])
+    assert "Argo CD controls" in say((await ask("why tinyllama"))[0].lines[-1])
     await ask("ask tinyllama hello")
     await sweeps(50, sweep=again)
     shown = [text for text in told(chat, say) if "Argo CD" in text]

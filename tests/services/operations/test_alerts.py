@@ -18,7 +18,7 @@ from bot.platforms.slack.render import blocks
 from tests.conftest import THREAD
 from tests.fakes.mortal import Killed, Mortal
 
-OOM = "a GPU's memory was full while the model started"
+OOM = "a GPU ran out of memory while the model was starting"
 
 
 class Monitoring:
@@ -79,7 +79,7 @@ async def test_a_failure_is_told_once_with_its_cause_and_what_to_do_and_resolved
     for _ in range(3):
         await bot.alerts.look()
     [told] = board()
-    assert told.startswith(f"#1 llama-3-8b (grace) does not run: {OOM} · cuda_oom · icc-gpu-")
+    assert told.startswith(f"#1 llama-3-8b (grace) is not running: {OOM} · cuda_oom · icc-gpu-")
     alert = chat.last
     assert "CUDA out of memory" in say(alert.lines[0]) and "more GPUs" in say(alert.lines[1])
     assert [b.command for b in alert.buttons] == [
@@ -225,8 +225,8 @@ async def test_silence_acknowledge_and_reminders(build, say_to, pass_time, clust
     assert board()[0] == "still open: see the newer message" and "#1 fail-0" in board()[1]
     assert "open for 1 d" in [say(line) for line in chat.last.lines]
     [done] = await say_to(bot, "alerts silence fail-0 2h")
-    assert say(done.text) == "fail-0 is silent for 2 h."
-    assert "silent until" in say((await say_to(bot, "alerts"))[0].lines[0])
+    assert say(done.text) == "fail-0 is silenced for 2 h."
+    assert "silenced until" in say((await say_to(bot, "alerts"))[0].lines[0])
     await say_to(bot, "alerts ack #1")
     await bot.alerts.look()
     assert "taken care of by grace" in [say(line) for line in chat.last.lines]
@@ -259,7 +259,7 @@ async def test_nodes_and_their_gpus(build, cluster, board, say_to):
     await bot.alerts.look()
     cluster._nodes["icc-gpu-1"] = 3
     await bot.alerts.look()
-    assert board()[0].startswith("#1 node icc-gpu-1 offers 3/4 of its GPUs")
+    assert board()[0].startswith("#1 node icc-gpu-1 offers only 3/4 of its GPUs")
     await say_to(bot, "alerts ack icc-gpu-1")  # so be it
     await bot.alerts.look()
     assert "resolved" in board()[0]
@@ -296,15 +296,15 @@ async def test_a_model_that_never_gets_ready_one_that_waits_and_one_that_is_kept
         clock.advance(minutes=1)
         await bot.tick()
     texts = [text.split(" ", 1)[1].split(" · ")[0] for text in board()]
-    assert "c (grace) has waited for GPUs for more than 30 min" in texts
-    assert "llama-3-70b (grace) is idle, but kept" in texts
+    assert "c (grace) has been waiting for GPUs for more than 30 min" in texts
+    assert "llama-3-70b (grace) is idle but kept awake" in texts
 
 
 @pytest.mark.parametrize(
     "now, told",
     [
-        ({"phase": Phase.LOADING}, "has not become ready since its start"),
-        ({"phase": Phase.ASLEEP, "ending_since": "since"}, "a pod of llama-3-8b (grace) does not end"),
+        ({"phase": Phase.LOADING}, "has been starting for too long"),
+        ({"phase": Phase.ASLEEP, "ending_since": "since"}, "a pod of llama-3-8b (grace) does not terminate"),
     ],
 )
 async def test_a_load_without_end_and_a_pod_without_end_are_told_and_resolved(
@@ -341,7 +341,7 @@ async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monke
     monkeypatch.setattr(chat, "away", lambda: ["slack"])
     monkeypatch.setattr(cluster, "missing_rights", lambda: ["nodes"])
     await bot.alerts.look()
-    assert [text.split(" · ")[0] for text in board()] == ["#1 I may not look at nodes"]
+    assert [text.split(" · ")[0] for text in board()] == ["#1 I am not allowed to read nodes"]
     clock.advance(minutes=3)
     await bot.alerts.look()
     assert board()[1].startswith("#2 slack cannot be reached")
@@ -357,7 +357,7 @@ async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot
     for _ in range(4):
         with pytest.raises(RuntimeError):
             await built.tick()
-    assert board()[0].startswith("#1 the sweep does not get through (sweep)")
+    assert board()[0].startswith("#1 the idle sweep keeps failing (sweep)")
     monkeypatch.undo()
     await built.tick()
     assert "resolved" in board()[0]
@@ -376,7 +376,7 @@ async def test_busy_gpus_keep_a_model_awake_and_why_says_so(
         await bot.tick()
     assert cluster.workloads()[0].replicas == 1
     [why] = await say_to(bot, "why tinyllama")
-    assert "Its GPUs are busy: up to 40% in the last ten minutes." in [say(line) for line in why.lines]
+    assert "Its GPUs are busy: up to 40% in the last 10 min." in [say(line) for line in why.lines]
     monitoring.now = Figures(busy={f"demo/{server.pod}": 0.0})
     for _ in range(15):
         clock.advance(minutes=1)

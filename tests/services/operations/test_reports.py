@@ -43,7 +43,7 @@ async def test_a_report_of_what_happened(ask, pass_time, hours, say, cluster):
     lines = [say(line) for line in told.lines]
     back = float(lines[0].split()[0])
     assert 5 < back < 8  # 4 GPUs for nearly an hour and a half, and one that failed
-    assert "idle for longest: llama-3-8b of ada" in lines[1]
+    assert "idle the longest: llama-3-8b (ada)" in lines[1]
     assert lines[-1] == "failures: 1 × cuda_oom"
     who, model, held, idle = cells(say, told)[0]
     assert (who, model) == ("ada", "llama-3-8b") and 1.8 < float(idle) <= float(held) < 2.6
@@ -73,12 +73,12 @@ async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, sa
     await pass_time(5)
     await hours(0.1)
     *_, told = await ask("report days=1", who="grace")
-    assert any(say(line).startswith("1 wait in line, of 1") for line in told.lines)
+    assert any(say(line).startswith("1 wait in the queue, 1") for line in told.lines)
 
 
 async def test_nothing_was_written_down_yet(ask, say):
     *_, told = await ask("report", who="grace")
-    assert say(told.text) == "Nothing is written down of these days." and told.picture is None
+    assert say(told.text) == "Nothing was recorded on these days." and told.picture is None
 
 
 async def test_a_ledger_of_a_newer_version_is_no_empty_report(

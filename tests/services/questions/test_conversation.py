@@ -59,7 +59,7 @@ async def test_people_are_called_by_name_not_by_id(bot, ready, ask, say):
         pass
     assert say((await ask("why tinyllama"))[0].lines[1]).startswith("Last question by eve at")
     [refused] = await ask("stop tinyllama")
-    assert say(refused.text) == "Somebody else used tinyllama in the last hour: eve. Stop it all the same?"
+    assert say(refused.text) == "Somebody else used tinyllama in the last hour: eve. Stop it anyway?"
 
 
 async def test_an_answer_stands_whatever_becomes_of_its_model(bot, ready, cluster):
@@ -101,12 +101,12 @@ async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, 
     server.misbehave["tinyllama"] = "dies"
     last = (await ask("ask tinyllama hello"))[-1]
     assert last.answer == "I am tinyllama, or rather" and last.tone is Tone.FAILED
-    assert say(last.footnote).startswith("The answer ends here: the model's server broke down")
+    assert say(last.footnote).startswith("The answer ends here: the model's server crashed")
 
     server.misbehave["tinyllama"] = "silent"
     last = (await ask("ask tinyllama hello"))[-1]
     assert last.answer.startswith("I am tinyllama")
-    assert "was silent for too long" in say(last.footnote)
+    assert "went silent for too long" in say(last.footnote)
 
 
 async def test_a_model_that_cannot_chat_says_what_to_do(ask, ready, server, say):
@@ -169,11 +169,11 @@ async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
     waiting = [asyncio.create_task(ask("ask tinyllama hello", "eve")) for _ in range(4)]
     await settle()
     [refused] = [task for task in waiting if task.done()]
-    assert say(refused.result()[0].text).startswith("3 questions of yours wait already.")
+    assert say(refused.result()[0].text).startswith("3 of your questions are already waiting.")
     crowd = [asyncio.create_task(ask("ask tinyllama hello", f"p{number}")) for number in range(18)]
     await settle()
     [refused] = [task for task in crowd if task.done()]
-    assert say(refused.result()[0].text).startswith("20 questions wait for tinyllama already.")
+    assert say(refused.result()[0].text).startswith("20 questions are already waiting for tinyllama.")
     while not all(task.done() for task in (*waiting, *crowd)):
         await pass_time(5)
     answered = [task for task in (*waiting, *crowd) if task.result()[-1].footnote]

@@ -1,0 +1,51 @@
+"""The services of one cluster together, and what they do at each tick of the clock."""
+
+from dataclasses import dataclass
+
+from bot.core.counters import SWEEP
+from bot.dispatch import Dispatcher
+from bot.grammar.command import Services
+from bot.services.deployments.gpu_queue import GpuQueue
+from bot.services.idle.sweep import Sweep
+from bot.services.idle.sweep_failures import SweepFailures
+from bot.services.operations.alerts import Alerts
+from bot.services.operations.usage_recorder import UsageRecorder
+from bot.storage.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The services of one cluster, and the road to them."""
+
+    dispatcher: Dispatcher
+    services: Services
+    idle_sweep: Sweep
+    gpu_queue: GpuQueue
+    ledger: Ledger
+    usage_recorder: UsageRecorder
+    sweep_failures: SweepFailures
+
+    @property
+    def alerts(self) -> Alerts:
+        """What admins are told."""
+        return self.services.alerts
+
+    async def sweep(self) -> None:
+        """Look what the models do, write down what was held, start whose turn it is, and do what is due."""
+        with SWEEP.time(), self.sweep_failures.counting("sweep"):
+            await self.services.activity.sweep()
+            await self.usage_recorder.record()
+            await self.gpu_queue.advance()
+            await self.idle_sweep.run()
+        self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
+
+    async def tick(self) -> None:
+        """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed."""
+        try:
+            await self.sweep()
+        finally:
+            await self.alerts.look()
+
+    async def close(self) -> None:
+        """End what only this app uses; what it was built from is closed by whoever made it."""
+        await self.ledger.close()
