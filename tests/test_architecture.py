@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bot.app.settings import Settings
-from bot.cli.offline import OfflinePlan
+from bot.app.settings import Settings, platform_settings_classes
+from bot.cli.plan import OfflinePlan
 from bot.cluster.rights import RIGHTS
 from bot.commands import COMMANDS
 from bot.core.chat.text import Phrasebook
@@ -131,11 +131,17 @@ def test_import_contracts_hold():
 
 
 def test_every_setting_is_in_the_example_with_its_default():
-    example = Settings(_env_file=ROOT / ".env.example")
-    assert example.model_dump() == Settings(_env_file=None).model_dump()
     text = (ROOT / ".env.example").read_text()
-    for name in Settings.model_fields:
-        assert re.search(rf"^{name.upper()}=", text, re.MULTILINE), name
+    for kind in (Settings, *platform_settings_classes().values()):
+        example = kind(_env_file=ROOT / ".env.example")
+        assert example.model_dump() == kind(_env_file=None).model_dump()
+        for name in kind.model_fields:
+            assert re.search(rf"^{name.upper()}=", text, re.MULTILINE), name
+
+
+def test_the_settings_of_a_platform_begin_with_its_name():
+    for name, kind in platform_settings_classes().items():
+        assert all(field.startswith(f"{name}_") for field in kind.model_fields)
 
 
 def test_the_role_grants_just_the_rights_that_doctor_checks():

@@ -23,7 +23,6 @@ from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
 from bot.observability import chart
-from bot.platforms.mattermost.people import SYSTEM_ADMIN
 from bot.platforms.shared.messengers import Messengers
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.lifecycle import Lifecycle
@@ -75,11 +74,9 @@ def workload_settings(settings: Settings) -> WorkloadSettings:
     )
 
 
-def _access(settings: Settings, operator: str) -> Access:
-    by_office = {operator} if operator else set()
-    by_office |= {SYSTEM_ADMIN} if settings.mattermost_token else set()
+def _access(settings: Settings, more_admins: frozenset[str]) -> Access:
     return Access(
-        {Role.ADMIN: frozenset(settings.admins | by_office), Role.RESEARCHER: settings.researchers},
+        {Role.ADMIN: settings.admins | more_admins, Role.RESEARCHER: settings.researchers},
         {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
     )
 
@@ -123,10 +120,11 @@ def build(
     inference: VllmInference,
     messenger: Messengers,
     clock: Clock,
-    operator: str = "",
+    more_admins: frozenset[str] = frozenset(),
     monitoring: Monitoring | None = None,
 ) -> App:
-    """Put the services together. `operator` is the person at the terminal, who is an admin."""
+    """Put the services together. `more_admins` are people and groups who are admins without a setting: the
+    person at the terminal, the administrators of a chat server."""
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
     ledger, failure_diagnoses = Ledger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
     recorder = UsageRecorder(
@@ -138,7 +136,7 @@ def build(
         inference=inference,
         messenger=messenger,
         clock=clock,
-        access=_access(settings, operator),
+        access=_access(settings, more_admins),
         planner=planner(settings),
         activity=activity,
         gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),

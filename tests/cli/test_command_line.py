@@ -151,7 +151,7 @@ def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
         b"INFO 01-01 fine \xff\n" * 1000 + b"ValueError: No available memory for the cache blocks.\n"
     )
     done = bot("diagnose", "--json", str(log))
-    assert done.returncode == 0
+    assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["cause"] == "no_kv_cache_memory" and told["line"] == 1001
     assert told["evidence"].startswith("ValueError: No available") and told["summary"] and told["remedy"]
@@ -159,6 +159,32 @@ def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
     piped = subprocess.run(command, input=log.read_bytes(), capture_output=True, cwd=ROOT)
     assert b"1001: ValueError: No available memory" in piped.stdout
     assert bot("diagnose", str(tmp_path / "none")).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("log", "code"),
+    [
+        ("INFO: Application startup complete.\n", 0),
+        ("WARNING 01-01 some parameters are ignored\n", 0),
+        ("RuntimeError: Engine process failed to start\n", 1),
+        ("", 2),
+        ("\n \n", 2),
+    ],
+)
+def test_diagnose_tells_a_script_whether_something_is_wrong(tmp_path, log, code):
+    file = tmp_path / "vllm.log"
+    file.write_text(log)
+    assert bot("diagnose", str(file)).returncode == code
+
+
+def test_every_wrong_setting_of_every_platform_is_told_at_once():
+    done = bot("run", LANGUAGE="fr", SLACK_BOT_TOKEN="xoxb-x", MATTERMOST_URL="https://chat.example.org")
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and [line.split("_")[0].split("=")[0] for line in lines] == [
+        "LANGUAGE",
+        "set MATTERMOST",
+        "SLACK",
+    ]
 
 
 def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_path):

@@ -1,7 +1,7 @@
 """What the bot says: a key and its parameters now, a sentence in some language later."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,10 @@ class Text:
 
     key: str
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+Say = Callable[[Text], str]
+"""Speaks a text in one language."""
 
 
 def t(key: str, **params: Any) -> Text:
@@ -47,6 +51,10 @@ class Phrasebook:
         """The language we speak that is nearest to a locale such as `de_AT` or `de-DE`."""
         language = wish.replace("_", "-").split("-")[0].lower()
         return language if language in self.sentences else DEFAULT_LANGUAGE
+
+    def speaker(self, wish: str) -> Say:
+        """`say` for one locale."""
+        return lambda text: self.say(text, wish)
 
     def say(self, text: Text, wish: str) -> str:
         """Speak `text` in the language of the locale `wish`."""

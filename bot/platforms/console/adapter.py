@@ -15,9 +15,9 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from bot.core.chat.message import Message, Place, Turn, User
 from bot.core.chat.reply import Button, Picture, Reply, Tone
-from bot.core.chat.text import Phrasebook, t
+from bot.core.chat.text import Phrasebook, Say, t
 from bot.platforms.console.render import render
-from bot.platforms.shared.platform import Handle, Platform, Say
+from bot.platforms.shared.platform import Handle, Platform
 
 TERMINAL = Place("console", "terminal")
 LEAVE = {"exit", "quit", "bye"}

@@ -10,17 +10,18 @@ from aiohttp import web
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Phrasebook, Text, t
+from bot.core.chat.text import Phrasebook, Say, t
+from bot.core.checks import Finding
 from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.callbacks import Callbacks
 from bot.platforms.mattermost.context import MattermostContext, send
 from bot.platforms.mattermost.inbound import MattermostInbound
-from bot.platforms.mattermost.people import MattermostPeople
+from bot.platforms.mattermost.people import SYSTEM_ADMIN, MattermostPeople
 from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.rest import MattermostRefused, Rest
 from bot.platforms.mattermost.setup import Registered, register
 from bot.platforms.mattermost.socket import Socket
-from bot.platforms.shared.platform import Handle, Platform, Say
+from bot.platforms.shared.platform import Endpoint, Handle, Platform
 
 HEARTBEAT_SECONDS = 30.0
 TRY_AGAIN_SECONDS = 5.0
@@ -33,6 +34,7 @@ class Mattermost(Platform):
     `command_tokens` are the slash command's, by team; `ca_file` holds a private authority's certificates."""
 
     name = "mattermost"
+    admin_groups = frozenset({SYSTEM_ADMIN})
 
     def __init__(
         self,
@@ -44,14 +46,14 @@ class Mattermost(Platform):
         callback_url: str = "",
         command_tokens: Mapping[str, str] = {},
         ca_file: str = "",
-        named: Iterable[str] = (),
+        role_members: Iterable[str] = (),
         heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
         super().__init__(phrases, language)
         tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
         self._rest = Rest(url, token, tls)
         self._threads = MattermostThreads(self._rest)
-        self._people = MattermostPeople(self._rest, named)
+        self._people = MattermostPeople(self._rest, role_members)
         self._context = MattermostContext(
             self._rest, self._threads, MattermostEdits(self._rest), Buttons(token, callback_url)
         )
@@ -81,15 +83,20 @@ class Mattermost(Platform):
             self._context.edits.close()
             await self._rest.close()
 
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """Slash commands, clicks on buttons, and dialogs that were sent."""
+        return {f"/mattermost/{call}": self.endpoint for call in ("command", "action", "dialog")}
+
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
-        """What Mattermost calls: `/mattermost/command`, `/mattermost/action` and `/mattermost/dialog`."""
+        """One call of those in `endpoints`; 503 while the bot does not listen."""
         if self._callbacks is None:
             return web.Response(status=503)
         called = {"command": self._callbacks.command, "action": self._callbacks.action}
         return await called.get(request.path.rpartition("/")[2], self._callbacks.dialog)(request)
 
-    async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
-        """What a look at the token finds: (ok | fail, what, what to do)."""
+    async def check(self) -> AsyncIterator[Finding]:
+        """Whether the server accepts the token."""
         try:
             me = await self._rest.api.users.get_user("me")
             yield "ok", t("doctor.mattermost", name=me["username"]), None

@@ -7,8 +7,8 @@ from typing import Any
 from bot.core.chat.form import Blank, Form
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply
-from bot.core.chat.text import t
-from bot.platforms.mattermost.render import Say, code, cut, escape, render, typed
+from bot.core.chat.text import Say, t
+from bot.platforms.mattermost.render import code, cut, escape, render, typed
 from bot.platforms.mattermost.signing import Signer
 from bot.platforms.shared.edits import Payload
 

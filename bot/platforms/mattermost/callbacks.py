@@ -11,18 +11,17 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from bot.core.chat.errors import UserError
+from bot.core.chat.errors import UserError, refusal
 from bot.core.chat.form import typed
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
+from bot.core.chat.text import Say
 from bot.platforms.mattermost.buttons import CLICK, FORM, STOP, with_commands
 from bot.platforms.mattermost.inbound import MattermostInbound
 from bot.platforms.mattermost.render import code
 from bot.platforms.mattermost.rest import ephemeral
 from bot.platforms.mattermost.signing import Forged
 from bot.platforms.shared.edits import Payload
-from bot.platforms.shared.inbound import refusal
-from bot.platforms.shared.platform import Say
 from bot.platforms.shared.presenter import Origin
 
 COMMAND_SECONDS, CLICK_SECONDS = 0.2, 2.0
@@ -127,7 +126,7 @@ class Callbacks:
                 await self._context.rest.open_dialog(trigger, buttons.confirm(signed, user, click.post_id))
                 return {}
         except UserError as error:
-            return _aside(with_commands(refusal(error), self._say_in("")))
+            return _aside(with_commands(refusal(error, private=True), self._say_in("")))
         if "key" in signed:
             work = self._inbound.stop_answer(signed["key"], user, place, Origin(trigger, trigger=trigger))
         else:

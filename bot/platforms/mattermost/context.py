@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
+from bot.core.chat.text import Say
 from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.render import LOG
 from bot.platforms.mattermost.rest import Rest
 from bot.platforms.shared.edits import Payload
-from bot.platforms.shared.platform import Say
 
 
 @dataclass(frozen=True, slots=True)

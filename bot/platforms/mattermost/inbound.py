@@ -12,7 +12,7 @@ import structlog
 
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.platforms.mattermost.context import MattermostContext
 from bot.platforms.mattermost.people import MattermostPeople
 from bot.platforms.mattermost.presenter import MattermostPresenter
@@ -20,7 +20,7 @@ from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.mattermost.socket import SocketEvent
 from bot.platforms.shared.dedup import Dedup
 from bot.platforms.shared.inbound import Inbound
-from bot.platforms.shared.platform import Handle, Say
+from bot.platforms.shared.platform import Handle
 from bot.platforms.shared.presenter import Origin
 
 NOT_PEOPLE = ("from_bot", "from_webhook", "from_plugin", "from_oauth_app")

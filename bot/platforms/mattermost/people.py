@@ -17,9 +17,9 @@ class MattermostPeople:
     """Looked up when they speak; guests, bots and people of other servers are refused. A setting names a
     person or a private channel by id, or a private channel as `team/channel`."""
 
-    def __init__(self, rest: Rest, named: Iterable[str]) -> None:
+    def __init__(self, rest: Rest, role_members: Iterable[str]) -> None:
         self._rest = rest
-        self._named = [name for name in named if "/" in name or (len(name) == 26 and name.isalnum())]
+        self._named = [name for name in role_members if "/" in name or (len(name) == 26 and name.isalnum())]
         self._people: dict[str, tuple[float, User]] = {}
         self._conversations: dict[str, tuple[float, str]] = {}
 

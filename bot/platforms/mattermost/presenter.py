@@ -10,7 +10,7 @@ import structlog
 from bot.core.chat.form import Form
 from bot.core.chat.message import Message, Place
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, Text, t
 from bot.platforms.mattermost.buttons import with_commands
 from bot.platforms.mattermost.context import MattermostContext, send
 from bot.platforms.mattermost.posts import MEMORY
@@ -18,7 +18,7 @@ from bot.platforms.mattermost.render import LOG, LONGEST, cut, render
 from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.shared.edits import Payload
 from bot.platforms.shared.pagination import Pages
-from bot.platforms.shared.platform import Refused, Say
+from bot.platforms.shared.platform import Refused
 from bot.platforms.shared.presenter import Origin, Presenter
 from bot.platforms.shared.sanitize import SanitizedStream
 from bot.platforms.shared.threads import answer_event

@@ -1,13 +1,12 @@
 """Reply → Markdown of a Mattermost post; what is long is cut."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from bot.core.chat.reply import Button, Reply, Table
-from bot.core.chat.text import Text
+from bot.core.chat.text import Say
 from bot.platforms.shared.sanitize import JOINER, harmless
 
-Say = Callable[[Text], str]
 LONGEST = 16_383
 """Characters of a post (Mattermost's MaxPostSize)."""
 LOG = 4000

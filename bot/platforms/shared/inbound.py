@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 
-from bot.core.chat.errors import UserError
+from bot.core.chat.errors import UserError, refusal
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply, Tone
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.core.counters import FIRST_REPLY
 from bot.platforms.shared.dedup import Dedup
-from bot.platforms.shared.platform import Handle, Refused, Say, next_reply
+from bot.platforms.shared.platform import Handle, Refused, next_reply
 from bot.platforms.shared.presenter import Origin, Presenter
 from bot.platforms.shared.threads import Threads
 
@@ -119,7 +119,7 @@ class Inbound(ABC):
             say = self.say_in(person.locale)
             place, origin = await self.placed(place, person, origin)
         except UserError as error:
-            return refusal(error), say
+            return refusal(error, private=True), say
         message = Message(line, person, place, about=about)
         replies = self.handle(message)
         first = asyncio.ensure_future(next_reply(replies, None))
@@ -179,15 +179,10 @@ class Inbound(ABC):
         nothing = Message("", person, place)
         presenter = self.presenter(nothing, replace(origin, card="", trigger=""), self.say_in(person.locale))
         with suppress(Refused):
-            await presenter.show(refusal(error))
+            await presenter.show(refusal(error, private=True))
 
 
 async def _patience(presenter: Presenter) -> None:
     await asyncio.sleep(A_MOMENT)
     with suppress(Refused):
         await presenter.wait()
-
-
-def refusal(error: UserError) -> Reply:
-    """What a person is told alone."""
-    return Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, private=True)

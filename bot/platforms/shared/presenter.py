@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from bot.core.chat.form import Form
 from bot.core.chat.message import Message
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, Text, t
 from bot.platforms.shared.edits import Edits, Payload
-from bot.platforms.shared.platform import Say
 from bot.platforms.shared.threads import Threads, waiting_event
 
 GATHER, CATCH_UP = (0.05, 0.15), 0.02

@@ -1,7 +1,7 @@
 """Slack as a platform: hears through Bolt, by Socket Mode or HTTP, and speaks through the Web API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
@@ -11,8 +11,9 @@ from slack_bolt.app.async_app import AsyncApp
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Phrasebook, Text, t
-from bot.platforms.shared.platform import Handle, Platform, Say
+from bot.core.chat.text import Phrasebook, Say, t
+from bot.core.checks import Finding
+from bot.platforms.shared.platform import Endpoint, Handle, Platform
 from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import Home
@@ -46,14 +47,14 @@ class Slack(Platform):
         app_token: str = "",
         signing_secret: str = "",
         url: str = "https://slack.com/api/",
-        named: Iterable[str] = (),
+        role_members: Iterable[str] = (),
         changes: Callable[[], AsyncIterator[str]],
         ping: float = PING_SECONDS,
     ) -> None:
         super().__init__(phrases, language)
         self._web = Web(token, url)
         self._threads = SlackThreads(self._web)
-        self._people = SlackPeople(self._web, named)
+        self._people = SlackPeople(self._web, role_members)
         self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), Flow())
         self._app_token, self._changes = app_token, changes
         self._bolt = AsyncApp(
@@ -86,8 +87,8 @@ class Slack(Platform):
             await inbound.close()
             await self.close()
 
-    async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
-        """What a look at the tokens finds: (ok | fail, what, what to do)."""
+    async def check(self) -> AsyncIterator[Finding]:
+        """Whether Slack accepts the tokens."""
         try:
             me = await self._web.call("auth.test")
             yield "ok", t("doctor.slack", name=me["user"], team=me.get("team", me["team_id"])), None
@@ -103,6 +104,11 @@ class Slack(Platform):
         """Send nothing more."""
         self._context.edits.close()
         await self._web.close()
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """In HTTP mode, all that Slack sends."""
+        return {} if self._app_token else {"/slack/events": self.endpoint}
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
         """What Slack sends in HTTP mode; a wrong or old signature gets 401."""

@@ -1,7 +1,6 @@
 """One answer of a model, streamed into a thread: nothing of it is lost, whatever Slack does."""
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -9,7 +8,7 @@ import structlog
 
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text
+from bot.core.chat.text import Say, Text
 from bot.platforms.shared.pagination import Pages
 from bot.platforms.shared.sanitize import SanitizedStream
 from bot.platforms.shared.threads import answer_event
@@ -26,7 +25,6 @@ FINAL_PAUSES = (0.0, 5.0, 20.0)
 FLOWING = {"kind": "flowing"}
 
 log = structlog.get_logger()
-Say = Callable[[Text], str]
 
 
 class SlackAnswer:

@@ -6,8 +6,9 @@ from typing import Any
 
 from bot.core.chat.form import typed
 from bot.core.chat.message import Message
+from bot.core.chat.text import Say
 from bot.platforms.shared.inbound import Body
-from bot.platforms.shared.platform import Handle, Say, last_reply
+from bot.platforms.shared.platform import Handle, last_reply
 from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack import modal
 from bot.platforms.slack.inbound import SlackInbound

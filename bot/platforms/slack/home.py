@@ -7,7 +7,8 @@ from time import monotonic
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place
-from bot.platforms.shared.platform import Handle, Say, last_reply
+from bot.core.chat.text import Say
+from bot.platforms.shared.platform import Handle, last_reply
 from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.render import blocks
 from bot.platforms.slack.web import SlackRefused, Web

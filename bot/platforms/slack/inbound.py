@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bot.core.chat.message import Message, Place, User
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.platforms.shared.inbound import Body, Inbound
-from bot.platforms.shared.platform import Handle, Say
+from bot.platforms.shared.platform import Handle
 from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.presenter import SlackContext, SlackPresenter

@@ -1,17 +1,16 @@
 """Form → modal, and what was filled in → the line that could have been typed."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bot.core.chat.form import Blank, Form, typed
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, t
 from bot.platforms.slack.render import Block, context, escape, plain
 
-Say = Callable[[Text], str]
 CALLBACK, FIELD, NOTE = "form", "value", "note"
 CHOICES, TITLE = 100, 24
 

@@ -33,9 +33,11 @@ class SlackPeople:
     """Looked up when they speak. Who is a guest, a bot, or from elsewhere is refused before anything
     else; what cannot be found out counts against a person, not for one."""
 
-    def __init__(self, web: Web, named: Iterable[str]) -> None:
+    def __init__(self, web: Web, role_members: Iterable[str]) -> None:
         self._web = web
-        self._groups = [name for name in named if name.startswith((_GROUP, *_CHANNELS)) and name.isupper()]
+        self._groups = [
+            name for name in role_members if name.startswith((_GROUP, *_CHANNELS)) and name.isupper()
+        ]
         self._people: dict[str, Cached] = {}
         self._members: dict[str, Cached] = {}
         self._channels: dict[str, Cached] = {}

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from bot.core.chat.form import Form
 from bot.core.chat.message import Message, Place
 from bot.core.chat.reply import Picture, Reply
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.platforms.shared.edits import Payload
-from bot.platforms.shared.platform import Say
 from bot.platforms.shared.presenter import Origin, Presenter
 from bot.platforms.slack import modal
 from bot.platforms.slack.answer import SlackAnswer

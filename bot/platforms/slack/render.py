@@ -1,13 +1,12 @@
 """Reply → Block Kit blocks and a text for those who see none (limits: Slack's block reference)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from bot.core.chat.reply import Button, Reply, Table
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, t
 from bot.platforms.shared.sanitize import harmless
 
-Say = Callable[[Text], str]
 Block = dict[str, Any]
 
 SECTION, FIELDS, BUTTONS, LABEL, VALUE, CONFIRM = 3000, 10, 25, 75, 2000, 300
