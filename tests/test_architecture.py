@@ -14,6 +14,7 @@ from bot.app.settings import Settings, platform_settings_classes
 from bot.cli.plan import OfflinePlan
 from bot.cluster.rights import RIGHTS
 from bot.commands import COMMANDS
+from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook
 from bot.core.fit.catalog import read_catalog
 from bot.grammar.fields import ModelRequest
@@ -21,7 +22,7 @@ from bot.grammar.fields import ModelRequest
 ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
-PHRASES = Phrasebook(BOT / "locales").sentences
+PHRASES = Phrasebook(LOCALES).sentences
 SIMULATOR_LINES = 650
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",

@@ -6,13 +6,15 @@ from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot import platforms
 from bot.core.access.roles import Quota
+from bot.core.chat import languages
 from bot.core.chat.duration import parse_duration
 from bot.core.chat.message import Place
+from bot.core.chat.text import DEFAULT_LANGUAGE
 from bot.core.fit.gpu import GpuName
 from bot.core.idle.verdict import IdlePolicy
 from bot.platforms.shared.settings import PlatformSettings
@@ -60,6 +62,13 @@ def _zone(value: str) -> str:
     return value
 
 
+def _language(value: str) -> str:
+    if value not in languages.NAMES:
+        raise ValueError(f"none of {', '.join(languages.NAMES)}")
+    return value
+
+
+Language = Annotated[str, AfterValidator(_language)]
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
 QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]
@@ -73,7 +82,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
-    language: Literal["en", "de"] = "en"
+    language: Language = DEFAULT_LANGUAGE
     timezone: Zone = "Europe/Berlin"
     admins: Words = frozenset()
     researchers: Words = frozenset()

@@ -13,6 +13,7 @@ from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
 from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
+from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook, t
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
@@ -50,7 +51,7 @@ ROOT = Path(__file__).parents[2]
 
 def phrasebook(settings: Settings) -> Phrasebook:
     """Every sentence in every language."""
-    return Phrasebook(ROOT / "bot" / "locales", settings.timezone)
+    return Phrasebook(LOCALES, settings.timezone)
 
 
 def planner(settings: Settings) -> Planner:

@@ -1,5 +1,6 @@
 """What every command is: a frozen model whose fields are its arguments in typed order."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from bot.core.access.roles import Access, Role
 from bot.core.chat.duration import spell_duration
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Reply
+from bot.core.chat.text import Text, or_else, t
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.deployments.lifecycle import Lifecycle
@@ -110,6 +112,13 @@ class Command(BaseModel, ABC):
         """Do it."""
 
     @classmethod
+    def summary(cls) -> Text:
+        """What it does: the sentence `verb.NAME` of the locales; without one, the words after the dash in
+        the first line of its file."""
+        first, *_ = (sys.modules[cls.__module__].__doc__ or cls.verb).splitlines()
+        return or_else(t(f"verb.{cls.verb}"), first.rpartition("— ")[2])
+
+    @classmethod
     def arguments(cls) -> dict[str, FieldInfo]:
         """Fields by the short name that people type, such as `max-len`."""
         return {field.alias or name.replace("_", "-"): field for name, field in cls.model_fields.items()}
@@ -152,6 +161,11 @@ def by_word(commands: Mapping[str, type[Command]]) -> dict[str, type[Command]]:
     """The commands by every word that people type for them: their verbs, then their aliases."""
     aliases = {alias: command for command in commands.values() for alias in command.aliases}
     return {**aliases, **commands}
+
+
+def explain_field(name: str, field: FieldInfo) -> Text:
+    """What a field is: the sentence `field.NAME` of the locales, else its own description or its name."""
+    return or_else(t(f"field.{name}"), field.description or name.replace("_", " "))
 
 
 def spell(value: Any) -> str:
