@@ -26,7 +26,7 @@ _WORD = re.compile(
 )
 _JOINED = re.compile(
     rf"({'|'.join(map(re.escape, UNTIL))}"
-    r"|hours=[^\W\d_]+(?:-[^\W\d_]+)?)\s+(?=\d{{1,2}}(?::\d\d|-\d))",
+    r"|hours=[^\W\d_]+(?:-[^\W\d_]+)?)\s+(?=\d{1,2}(?::\d\d|-\d))",
     re.IGNORECASE,
 )
 """`until 22:00` and `hours=mo-fr 8-20` are one word each."""

@@ -36,9 +36,9 @@ def clean(text: str) -> str:
 
 
 def _fields(reply: Reply, say: Say) -> list[str]:
-    told = [(say(name), say(value)) for name, value in reply.fields]
-    wide = max((len(name) for name, _ in told), default=0)
-    return [f"  {name:<{wide}}  {value}" for name, value in told]
+    pairs = [(say(name), say(value)) for name, value in reply.fields]
+    wide = max((len(name) for name, _ in pairs), default=0)
+    return [f"  {name:<{wide}}  {value}" for name, value in pairs]
 
 
 def _table(table: Table, say: Say) -> list[str]:

@@ -59,8 +59,8 @@ def _table(table: Table, say: Say) -> str:
     return "\n".join(["", lines[0], rule, *lines[1:], ""])
 
 
-def typed(buttons: Iterable[Button], say: Say) -> list[str]:
-    """What could be typed instead, a line each."""
+def commands_to_type(buttons: Iterable[Button], say: Say) -> list[str]:
+    """The commands behind buttons, a line each, where there are no buttons."""
     lines = []
     for button in buttons:
         detail = f" {escape(say(button.detail))}" if button.detail else ""

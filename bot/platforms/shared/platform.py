@@ -69,7 +69,7 @@ class Platform(ABC):
 
     @abstractmethod
     async def listen(self, handle: Handle) -> None:
-        """Hear messages until the platform or the person ends it; `converse` about each."""
+        """Take requests until the platform ends or is cancelled; `handle` answers each."""
 
     @abstractmethod
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
@@ -92,11 +92,11 @@ class Platform(ABC):
         return False
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
-        """Tell a place something it did not just ask for."""
+        """Post something that nobody has just asked for."""
         return await self.send(place, reply, self._say_in(locale))
 
     async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
-        """Bring news into a message posted before."""
+        """Edit a message that was posted before."""
         await self.update(place, message, reply, self._say_in(locale))
 
     async def converse(self, message: Message, handle: Handle) -> Reply | None:
@@ -120,7 +120,7 @@ class Platform(ABC):
 
 
 async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None:
-    """What there is to say in the end."""
+    """The last reply."""
     last = None
     async for reply in replies:
         last = reply
@@ -128,7 +128,7 @@ async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None
 
 
 async def next_reply(replies: AsyncGenerator[Reply, str | None], sent: str | None) -> Reply | None:
-    """The next reply, told which message the last one became; None at the end."""
+    """The next reply, after sending back the id of the last one's message; None at the end."""
     try:
         return await replies.asend(sent)
     except StopAsyncIteration:

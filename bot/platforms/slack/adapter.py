@@ -14,18 +14,17 @@ from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, t
 from bot.core.checks import Finding
 from bot.platforms.shared.platform import Endpoint, Handle, Platform
-from bot.platforms.slack.edits import SlackEdits
 from bot.platforms.slack.forms import Forms
-from bot.platforms.slack.home import Home
+from bot.platforms.slack.home import HomeTab
 from bot.platforms.slack.inbound import SlackInbound
 from bot.platforms.slack.listeners import listen
+from bot.platforms.slack.messages import SlackEdits, SlackThreads
 from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.presenter import SlackContext, show
-from bot.platforms.slack.rates import Flow
+from bot.platforms.slack.rates import AnswerPace
 from bot.platforms.slack.render import payload
-from bot.platforms.slack.sockets import PING_SECONDS, Sockets
-from bot.platforms.slack.threads import SlackThreads
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.sockets import PING_SECONDS, SocketPool
+from bot.platforms.slack.web import SlackRefused, SlackWeb
 
 TRY_AGAIN_SECONDS = 5.0
 WRONG_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "not_allowed_token_type")
@@ -52,17 +51,17 @@ class Slack(Platform):
         ping: float = PING_SECONDS,
     ) -> None:
         super().__init__(phrases, language)
-        self._web = Web(token, url)
+        self._web = SlackWeb(token, url)
         self._threads = SlackThreads(self._web)
         self._people = SlackPeople(self._web, role_members)
-        self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), Flow())
+        self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), AnswerPace())
         self._app_token, self._changes = app_token, changes
         self._bolt = AsyncApp(
             client=self._web.client,
             signing_secret=signing_secret or None,
             request_verification_enabled=not app_token,
         )
-        self._sockets = Sockets(self._bolt, app_token, ping)
+        self._sockets = SocketPool(self._bolt, app_token, ping)
         self._inbound: SlackInbound | None = None
 
     @property
@@ -74,7 +73,7 @@ class Slack(Platform):
         """For ever; UserError when Slack does not accept the tokens."""
         await self._introduce()
         self._inbound = inbound = SlackInbound(self._context, self._people, handle, self._say_in)
-        home = Home(self._web, self._people, handle, self._say_in)
+        home = HomeTab(self._web, self._people, handle, self._say_in)
         forms = Forms(self._web, self._people, inbound, handle, self._say_in)
         listen(self._bolt, inbound, forms, home)
         following = asyncio.create_task(home.follow(self._changes()))
@@ -155,6 +154,6 @@ class Slack(Platform):
             except SlackRefused as error:
                 if error.code in WRONG_TOKEN:
                     raise UserError(t("slack.wrong_token", why=error.code)) from None
-                log.warning("slack is away", why=error.code)
+                log.warning("slack.away", why=error.code)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
         self._threads.bot, self._people.team = str(me["user_id"]), str(me["team_id"])
