@@ -3,10 +3,10 @@
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bot import platforms
@@ -62,13 +62,10 @@ def _zone(value: str) -> str:
     return value
 
 
-def _language(value: str) -> str:
-    if value not in languages.NAMES:
-        raise ValueError(f"none of {', '.join(languages.NAMES)}")
-    return value
-
-
-Language = Annotated[str, AfterValidator(_language)]
+if TYPE_CHECKING:
+    Language = str
+else:
+    Language = Literal[languages.NAMES]
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
 QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]
@@ -95,7 +92,7 @@ class Settings(BaseSettings):
     gpu_node_selector: Pairs = {}
     gpu_toleration: str = "nvidia.com/gpu"
     storage_class: str = ""
-    cache_size: str = Field("200Gi", pattern=r"\d+(Mi|Gi|Ti)")
+    cache_size: str = Field("200Gi", pattern=r"^\d+(Mi|Gi|Ti)$")
     ingress_host: str = ""
 
     vllm_image: str = "vllm/vllm-openai:v0.8.5.post1"
@@ -113,9 +110,9 @@ class Settings(BaseSettings):
     idle_warning: Interval = timedelta(minutes=10)
     failed_after: Interval = timedelta(minutes=30)
     stop_after: Interval = timedelta(days=14)
-    admin_channel: str = Field("", pattern=rf"(({'|'.join(platforms.NAMES)}):\S+)?")
+    admin_channel: str = Field("", pattern=rf"^(({'|'.join(platforms.NAMES)}):\S+)?$")
     database_url: SecretStr = SecretStr("sqlite:///llm-bot.sqlite")
-    prometheus_url: str = Field("", pattern=r"(https?://.+)?")
+    prometheus_url: str = Field("", pattern=r"^(https?://.+)?$")
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=0, le=65535)
 

@@ -135,6 +135,22 @@ def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path):
     assert "cannot be reached" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ADMIN_CHANNEL", "C0123"),
+        ("ADMIN_CHANNEL", "myslack:C0123"),
+        ("CACHE_SIZE", "200 GiB"),
+        ("PROMETHEUS_URL", "prometheus:9090"),
+        ("SLACK_API_URL", "https://slack.com/api"),
+        ("MATTERMOST_CALLBACK_URL", "llm-bot.llm.svc:8080"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_refused(name, value):
+    done = bot("doctor", **{name: value})
+    assert done.returncode == 2 and done.stderr.startswith(f"{name}={value!r}: ")
+
+
 def test_slack_without_a_way_to_reach_it_is_one_readable_line():
     done = bot("run", SLACK_BOT_TOKEN="xoxb-secret")
     assert done.returncode == 2 and "xoxb-secret" not in done.stderr

@@ -12,10 +12,10 @@ from bot.platforms.shared.settings import PlatformSettings
 class MattermostSettings(PlatformSettings):
     """Without a token there is no Mattermost."""
 
-    mattermost_url: str = Field("", pattern=r"(https?://.+)?")
+    mattermost_url: str = Field("", pattern=r"^(https?://.+)?$")
     mattermost_token: SecretStr = SecretStr("")
     mattermost_command_tokens: SecretStr = SecretStr("")
-    mattermost_callback_url: str = Field("", pattern=r"(https?://.+)?")
+    mattermost_callback_url: str = Field("", pattern=r"^(https?://.+)?$")
     mattermost_ca_file: str = ""
 
     @property

@@ -14,7 +14,7 @@ class SlackSettings(PlatformSettings):
     slack_bot_token: SecretStr = SecretStr("")
     slack_app_token: SecretStr = SecretStr("")
     slack_signing_secret: SecretStr = SecretStr("")
-    slack_api_url: str = Field("https://slack.com/api/", pattern=r"https?://.+/")
+    slack_api_url: str = Field("https://slack.com/api/", pattern=r"^https?://.+/$")
 
     @property
     def configured(self) -> bool:
