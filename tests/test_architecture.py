@@ -5,6 +5,7 @@ import re
 import string
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,16 @@ def test_every_verb_and_field_is_explained_in_help(command):
     assert f"verb.{command.verb}" in PHRASES["en"]
     assert {f"field.{name}" for name in command.model_fields} <= set(PHRASES["en"])
     assert command.examples or command is OfflinePlan
+
+
+def test_no_two_classes_have_the_same_name():
+    names = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(BOT)))

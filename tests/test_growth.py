@@ -175,9 +175,12 @@ def test_a_language_is_a_file(copy):
         [typed]
         until = ["tot"]
         days = ["ma", "di", "wo", "do", "vr", "za", "zo"]
+
+        [typed.verbs]
+        gpus = ["kaarten"]
         """,
     )
-    said = copy.run("-m", "bot", "demo", typed="gpus\nwhoami\n", LANGUAGE="nl").stdout
+    said = copy.run("-m", "bot", "demo", typed="kaarten\nwhoami\n", LANGUAGE="nl").stdout
     assert "8 van 8 GPU's zijn vrij" in said
     assert "ROLE" in said.upper()  # what it does not say yet is said in English
     words = ("hours=wo-vr 8-20", "ttl=tot 22:00")

@@ -32,7 +32,7 @@ from bot.services.idle.activity import Activity
 from bot.services.idle.scale_down import ScaleDown
 from bot.services.idle.sweep import Sweep
 from bot.services.idle.sweep_failures import SweepFailures
-from bot.services.operations.alerts import Alerts
+from bot.services.operations.alerts import AlertService
 from bot.services.operations.incidents import Incidents
 from bot.services.operations.reports import Reports
 from bot.services.operations.usage_recorder import UsageRecorder
@@ -44,7 +44,7 @@ from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.readiness import SmokeTest
 from bot.services.web_ui.service import WebUiService
-from bot.storage.ledger import Ledger
+from bot.storage.ledger import SqlLedger
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +88,7 @@ def _commands(cluster: Cluster) -> dict[str, type[Command]]:
     return {verb: command for verb, command in COMMANDS.items() if verb != Simulate.verb or breakable}
 
 
-def _reports(settings: Settings, ledger: Ledger, messenger: Messengers, clock: Clock) -> Reports:
+def _reports(settings: Settings, ledger: SqlLedger, messenger: Messengers, clock: Clock) -> Reports:
     """Its chart speaks the language of the place where admins read."""
     zone, say = ZoneInfo(settings.timezone), phrasebook(settings).say
     labels = [say(t(f"report.{part}"), settings.language) for part in ("busy", "idle", "free", "unit")]
@@ -127,7 +127,7 @@ def build(
     """Put the services together. `more_admins` are people and groups who are admins without a setting: the
     person at the terminal, the administrators of a chat server."""
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
-    ledger, failure_diagnoses = Ledger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
+    ledger, failure_diagnoses = SqlLedger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
     recorder = UsageRecorder(
         cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
     )
@@ -149,7 +149,7 @@ def build(
     return _app(parts, recorder, ledger)
 
 
-def _app(parts: _Parts, recorder: UsageRecorder, ledger: Ledger) -> App:
+def _app(parts: _Parts, recorder: UsageRecorder, ledger: SqlLedger) -> App:
     services = _services(parts, ledger)
     return App(
         dispatcher=Dispatcher(services, _commands(parts.cluster)),
@@ -162,7 +162,7 @@ def _app(parts: _Parts, recorder: UsageRecorder, ledger: Ledger) -> App:
     )
 
 
-def _services(parts: _Parts, ledger: Ledger) -> Services:
+def _services(parts: _Parts, ledger: SqlLedger) -> Services:
     """All that commands use."""
     lifecycle = Lifecycle(
         cluster=parts.cluster,
@@ -193,7 +193,7 @@ def _services(parts: _Parts, ledger: Ledger) -> Services:
     )
 
 
-def _alerts(parts: _Parts) -> Alerts:
+def _alerts(parts: _Parts) -> AlertService:
     incidents = Incidents(
         cluster=parts.cluster,
         messenger=parts.messenger,
@@ -203,7 +203,7 @@ def _alerts(parts: _Parts) -> Alerts:
         sweep_failures=parts.sweep_failures,
         clock=parts.clock,
     )
-    return Alerts(
+    return AlertService(
         cluster=parts.cluster,
         messenger=parts.messenger,
         incidents=incidents,

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from bot.app import wiring
-from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cli.shell import BAD_INPUT, FAILED, OK, complain, read_arguments, speaker
 from bot.commands.plan import Plan

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from bot.core.access.roles import Access, Role
 from bot.core.chat.duration import spell_duration
+from bot.core.chat.languages import VERBS
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Text, or_else, t
@@ -20,7 +21,7 @@ from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.activity import Activity
-from bot.services.operations.alerts import Alerts
+from bot.services.operations.alerts import AlertService
 from bot.services.operations.reports import Reports
 from bot.services.questions.conversation import Conversation
 from bot.services.questions.model_selector import ModelSelector
@@ -60,7 +61,7 @@ class Services:
     access: Access
     activity: Activity
     model_selector: ModelSelector
-    alerts: Alerts
+    alerts: AlertService
     clock: Clock
     cluster: Cluster
     conversation: Conversation
@@ -158,9 +159,11 @@ class Command(BaseModel, ABC):
 
 
 def by_word(commands: Mapping[str, type[Command]]) -> dict[str, type[Command]]:
-    """The commands by every word that people type for them: their verbs, then their aliases."""
+    """The commands by every word that people type for them: their verbs, then their aliases, then words of
+    any language."""
     aliases = {alias: command for command in commands.values() for alias in command.aliases}
-    return {**aliases, **commands}
+    words = {word: commands[verb] for word, verb in VERBS.items() if verb in commands}
+    return {**words, **aliases, **commands}
 
 
 def explain_field(name: str, field: FieldInfo) -> Text:

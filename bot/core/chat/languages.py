@@ -35,9 +35,20 @@ def _days() -> dict[str, int]:
     return days
 
 
+def _verbs() -> dict[str, str]:
+    verbs: dict[str, str] = {}
+    for words in _typed():
+        for verb, synonyms in words.get("verbs", {}).items():
+            for synonym in synonyms:
+                verbs.setdefault(synonym, verb)
+    return verbs
+
+
 NAMES = tuple(sorted(file.stem for file in LOCALES.glob("*.toml")))
 """Languages by their ISO 639 code: `de`, `en`."""
 UNTIL = tuple(word for words in _typed() for word in words.get("until", ()))
 """What may stand before a time of day: `until 22:00`, `bis 22:00`."""
 DAYS = _days()
 """Days of the week as people abbreviate them, Monday is 0."""
+VERBS = _verbs()
+"""Words for a command in a language, and the command's own verb: `hilfe` is `help`."""
