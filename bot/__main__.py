@@ -7,13 +7,13 @@ import logging
 import sys
 
 import structlog
-from pydantic import ValidationError
 
-from bot.app.settings import Settings, mistakes
+from bot.app.settings import PlatformSettingsByName, Settings, WrongSettings, read_settings
 from bot.core.chat.errors import UserError
 from bot.core.failures.redact import redact
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
+"""Exit codes, as in `cli/shell.py`, which loads more than `--help` needs."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,14 +24,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"unknown: {' '.join(words)} (see --help)", file=sys.stderr)
         return BAD_INPUT
     try:
-        settings = Settings()
-    except ValidationError as error:
-        print("\n".join(mistakes(error)), file=sys.stderr)
+        settings, platform_settings = read_settings()
+    except WrongSettings as error:
+        print("\n".join(error.lines), file=sys.stderr)
         return BAD_INPUT
     quiet = options.command == "demo" or getattr(options, "platform", None) == "console"
     _set_up_logging(logging.ERROR if quiet else logging.INFO)
     try:
-        return _run(options, arguments[1:], settings)
+        return _run(options, arguments[1:], settings, platform_settings)
     except UserError as error:
         from bot.app import wiring
 
@@ -39,28 +39,33 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
-def _run(options: argparse.Namespace, words: list[str], settings: Settings) -> int:
+def _run(
+    options: argparse.Namespace,
+    words: list[str],
+    settings: Settings,
+    platform_settings: PlatformSettingsByName,
+) -> int:
     from bot.app import run
-    from bot.cli import diagnose, doctor, mattermost_setup, offline
+    from bot.cli import diagnose, doctor, mattermost_setup, plan, render
 
     match options.command:
         case "plan":
-            return offline.plan(words, settings)
+            return plan.plan(words, settings)
         case "render":
-            return offline.render(words, settings)
+            return render.render(words, settings)
         case "diagnose":
             return diagnose.diagnose(options.file, options.json, settings)
         case "doctor":
-            return asyncio.run(doctor.doctor(settings))
+            return asyncio.run(doctor.doctor(settings, platform_settings))
         case "mattermost-setup":
-            return asyncio.run(mattermost_setup.mattermost_setup(settings))
+            return asyncio.run(mattermost_setup.mattermost_setup(settings, platform_settings))
         case "demo":
             user = options.user or "you"
             asyncio.run(run.demo(settings, options.speed, user, options.user is None))
         case "run":
             user = options.user or getpass.getuser()
             at_terminal = options.platform == "console"
-            asyncio.run(run.run(settings, at_terminal, user, options.user is None))
+            asyncio.run(run.run(settings, platform_settings, at_terminal, user, options.user is None))
     return OK
 
 

@@ -7,7 +7,7 @@ from time import perf_counter
 
 import structlog
 
-from bot.core.chat.errors import UserError
+from bot.core.chat.errors import UserError, refusal
 from bot.core.chat.message import Message
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
@@ -65,12 +65,10 @@ class Dispatcher:
             raise UserError(t("error.stale", name=about.partition("@")[0]))
 
     def _refusal(self, error: UserError) -> Reply:
-        form = error.form
+        form = None
         if isinstance(error, Missing) and error.command.form:
             form = form_of(error.command, error.given, self._services, self._commands)
-        return Reply(
-            error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, form=form, private=True
-        )
+        return refusal(error, form=form, private=True)
 
 
 async def _next(replies: Replies, sent: str | None) -> Reply | None:

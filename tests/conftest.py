@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from bot.app import wiring
 from bot.app.settings import Settings
+from bot.core.chat.languages import LOCALES
 from bot.core.chat.message import Message, Place, Turn, User
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook
@@ -194,7 +195,7 @@ async def eventually(true: Callable[[], object], seconds: float = PATIENCE) -> N
 
 @pytest.fixture(scope="session")
 def phrases() -> Phrasebook:
-    return Phrasebook(wiring.ROOT / "bot" / "locales")
+    return Phrasebook(LOCALES)
 
 
 @pytest.fixture(scope="session")

@@ -5,15 +5,17 @@ import re
 import string
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
-from bot.app.settings import Settings
-from bot.cli.offline import OfflinePlan
+from bot.app.settings import Settings, platform_settings_classes
+from bot.cli.plan import OfflinePlan
 from bot.cluster.rights import RIGHTS
 from bot.commands import COMMANDS
+from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook
 from bot.core.fit.catalog import read_catalog
 from bot.grammar.fields import ModelRequest
@@ -21,7 +23,7 @@ from bot.grammar.fields import ModelRequest
 ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
-PHRASES = Phrasebook(BOT / "locales").sentences
+PHRASES = Phrasebook(LOCALES).sentences
 SIMULATOR_LINES = 650
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",
@@ -107,6 +109,16 @@ def test_every_verb_and_field_is_explained_in_help(command):
     assert command.examples or command is OfflinePlan
 
 
+def test_no_two_classes_have_the_same_name():
+    names = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(BOT)))
 def test_files_and_functions_stay_small_and_files_say_what_they_are(path):
     source = path.read_text()
@@ -131,11 +143,17 @@ def test_import_contracts_hold():
 
 
 def test_every_setting_is_in_the_example_with_its_default():
-    example = Settings(_env_file=ROOT / ".env.example")
-    assert example.model_dump() == Settings(_env_file=None).model_dump()
     text = (ROOT / ".env.example").read_text()
-    for name in Settings.model_fields:
-        assert re.search(rf"^{name.upper()}=", text, re.MULTILINE), name
+    for kind in (Settings, *platform_settings_classes().values()):
+        example = kind(_env_file=ROOT / ".env.example")
+        assert example.model_dump() == kind(_env_file=None).model_dump()
+        for name in kind.model_fields:
+            assert re.search(rf"^{name.upper()}=", text, re.MULTILINE), name
+
+
+def test_the_settings_of_a_platform_begin_with_its_name():
+    for name, kind in platform_settings_classes().items():
+        assert all(field.startswith(f"{name}_") for field in kind.model_fields)
 
 
 def test_the_role_grants_just_the_rights_that_doctor_checks():

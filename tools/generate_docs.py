@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 
-from bot.app.settings import Settings
+from bot.app.settings import Settings, platform_settings_classes
 from bot.cluster.annotations import NAMES, PREFIX, SPEC
 from bot.commands import COMMANDS
 from bot.core.access.roles import Role
@@ -63,14 +64,16 @@ def _settings() -> Iterator[str]:
     yield "wins. An empty value means the default. Every wrong value is reported at start, a line each"
     yield "(exit code 2). [.env.example](../../.env.example) has them all, ready to copy."
     yield ""
-    explained = source.field_docstrings(Settings)
+    kinds: tuple[type[BaseSettings], ...] = (Settings, *platform_settings_classes().values())
+    fields = {name: field for kind in kinds for name, field in kind.model_fields.items()}
+    explained = {name: text for kind in kinds for name, text in source.field_docstrings(kind).items()}
     for title, settings in _sections():
         yield f"## {title}"
         yield ""
         rows = [
             (
                 code(name),
-                takes(Settings.model_fields[name.lower()]),
+                takes(fields[name.lower()]),
                 code(default),
                 explained.get(name.lower(), comment),
             )

@@ -8,9 +8,9 @@ from bot.grammar.command import Services
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.sweep import Sweep
 from bot.services.idle.sweep_failures import SweepFailures
-from bot.services.operations.alerts import Alerts
+from bot.services.operations.alerts import AlertService
 from bot.services.operations.usage_recorder import UsageRecorder
-from bot.storage.ledger import Ledger
+from bot.storage.ledger import SqlLedger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,12 @@ class App:
     services: Services
     idle_sweep: Sweep
     gpu_queue: GpuQueue
-    ledger: Ledger
+    ledger: SqlLedger
     usage_recorder: UsageRecorder
     sweep_failures: SweepFailures
 
     @property
-    def alerts(self) -> Alerts:
+    def alerts(self) -> AlertService:
         """What admins are told."""
         return self.services.alerts
 

@@ -1,11 +1,11 @@
 """The HTTP port: alive, ready, and our own metrics."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from bot.platforms.shared.platform import Endpoint
 
 
 class HttpServer:

@@ -1,51 +1,31 @@
-"""The chat platforms whose settings are there."""
+"""The chat platforms that settings configure: whatever folders of `bot/platforms/` there are."""
 
 from collections.abc import AsyncIterator, Callable
+from importlib import import_module
 
-from bot.app.http_server import Endpoint
-from bot.app.settings import Settings
+from bot.app.settings import PlatformSettingsByName, Settings
 from bot.app.wiring import phrasebook
-from bot.platforms.mattermost.adapter import Mattermost
-from bot.platforms.slack.adapter import Slack
+from bot.platforms.shared.platform import Endpoint, Platform, Surroundings
 
 
-def slack(settings: Settings, changes: Callable[[], AsyncIterator[str]]) -> Slack | None:
-    """Slack, if its tokens are there; without an app token by HTTP."""
-    if not settings.slack_bot_token:
-        return None
-    return Slack(
-        phrasebook(settings),
-        settings.language,
-        settings.slack_bot_token.get_secret_value(),
-        app_token=settings.slack_app_token.get_secret_value(),
-        signing_secret=settings.slack_signing_secret.get_secret_value(),
-        url=settings.slack_api_url,
-        named=settings.admins | settings.researchers,
-        changes=changes,
+def create(
+    settings: Settings,
+    platform_settings: PlatformSettingsByName,
+    changes: Callable[[], AsyncIterator[str]],
+) -> list[Platform]:
+    """One of each that is configured; `changes` are names of deployments that have changed, for ever."""
+    surroundings = Surroundings(
+        phrasebook(settings), settings.language, settings.admins | settings.researchers, changes
     )
+    return [_create(name, own, surroundings) for name, own in platform_settings.items() if own.configured]
 
 
-def mattermost(settings: Settings) -> Mattermost | None:
-    """Mattermost, if its address and token are there."""
-    if not settings.mattermost_token:
-        return None
-    return Mattermost(
-        phrasebook(settings),
-        settings.language,
-        settings.mattermost_url,
-        settings.mattermost_token.get_secret_value(),
-        callback_url=settings.mattermost_callback_url,
-        command_tokens=settings.command_tokens,
-        ca_file=settings.mattermost_ca_file,
-        named=settings.admins | settings.researchers,
-    )
+def _create(name: str, settings: object, surroundings: Surroundings) -> Platform:
+    platform = import_module(f"bot.platforms.{name}.factory").create(settings, surroundings)
+    assert isinstance(platform, Platform)
+    return platform
 
 
-def endpoints(settings: Settings, slack: Slack | None, mattermost: Mattermost | None) -> dict[str, Endpoint]:
-    """What chat servers call, by path."""
-    called: dict[str, Endpoint] = {}
-    if slack and not settings.slack_app_token:
-        called["/slack/events"] = slack.endpoint
-    if mattermost:
-        called |= {f"/mattermost/{what}": mattermost.endpoint for what in ("command", "action", "dialog")}
-    return called
+def endpoints(platforms: list[Platform]) -> dict[str, Endpoint]:
+    """What chat servers call by POST, by path."""
+    return {path: endpoint for platform in platforms for path, endpoint in platform.endpoints.items()}

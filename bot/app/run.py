@@ -10,14 +10,13 @@ from pydantic import SecretStr
 from bot.app import background, clusters, platform_factory, wiring
 from bot.app.gauges import Gauges
 from bot.app.http_server import HttpServer
-from bot.app.settings import Settings
+from bot.app.settings import PlatformSettingsByName, Settings
 from bot.commands import COMMANDS
 from bot.core.ports import Clock, Cluster
 from bot.grammar.command import by_word
 from bot.observability.prometheus import Prometheus
 from bot.platforms.console.adapter import Console
 from bot.platforms.shared.messengers import Messengers
-from bot.platforms.shared.platform import Platform
 
 SHORTEST_SWEEP = 0.2
 """Seconds between two sweeps, however fast the clock of a demo runs."""
@@ -35,28 +34,29 @@ async def demo(settings: Settings, speed: float, user: str, operator: bool) -> N
         await _at_terminal(settings, cluster, clock, user, operator, speed)
 
 
-async def run(settings: Settings, console: bool, user: str, operator: bool) -> None:
+async def run(
+    settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
+) -> None:
     """The service; or the same in this terminal."""
     async with clusters.kubernetes(settings) as (cluster, clock):
         if console:
             await _at_terminal(settings, cluster, clock, user, operator, 1.0)
             return
         inference = wiring.inference_of(settings)
-        slack, mattermost = (
-            platform_factory.slack(settings, cluster.changes),
-            platform_factory.mattermost(settings),
-        )
-        platforms: list[Platform] = [chat for chat in (slack, mattermost) if chat]
+        platforms = platform_factory.create(settings, platform_settings, cluster.changes)
+        server_admins = frozenset(group for platform in platforms for group in platform.admin_groups)
         url = settings.prometheus_url
         monitoring = Prometheus(url, settings.namespace) if url else None
         messengers = Messengers(platforms)
-        built = wiring.build(settings, cluster, inference, messengers, clock, monitoring=monitoring)
+        built = wiring.build(
+            settings, cluster, inference, messengers, clock, server_admins, monitoring=monitoring
+        )
         REGISTRY.register(Gauges(built))
         health = HttpServer(
             settings.http_host,
             settings.http_port,
             lambda: cluster.synced and all(platform.ready for platform in platforms),
-            platform_factory.endpoints(settings, slack, mattermost),
+            platform_factory.endpoints(platforms),
         )
         stop = asyncio.ensure_future(background.serve(settings, built, platforms))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
@@ -82,7 +82,8 @@ async def _at_terminal(
     settings = settings.model_copy(update={"sweep_interval": interval})
     console = Console(wiring.phrasebook(settings), settings.language, user, names)
     inference = wiring.inference_of(settings)
-    built = wiring.build(settings, cluster, inference, Messengers([console]), clock, user if operator else "")
+    admins = frozenset({user} if operator else ())
+    built = wiring.build(settings, cluster, inference, Messengers([console]), clock, admins)
     try:
         await background.serve(settings, built, [console], interval=interval.total_seconds() / speed)
     finally:

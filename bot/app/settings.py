@@ -1,20 +1,25 @@
 """Settings of the bot: environment variables, or the file `.env`."""
 
-import ssl
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bot import platforms
 from bot.core.access.roles import Quota
+from bot.core.chat import languages
 from bot.core.chat.duration import parse_duration
 from bot.core.chat.message import Place
+from bot.core.chat.text import DEFAULT_LANGUAGE
 from bot.core.fit.gpu import GpuName
 from bot.core.idle.verdict import IdlePolicy
+from bot.platforms.shared.settings import PlatformSettings
 
+PlatformSettingsByName = dict[str, PlatformSettings]
 _QUOTA_WORDS = {"gpus", "deployments", "tp", "ttl"}
 
 
@@ -57,6 +62,10 @@ def _zone(value: str) -> str:
     return value
 
 
+if TYPE_CHECKING:
+    Language = str
+else:
+    Language = Literal[languages.NAMES]
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
 Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
 QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]
@@ -65,27 +74,17 @@ Zone = Annotated[str, BeforeValidator(_zone)]
 
 
 class Settings(BaseSettings):
-    """Every setting with its default; `.env.example` explains them."""
+    """Every setting with its default, but for those of chat platforms, which are in the platforms' own
+    folders; `.env.example` explains them all."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
-    language: Literal["en", "de"] = "en"
+    language: Language = DEFAULT_LANGUAGE
     timezone: Zone = "Europe/Berlin"
     admins: Words = frozenset()
     researchers: Words = frozenset()
     student_quota: QuotaSetting = Quota(2, 2, 2, timedelta(hours=12))
     researcher_quota: QuotaSetting = Quota(8, 6, 4, timedelta(days=7))
-
-    slack_bot_token: SecretStr = SecretStr("")
-    slack_app_token: SecretStr = SecretStr("")
-    slack_signing_secret: SecretStr = SecretStr("")
-    slack_api_url: str = Field("https://slack.com/api/", pattern=r"https?://.+/")
-
-    mattermost_url: str = Field("", pattern=r"(https?://.+)?")
-    mattermost_token: SecretStr = SecretStr("")
-    mattermost_command_tokens: SecretStr = SecretStr("")
-    mattermost_callback_url: str = Field("", pattern=r"(https?://.+)?")
-    mattermost_ca_file: str = ""
 
     kubeconfig: str = ""
     namespace: str = "default"
@@ -93,7 +92,7 @@ class Settings(BaseSettings):
     gpu_node_selector: Pairs = {}
     gpu_toleration: str = "nvidia.com/gpu"
     storage_class: str = ""
-    cache_size: str = Field("200Gi", pattern=r"\d+(Mi|Gi|Ti)")
+    cache_size: str = Field("200Gi", pattern=r"^\d+(Mi|Gi|Ti)$")
     ingress_host: str = ""
 
     vllm_image: str = "vllm/vllm-openai:v0.8.5.post1"
@@ -111,36 +110,11 @@ class Settings(BaseSettings):
     idle_warning: Interval = timedelta(minutes=10)
     failed_after: Interval = timedelta(minutes=30)
     stop_after: Interval = timedelta(days=14)
-    admin_channel: str = Field("", pattern=r"((slack|mattermost|console):\S+)?")
+    admin_channel: str = Field("", pattern=rf"^(({'|'.join(platforms.NAMES)}):\S+)?$")
     database_url: SecretStr = SecretStr("sqlite:///llm-bot.sqlite")
-    prometheus_url: str = Field("", pattern=r"(https?://.+)?")
+    prometheus_url: str = Field("", pattern=r"^(https?://.+)?$")
     http_host: str = "0.0.0.0"
     http_port: int = Field(8080, ge=0, le=65535)
-
-    @model_validator(mode="after")
-    def _slack_can_be_reached(self) -> "Settings":
-        """HTTP mode without a signature check would obey anybody."""
-        token, ways = self.slack_bot_token, (self.slack_app_token, self.slack_signing_secret)
-        if token and not any(ways):
-            needs = "also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"
-            raise PydanticCustomError("slack", f"SLACK_BOT_TOKEN: {needs}")
-        if any(ways) and not token:
-            raise PydanticCustomError("slack", "SLACK_BOT_TOKEN is missing beside the others of Slack")
-        return self
-
-    @model_validator(mode="after")
-    def _mattermost_is_whole(self) -> "Settings":
-        """An address without a token, or the other way round, is a slip."""
-        if bool(self.mattermost_url) != bool(self.mattermost_token):
-            raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
-        if not all(self.command_tokens.values()):  # the value itself is a secret: it is not shown
-            raise PydanticCustomError("mattermost", "MATTERMOST_COMMAND_TOKENS: write team=token, team=token")
-        try:
-            ssl.create_default_context(cafile=self.mattermost_ca_file or None)
-        except OSError as error:
-            why = "MATTERMOST_CA_FILE holds no certificates: {why}"
-            raise PydanticCustomError("mattermost", why, {"why": str(error)}) from None
-        return self
 
     @property
     def idle_policy(self) -> IdlePolicy:
@@ -162,13 +136,6 @@ class Settings(BaseSettings):
         platform, _, channel = self.admin_channel.partition(":")
         return Place(platform, channel) if channel else None
 
-    @property
-    def command_tokens(self) -> dict[str, str]:
-        """Of Mattermost's slash command, by the team's id; an empty one where something is amiss."""
-        given = self.mattermost_command_tokens.get_secret_value().replace(",", " ").split()
-        pairs = [word.partition("=") for word in given]
-        return {team: token if team else "" for team, _, token in pairs}
-
 
 def mistakes(error: ValidationError) -> list[str]:
     """One readable line per wrong setting, or per combination of them; never a secret."""
@@ -178,3 +145,41 @@ def mistakes(error: ValidationError) -> list[str]:
         else problem["msg"]
         for problem in error.errors()
     ]
+
+
+class WrongSettings(Exception):
+    """Some settings are wrong or missing: a readable line for each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def platform_settings_classes() -> dict[str, type[PlatformSettings]]:
+    """By the platform's name; a platform without settings of its own (the terminal) is not among them."""
+    found = {}
+    for name in platforms.NAMES:
+        module = f"{platforms.__name__}.{name}.settings"
+        if find_spec(module):
+            classes = [it for it in vars(import_module(module)).values() if isinstance(it, type)]
+            [found[name]] = [
+                it for it in classes if issubclass(it, PlatformSettings) and it.__module__ == module
+            ]
+    return found
+
+
+def read_settings() -> tuple[Settings, PlatformSettingsByName]:
+    """The settings of the bot, and of each platform; WrongSettings names every mistake in any of them."""
+    settings, own, wrong = None, {}, []
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        wrong += mistakes(error)
+    for name, kind in platform_settings_classes().items():
+        try:
+            own[name] = kind()
+        except ValidationError as error:
+            wrong += mistakes(error)
+    if settings is None or wrong:
+        raise WrongSettings(wrong)
+    return settings, own

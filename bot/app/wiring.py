@@ -13,6 +13,7 @@ from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
 from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
+from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook, t
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
@@ -22,7 +23,6 @@ from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
 from bot.observability import chart
-from bot.platforms.mattermost.people import SYSTEM_ADMIN
 from bot.platforms.shared.messengers import Messengers
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.lifecycle import Lifecycle
@@ -31,7 +31,7 @@ from bot.services.idle.activity import Activity
 from bot.services.idle.scale_down import ScaleDown
 from bot.services.idle.sweep import Sweep
 from bot.services.idle.sweep_failures import SweepFailures
-from bot.services.operations.alerts import Alerts
+from bot.services.operations.alerts import AlertService
 from bot.services.operations.incidents import Incidents
 from bot.services.operations.reports import Reports
 from bot.services.operations.usage_recorder import UsageRecorder
@@ -43,14 +43,14 @@ from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.readiness import SmokeTest
 from bot.services.web_ui.service import WebUiService
-from bot.storage.ledger import Ledger
+from bot.storage.ledger import SqlLedger
 
 ROOT = Path(__file__).parents[2]
 
 
 def phrasebook(settings: Settings) -> Phrasebook:
     """Every sentence in every language."""
-    return Phrasebook(ROOT / "bot" / "locales", settings.timezone)
+    return Phrasebook(LOCALES, settings.timezone)
 
 
 def planner(settings: Settings) -> Planner:
@@ -74,11 +74,9 @@ def workload_settings(settings: Settings) -> WorkloadSettings:
     )
 
 
-def _access(settings: Settings, operator: str) -> Access:
-    by_office = {operator} if operator else set()
-    by_office |= {SYSTEM_ADMIN} if settings.mattermost_token else set()
+def _access(settings: Settings, more_admins: frozenset[str]) -> Access:
     return Access(
-        {Role.ADMIN: frozenset(settings.admins | by_office), Role.RESEARCHER: settings.researchers},
+        {Role.ADMIN: settings.admins | more_admins, Role.RESEARCHER: settings.researchers},
         {Role.STUDENT: settings.student_quota, Role.RESEARCHER: settings.researcher_quota},
     )
 
@@ -89,7 +87,7 @@ def _commands(cluster: Cluster) -> dict[str, type[Command]]:
     return {verb: command for verb, command in COMMANDS.items() if verb != Simulate.verb or breakable}
 
 
-def _reports(settings: Settings, ledger: Ledger, messenger: Messengers, clock: Clock) -> Reports:
+def _reports(settings: Settings, ledger: SqlLedger, messenger: Messengers, clock: Clock) -> Reports:
     """Its chart speaks the language of the place where admins read."""
     zone, say = ZoneInfo(settings.timezone), phrasebook(settings).say
     labels = [say(t(f"report.{part}"), settings.language) for part in ("busy", "idle", "free", "unit")]
@@ -122,12 +120,13 @@ def build(
     inference: VllmInference,
     messenger: Messengers,
     clock: Clock,
-    operator: str = "",
+    more_admins: frozenset[str] = frozenset(),
     monitoring: Monitoring | None = None,
 ) -> App:
-    """Put the services together. `operator` is the person at the terminal, who is an admin."""
+    """Put the services together. `more_admins` are people and groups who are admins without a setting: the
+    person at the terminal, the administrators of a chat server."""
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
-    ledger, failure_diagnoses = Ledger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
+    ledger, failure_diagnoses = SqlLedger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
     recorder = UsageRecorder(
         cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
     )
@@ -137,7 +136,7 @@ def build(
         inference=inference,
         messenger=messenger,
         clock=clock,
-        access=_access(settings, operator),
+        access=_access(settings, more_admins),
         planner=planner(settings),
         activity=activity,
         gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),
@@ -149,7 +148,7 @@ def build(
     return _app(parts, recorder, ledger)
 
 
-def _app(parts: _Parts, recorder: UsageRecorder, ledger: Ledger) -> App:
+def _app(parts: _Parts, recorder: UsageRecorder, ledger: SqlLedger) -> App:
     services = _services(parts, ledger)
     return App(
         dispatcher=Dispatcher(services, _commands(parts.cluster)),
@@ -162,7 +161,7 @@ def _app(parts: _Parts, recorder: UsageRecorder, ledger: Ledger) -> App:
     )
 
 
-def _services(parts: _Parts, ledger: Ledger) -> Services:
+def _services(parts: _Parts, ledger: SqlLedger) -> Services:
     """All that commands use."""
     lifecycle = Lifecycle(
         cluster=parts.cluster,
@@ -193,7 +192,7 @@ def _services(parts: _Parts, ledger: Ledger) -> Services:
     )
 
 
-def _alerts(parts: _Parts) -> Alerts:
+def _alerts(parts: _Parts) -> AlertService:
     incidents = Incidents(
         cluster=parts.cluster,
         messenger=parts.messenger,
@@ -203,7 +202,7 @@ def _alerts(parts: _Parts) -> Alerts:
         sweep_failures=parts.sweep_failures,
         clock=parts.clock,
     )
-    return Alerts(
+    return AlertService(
         cluster=parts.cluster,
         store=parts.cluster,
         messenger=parts.messenger,

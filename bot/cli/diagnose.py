@@ -3,35 +3,46 @@
 import io
 import json
 import sys
+from itertools import chain
 from pathlib import Path
 
 from bot.app.settings import Settings
-from bot.cli.offline import BAD_INPUT, speaker
+from bot.cli.shell import BAD_INPUT, FAILED, OK, speaker
 from bot.core.chat.text import t
 from bot.core.failures import diagnosis
 
 PIECE = 2**20
 """Characters that are read at a time."""
+HEALTHY = "healthy"
 
 
 def diagnose(file: str, as_json: bool, settings: Settings) -> int:
-    """Print it; 2 if the log cannot be read."""
+    """Print it; OK if nothing is wrong, FAILED if something is, known or not, BAD_INPUT if there is no log:
+    it cannot be read, or is empty."""
     say = speaker(settings)
     try:
         with _open(file) as log:
-            found = diagnosis.diagnose(iter(lambda: log.read(PIECE), ""))
+            first = log.read(PIECE)
+            found = diagnosis.diagnose(chain((first,), iter(lambda: log.read(PIECE), "")))
     except OSError as error:
         print(f"{file}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
     summary, remedy = say(t(f"cause.{found.cause}")), say(t(f"remedy.{found.cause}"))
     if as_json:
-        said = {"cause": found.cause, "summary": summary, "remedy": remedy}
-        told = {**said, "evidence": found.evidence, "line": found.line or None}
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        result = {
+            "cause": found.cause,
+            "summary": summary,
+            "remedy": remedy,
+            "evidence": found.evidence,
+            "line": found.line or None,
+        }
+        print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
         shown = f"{found.line}: {found.evidence}" if found.line else ""
         print("\n".join(filter(None, (summary, shown, remedy))))
-    return 0
+    if not first.strip():
+        return BAD_INPUT
+    return OK if found.cause == HEALTHY else FAILED
 
 
 def _open(file: str) -> io.TextIOBase:

@@ -6,23 +6,29 @@ import sys
 import yaml
 
 from bot.app import platform_factory
-from bot.app.settings import Settings
-from bot.cli.offline import speaker
+from bot.app.settings import PlatformSettingsByName, Settings
+from bot.cli.shell import speaker
 from bot.commands import COMMANDS
+from bot.core.changes import Changes
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
+from bot.platforms.mattermost.adapter import Mattermost
+from bot.platforms.mattermost.settings import MattermostSettings
 from bot.platforms.mattermost.setup import TRIGGER, Registered
 
 DONE, BY_AN_ADMIN = 0, 1
 HINT = "|".join(verb for verb in COMMANDS if verb in ("deploy", "ask", "status", "stop", "help"))
 
 
-async def mattermost_setup(settings: Settings) -> int:
+async def mattermost_setup(settings: Settings, platform_settings: PlatformSettingsByName) -> int:
     """The Secret goes to stdout, all else to stderr; 1 if an admin has to make a command."""
-    say, url = speaker(settings), f"{settings.mattermost_callback_url.rstrip('/')}/mattermost/command"
-    chat = platform_factory.mattermost(settings)
-    if chat is None or not settings.mattermost_callback_url:
+    say, own = speaker(settings), platform_settings[Mattermost.name]
+    assert isinstance(own, MattermostSettings)
+    if not own.configured or not own.mattermost_callback_url:
         raise UserError(t("setup.missing"))
+    [chat] = platform_factory.create(settings, {Mattermost.name: own}, Changes().listen)
+    assert isinstance(chat, Mattermost)
+    url = f"{own.mattermost_callback_url.rstrip('/')}/mattermost/command"
     teams = [team async for team in chat.register(url, HINT)]
     for team in teams:
         if team.token:

@@ -5,6 +5,8 @@ import base64
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Unpack
 
+from cachetools import LRUCache
+
 from bot.cluster import state_store, web_ui
 from bot.cluster.annotations import record_patch, replacement
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
@@ -26,6 +28,7 @@ from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, GpuNode, Server, WebUi
 
+KEYS_KEPT = 1000
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
 
@@ -46,7 +49,7 @@ class KubernetesCluster:
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
-        self._keys: dict[str, str] = {}
+        self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
         self._api: Api = await connect(self._kubeconfig)

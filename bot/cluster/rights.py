@@ -7,7 +7,8 @@ from bot.cluster.client import Api, Json, connect
 from bot.cluster.gpus import reduce_node
 from bot.cluster.manifests import WorkloadSettings
 from bot.core.chat.errors import UserError
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import t
+from bot.core.checks import Finding
 
 
 class Right(NamedTuple):
@@ -41,9 +42,6 @@ RIGHTS = (
     Right("storage.k8s.io", "storageclasses", ("list",), everywhere=True, needed=False),
 )
 """All that the requests in this folder use; `manifests/bot/` grants it, and a test compares them."""
-
-Finding = tuple[str, Text, Text | None]
-"""ok, warn or fail; what was looked at; what to do about it."""
 
 
 async def examine(kubeconfig: str, settings: WorkloadSettings) -> AsyncIterator[Finding]:

@@ -6,7 +6,7 @@ from bot.core.access.roles import Role
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Text, t, verbatim
-from bot.grammar.command import Command, Context, Group, Replies, Rest, by_word, spell
+from bot.grammar.command import Command, Context, Group, Replies, Rest, by_word, explain_field, spell
 
 
 class Help(Command):
@@ -43,7 +43,7 @@ def about(command: type[Command]) -> Reply:
     fields = zip(command.model_fields, command.arguments().items(), strict=True)
     for name, (typed, field) in fields:
         default = None if field.is_required() else field.default
-        text = t(f"field.{name}")
+        text = explain_field(name, field)
         if default is None or default is False:
             lines.append(t("help.field", option=typed, what=text))
         else:
@@ -51,7 +51,7 @@ def about(command: type[Command]) -> Reply:
     if command.needs > Role.STUDENT:
         lines.append(t("help.needs", role=command.needs.said))
     return Reply(
-        t(f"verb.{command.verb}"),
+        command.summary(),
         lines=tuple(lines),
         log="\n".join(f"/llm {example}" for example in command.examples),
     )
@@ -59,7 +59,7 @@ def about(command: type[Command]) -> Reply:
 
 def _line(command: type[Command]) -> Text:
     """One verb in a line, with the other words for it."""
-    usage, what = _short(command), t(f"verb.{command.verb}")
+    usage, what = _short(command), command.summary()
     if command.aliases:
         return t("help.line_alias", usage=usage, what=what, aliases=command.aliases)
     return t("help.line", usage=usage, what=what)

@@ -1,5 +1,6 @@
 """What every command is: a frozen model whose fields are its arguments in typed order."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ from pydantic.fields import FieldInfo
 
 from bot.core.access.roles import Access, Role
 from bot.core.chat.duration import spell_duration
+from bot.core.chat.languages import VERBS
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Reply
+from bot.core.chat.text import Text, or_else, t
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.activity import Activity
-from bot.services.operations.alerts import Alerts
+from bot.services.operations.alerts import AlertService
 from bot.services.operations.reports import Reports
 from bot.services.questions.conversation import Conversation
 from bot.services.questions.model_selector import ModelSelector
@@ -58,7 +61,7 @@ class Services:
     access: Access
     activity: Activity
     model_selector: ModelSelector
-    alerts: Alerts
+    alerts: AlertService
     clock: Clock
     cluster: Cluster
     conversation: Conversation
@@ -110,6 +113,13 @@ class Command(BaseModel, ABC):
         """Do it."""
 
     @classmethod
+    def summary(cls) -> Text:
+        """What it does: the sentence `verb.NAME` of the locales; without one, the words after the dash in
+        the first line of its file."""
+        first, *_ = (sys.modules[cls.__module__].__doc__ or cls.verb).splitlines()
+        return or_else(t(f"verb.{cls.verb}"), first.rpartition("— ")[2])
+
+    @classmethod
     def arguments(cls) -> dict[str, FieldInfo]:
         """Fields by the short name that people type, such as `max-len`."""
         return {field.alias or name.replace("_", "-"): field for name, field in cls.model_fields.items()}
@@ -149,9 +159,16 @@ class Command(BaseModel, ABC):
 
 
 def by_word(commands: Mapping[str, type[Command]]) -> dict[str, type[Command]]:
-    """The commands by every word that people type for them: their verbs, then their aliases."""
+    """The commands by every word that people type for them: their verbs, then their aliases, then words of
+    any language."""
     aliases = {alias: command for command in commands.values() for alias in command.aliases}
-    return {**aliases, **commands}
+    words = {word: commands[verb] for word, verb in VERBS.items() if verb in commands}
+    return {**words, **aliases, **commands}
+
+
+def explain_field(name: str, field: FieldInfo) -> Text:
+    """What a field is: the sentence `field.NAME` of the locales, else its own description or its name."""
+    return or_else(t(f"field.{name}"), field.description or name.replace("_", " "))
 
 
 def spell(value: Any) -> str:

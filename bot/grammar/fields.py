@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from bot.core.chat.duration import parse_duration
+from bot.core.chat.languages import UNTIL
 from bot.core.fit.gpu import Quantization
 from bot.core.fit.request import PlanRequest
 from bot.core.fit.shape import Shape, parse_shape
@@ -15,7 +16,7 @@ from bot.core.idle.office_hours import OfficeHours
 from bot.grammar.command import Command, Known
 
 _TOKENS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(k?)")
-_TIME = re.compile(r"(?:(?:until|bis)[ ,]?)?(\d{1,2}):(\d{2})(?::00)?")
+_TIME = re.compile(rf"(?:(?:{'|'.join(map(re.escape, UNTIL))})[ ,]?)?(\d{{1,2}}):(\d{{2}})(?::00)?")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)")
 MIN_CONTEXT = 256
 SHORTEST_WINDOW = timedelta(minutes=10)

@@ -5,11 +5,11 @@ from itertools import takewhile
 from typing import Any
 
 from bot.core.chat.form import Blank, Choice, Form
-from bot.core.chat.text import t, verbatim
+from bot.core.chat.text import or_else, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.fit.gpu import FORMATS, Quantization
 from bot.core.fit.planning import Planner
-from bot.grammar.command import Command, Known, Services, spell
+from bot.grammar.command import Command, Known, Services, explain_field, spell
 
 
 def form_of(
@@ -29,14 +29,15 @@ def form_of(
         blanks.append(
             Blank(
                 typed,
-                t(f"field.{name}"),
+                explain_field(name, field),
                 choices,
                 value,
                 required=field.is_required(),
                 checked=name in checked,
             )
         )
-    title, submit = t(f"form.{command.verb}"), t(f"button.{command.verb}")
+    title = or_else(t(f"form.{command.verb}"), command.verb)
+    submit = or_else(t(f"button.{command.verb}"), command.verb)
     return Form(title, command.verb, tuple(blanks), submit, command.check)
 
 

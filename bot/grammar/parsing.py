@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from bot.core.chat.errors import UserError
+from bot.core.chat.languages import UNTIL
 from bot.core.chat.reply import Button
 from bot.core.chat.text import t, verbatim
 from bot.grammar.command import Command, Rest, by_word
@@ -23,7 +24,11 @@ _WORD = re.compile(
     r"""(?P<dash>--|[—–]{1,2})?(?P<key>[A-Za-z][\w-]{0,40}=)?"""
     r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)')(?=\s|$)|(?P<bare>\S+)"""
 )
-_JOINED = re.compile(r"(until|bis|hours=[a-z]{2}(?:-[a-z]{2})?)\s+(?=\d{1,2}(?::\d\d|-\d))", re.IGNORECASE)
+_JOINED = re.compile(
+    rf"({'|'.join(map(re.escape, UNTIL))}"
+    r"|hours=[^\W\d_]+(?:-[^\W\d_]+)?)\s+(?=\d{1,2}(?::\d\d|-\d))",
+    re.IGNORECASE,
+)
 """`until 22:00` and `hours=mo-fr 8-20` are one word each."""
 _OPTION = re.compile(r"(?:--|[—–]{1,2})?([A-Za-z][\w-]{0,40})=(.*)", re.DOTALL)
 _FLAG = re.compile(r"(?:--|[—–]{1,2})([A-Za-z][\w-]{0,40})")

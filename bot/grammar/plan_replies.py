@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bot.core.chat.errors import UserError
-from bot.core.chat.reply import Button, Reply, Tone
+from bot.core.chat.errors import UserError, refusal
+from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Text, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.deployment.cards import headline, memory_line
@@ -26,8 +26,7 @@ def refuse(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> UserError:
 def judgement(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> Reply:
     """The verdict as an answer: what would run and where the memory goes, or why not and what does."""
     if not verdict.fits:
-        error = refuse(verdict, command, gpu)
-        return Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons)
+        return refusal(refuse(verdict, command, gpu))
     option = verdict.option
     spec = spec_of(option, option.card.key, 1)
     lines = [memory_line(spec), _budget(option)]

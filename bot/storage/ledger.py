@@ -23,7 +23,7 @@ Values = Mapping[str, Any]
 log = structlog.get_logger()
 
 
-class Ledger:
+class SqlLedger:
     """Calls go to a thread of its own, one after the other, so that a slow database delays nobody; one that
     is away loses what came meanwhile, with a line in the log.
 

@@ -6,17 +6,17 @@ import logging
 import structlog
 
 from bot.app import background, clusters, platform_factory, wiring
-from bot.app.settings import Settings
+from bot.app.settings import read_settings
 from bot.platforms.shared.messengers import Messengers
 
 
 async def main() -> None:
     """Everything, as in service."""
-    settings = Settings(_env_file=None)
+    settings, platform_settings = read_settings()
     async with clusters.simulated(1.0) as (cluster, clock):
-        chat = platform_factory.mattermost(settings)
-        built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers([chat]), clock)
-        await background.serve(settings, built, [chat])
+        chats = platform_factory.create(settings, platform_settings, cluster.changes)
+        built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers(chats), clock)
+        await background.serve(settings, built, chats)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.app import background, platform_factory, wiring
-from bot.app.settings import Settings
+from bot.app.settings import read_settings
 from bot.core.clock import SpeedClock
 from bot.core.ports import Endpoint
 from bot.platforms.shared.messengers import Messengers
@@ -33,10 +33,11 @@ async def ours() -> None:
     clock = SpeedClock(SPEED)
     cluster = OneModel(clock)
     living = asyncio.create_task(cluster.run())
-    settings = Settings(_env_file=None, admins=frozenset({"UADA"}))
-    slack = platform_factory.slack(settings, cluster.changes)
-    built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers([slack]), clock)
-    await background.serve(settings, built, [slack])
+    settings, platform_settings = read_settings()
+    settings = settings.model_copy(update={"admins": frozenset({"UADA"})})
+    chats = platform_factory.create(settings, platform_settings, cluster.changes)
+    built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers(chats), clock)
+    await background.serve(settings, built, chats)
     await living
 
 

@@ -135,6 +135,22 @@ def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path):
     assert "cannot be reached" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ADMIN_CHANNEL", "C0123"),
+        ("ADMIN_CHANNEL", "myslack:C0123"),
+        ("CACHE_SIZE", "200 GiB"),
+        ("PROMETHEUS_URL", "prometheus:9090"),
+        ("SLACK_API_URL", "https://slack.com/api"),
+        ("MATTERMOST_CALLBACK_URL", "llm-bot.llm.svc:8080"),
+    ],
+)
+def test_a_value_of_the_wrong_form_is_refused(name, value):
+    done = bot("doctor", **{name: value})
+    assert done.returncode == 2 and done.stderr.startswith(f"{name}={value!r}: ")
+
+
 def test_slack_without_a_way_to_reach_it_is_one_readable_line():
     done = bot("run", SLACK_BOT_TOKEN="xoxb-secret")
     assert done.returncode == 2 and "xoxb-secret" not in done.stderr
@@ -151,7 +167,7 @@ def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
         b"INFO 01-01 fine \xff\n" * 1000 + b"ValueError: No available memory for the cache blocks.\n"
     )
     done = bot("diagnose", "--json", str(log))
-    assert done.returncode == 0
+    assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["cause"] == "no_kv_cache_memory" and told["line"] == 1001
     assert told["evidence"].startswith("ValueError: No available") and told["summary"] and told["remedy"]
@@ -159,6 +175,32 @@ def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
     piped = subprocess.run(command, input=log.read_bytes(), capture_output=True, cwd=ROOT)
     assert b"1001: ValueError: No available memory" in piped.stdout
     assert bot("diagnose", str(tmp_path / "none")).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("log", "code"),
+    [
+        ("INFO: Application startup complete.\n", 0),
+        ("WARNING 01-01 some parameters are ignored\n", 0),
+        ("RuntimeError: Engine process failed to start\n", 1),
+        ("", 2),
+        ("\n \n", 2),
+    ],
+)
+def test_diagnose_tells_a_script_whether_something_is_wrong(tmp_path, log, code):
+    file = tmp_path / "vllm.log"
+    file.write_text(log)
+    assert bot("diagnose", str(file)).returncode == code
+
+
+def test_every_wrong_setting_of_every_platform_is_told_at_once():
+    done = bot("run", LANGUAGE="fr", SLACK_BOT_TOKEN="xoxb-x", MATTERMOST_URL="https://chat.example.org")
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and [line.split("_")[0].split("=")[0] for line in lines] == [
+        "LANGUAGE",
+        "set MATTERMOST",
+        "SLACK",
+    ]
 
 
 def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_path):

@@ -8,11 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from bot.app.http_server import HttpServer
 from tests.conftest import eventually
-from tests.fakes.mattermost import TOKEN, FakeMattermost
+from tests.fakes.mattermost import FakeMattermost
 from tests.fakes.slack import FakeSlack, labels, words
 from tests.platforms.mattermost.conftest import Bot as MattermostBot
 from tests.platforms.mattermost.conftest import attachments
@@ -92,7 +90,7 @@ class InMattermost(Person):
         office = {"roles": "system_user system_admin"} if self.name == "grace" else {}
         self.user = self.fake.person(self.name, locale=self.locale, **office)
         self.fake.channel("c1", members=[self.user])
-        roles = {"researchers": frozenset({"ada".ljust(26, "0")}), "mattermost_token": SecretStr(TOKEN)}
+        roles = {"researchers": frozenset({"ada".ljust(26, "0")})}
         roles |= {"admin_channel": "mattermost:c1"}
         self.bot = MattermostBot(settings.model_copy(update=roles), url, cluster, inference, clock)
         self.health = HttpServer("127.0.0.1", 0, lambda: True, self.bot.endpoints())

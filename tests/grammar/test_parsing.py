@@ -13,6 +13,7 @@ from bot.commands.deploy import Deploy
 from bot.commands.logs import Logs
 from bot.commands.stop import Stop
 from bot.core.chat.errors import UserError
+from bot.core.chat.languages import VERBS
 from bot.core.fit.gpu import Quantization
 from bot.grammar.command import Command, by_word
 from bot.grammar.parsing import parse as parse_line
@@ -94,7 +95,12 @@ def test_an_alias_is_another_word_for_its_verb():
     assert parse("/llm Delete my-qwen --sure") == Stop(name="my-qwen", sure=True)
     assert [button.command for button in refused("delte my-qwen").buttons] == ["stop my-qwen"]
     words = [word for command in COMMANDS.values() for word in (command.verb, *command.aliases)]
-    assert sorted(by_word(COMMANDS)) == sorted(words)  # no word means two commands
+    assert sorted(by_word(COMMANDS)) == sorted([*words, *VERBS])  # no word means two commands
+
+
+def test_words_of_a_language_are_other_words_for_their_verbs():
+    assert parse("/llm Lösche my-qwen --sure") == Stop(name="my-qwen", sure=True)
+    assert parse("hilfe") == parse("help")
 
 
 def test_flags_and_positions():

@@ -6,6 +6,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from bot.app import background, platform_factory, wiring
+from bot.app.settings import platform_settings_classes
 from bot.platforms.shared.messengers import Messengers
 from tests.conftest import eventually
 from tests.fakes.mattermost import TOKEN, FakeMattermost
@@ -24,8 +25,13 @@ async def both(settings, cluster, inference, clock, monkeypatch):
     slack.channel("C1", members=[slack.person("UADA")])
     tokens = {"slack_bot_token": BOT_TOKEN, "slack_app_token": APP_TOKEN, "mattermost_token": TOKEN}
     secrets = {name: SecretStr(token) for name, token in tokens.items()}
-    settings = settings.model_copy(update={**secrets, **urls})
-    platforms = [platform_factory.slack(settings, cluster.changes), platform_factory.mattermost(settings)]
+    own = {
+        name: kind(
+            _env_file=None, **{key: value for key, value in {**secrets, **urls}.items() if name in key}
+        )
+        for name, kind in platform_settings_classes().items()
+    }
+    platforms = platform_factory.create(settings, own, cluster.changes)
     built = wiring.build(settings, cluster, inference, Messengers(platforms), clock)
     running = asyncio.create_task(background.serve(settings, built, platforms))
     await eventually(lambda: all(platform.ready for platform in platforms))

@@ -16,14 +16,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from bot.core.usage.records import UsageEvent, UsageKind, Use
-from bot.storage.ledger import Ledger
+from bot.storage.ledger import SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA
 from tests.real.postgres import Postgres
 
 DAY, EVER = date(2030, 1, 1), date(2000, 1, 1)
 V1 = Path(__file__).parents[1] / "fixtures" / "v1"
-Open = Callable[[], Ledger]
+Open = Callable[[], SqlLedger]
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +44,12 @@ def url(request, tmp_path) -> str:
 
 
 @pytest_asyncio.fixture
-async def ledger_at() -> AsyncIterator[Callable[[str], Ledger]]:
+async def ledger_at() -> AsyncIterator[Callable[[str], SqlLedger]]:
     """Opens ledgers, and closes them in the end."""
-    opened: list[Ledger] = []
+    opened: list[SqlLedger] = []
 
-    def at(url: str) -> Ledger:
-        opened.append(Ledger(url))
+    def at(url: str) -> SqlLedger:
+        opened.append(SqlLedger(url))
         return opened[-1]
 
     yield at
@@ -100,7 +100,7 @@ async def test_a_database_that_is_away_is_no_trouble(url, ledger_at, capsys):
 
 
 async def test_a_closed_ledger_lets_go_of_its_database(url):
-    ledger = Ledger(url)
+    ledger = SqlLedger(url)
     await ledger.add(DAY, [Use("ada", "m", 60)])
     writing = asyncio.create_task(ledger.add(DAY, [Use("ada", "m", 60)]))
     await asyncio.sleep(0)
@@ -207,12 +207,12 @@ async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(
         clock.advance(minutes=1)
         cluster.step()
         await bot.sweep()
-    used = bot.gpu_queue.used
-    assert 2 * 25 * 60 <= used["ada"] <= 2 * 60 * 60  # it slept after half an hour
+    used = bot.usage_recorder.used_last_week
+    assert 2 * 25 * 60 <= used("ada") <= 2 * 60 * 60  # it slept after half an hour
     clock.advance(days=9)
     await ask("deploy tinyllama", who="bob")
     await pass_time(300)
     for _ in range(2):
         clock.advance(minutes=1)
         await bot.sweep()
-    assert set(bot.gpu_queue.used) == {"bob"}
+    assert used("bob") > 0 and used("ada") == 0

@@ -1,7 +1,7 @@
 """The one error that means: tell the person. Anything else is a bug."""
 
 from bot.core.chat.form import Form
-from bot.core.chat.reply import Button
+from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text
 
 
@@ -21,6 +21,18 @@ class UserError(Exception):
         self.lines = lines
         self.buttons = buttons
         self.form = form
+
+
+def refusal(error: UserError, *, form: Form | None = None, private: bool = False) -> Reply:
+    """The error as it is shown; `form` asks for what is missing, in the place of the error's own."""
+    return Reply(
+        error.text,
+        Tone.FAILED,
+        lines=error.lines,
+        buttons=error.buttons,
+        form=form or error.form,
+        private=private,
+    )
 
 
 class NameTaken(UserError):

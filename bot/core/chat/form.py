@@ -40,7 +40,7 @@ class Form:
     check: str = ""
 
 
-def typed(line: str, required: Collection[str], values: Mapping[str, str]) -> str:
+def filled_line(line: str, required: Collection[str], values: Mapping[str, str]) -> str:
     """The line with the blanks filled in; the quotes of an option would end it early."""
     words = [line, *(values[name].strip() for name in required if values.get(name))]
     for name, value in values.items():

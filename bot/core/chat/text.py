@@ -1,8 +1,7 @@
 """What the bot says: a key and its parameters now, a sentence in some language later."""
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from babel import Locale
 from babel.dates import format_datetime, format_time
 from babel.numbers import format_decimal
 
+from bot.core.chat.languages import TYPED, read
 from bot.core.chat.units import Tokens
 
 DEFAULT_LANGUAGE = "en"
@@ -23,11 +23,22 @@ class Text:
 
     key: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    fallback: str = ""
+    """Said as it is where no language has the sentence."""
+
+
+Say = Callable[[Text], str]
+"""Speaks a text in one language."""
 
 
 def t(key: str, **params: Any) -> Text:
     """Name a sentence of `bot/locales/*.toml`."""
     return Text(key, params)
+
+
+def or_else(text: Text, fallback: str) -> Text:
+    """The text, or words that are the same in every language while no file has a sentence for it."""
+    return replace(text, fallback=fallback)
 
 
 def verbatim(words: str) -> Text:
@@ -48,15 +59,28 @@ class Phrasebook:
         language = wish.replace("_", "-").split("-")[0].lower()
         return language if language in self.sentences else DEFAULT_LANGUAGE
 
+    def speaker(self, wish: str) -> Say:
+        """`say` for one locale."""
+        return lambda text: self.say(text, wish)
+
     def say(self, text: Text, wish: str) -> str:
         """Speak `text` in the language of the locale `wish`."""
         language = self.language(wish)
-        sentence = self.sentences[language][text.key]
+        sentence = self._sentence(text, language)
         if isinstance(sentence, dict):
             category = self._locales[language].plural_form(text.params["count"])
             sentence = sentence.get(category, sentence["other"])
         spoken = {name: self._value(value, language) for name, value in text.params.items()}
         return str(sentence.format(**spoken))
+
+    def _sentence(self, text: Text, language: str) -> Any:
+        """In the language; in the default one where its file lacks it; KeyError where nothing has it."""
+        for sentences in (self.sentences[language], self.sentences[DEFAULT_LANGUAGE]):
+            if text.key in sentences:
+                return sentences[text.key]
+        if not text.fallback:
+            raise KeyError(text.key)
+        return text.fallback.replace("{", "{{").replace("}", "}}")
 
     def _value(self, value: Any, language: str) -> str:
         match value:
@@ -104,7 +128,8 @@ def duration(value: timedelta) -> str:
 def _flatten(path: Path) -> dict[str, Any]:
     """`[deploy.help] short = …` → `deploy.help.short`; a table with `other` is one plural sentence."""
     flat: dict[str, Any] = {}
-    waiting: list[tuple[str, Any]] = [("", tomllib.loads(path.read_text(encoding="utf-8")))]
+    sentences = {name: table for name, table in read(path).items() if name != TYPED}
+    waiting: list[tuple[str, Any]] = [("", sentences)]
     while waiting:
         prefix, value = waiting.pop()
         if isinstance(value, dict) and "other" not in value:

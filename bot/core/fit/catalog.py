@@ -31,8 +31,8 @@ class CatalogEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str = Field(pattern=r"[a-z0-9][a-z0-9.-]*")
-    repo: str = Field(pattern=r"[\w.-]+/[\w.-]+")
+    key: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     shape: Shape | None = None
     licence: str = "?"
     gated: bool = False

@@ -4,17 +4,19 @@ import re
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-DAYS = {"mo": 0, "tu": 1, "di": 1, "we": 2, "mi": 2, "th": 3, "do": 3, "fr": 4, "sa": 5, "su": 6, "so": 6}
-_HOURS = re.compile(r"([a-z]{2})(?:-([a-z]{2}))?[ ,/]+(\d{1,2})(?::(\d\d))?-(\d{1,2})(?::(\d\d))?")
+from bot.core.chat.languages import DAYS
+
+_HOURS = re.compile(r"([^\W\d_]+)(?:-([^\W\d_]+))?[ ,/]+(\d{1,2})(?::(\d\d))?-(\d{1,2})(?::(\d\d))?")
 
 
 class OfficeHours:
-    """`typed` as people write it, days in English or German; ValueError if it is not that. Hours that end
-    before they begin go over midnight, and belong to the day on which they begin."""
+    """`typed` as people write it, days in any language of `bot/locales/`; ValueError if it is not that.
+
+    Hours that end before they begin go over midnight, and belong to the day on which they begin."""
 
     def __init__(self, typed: str) -> None:
         found = _HOURS.fullmatch(typed.strip().lower())
-        if found is None or found[1] not in DAYS or (found[2] or "mo") not in DAYS:
+        if found is None or found[1] not in DAYS or (found[2] or found[1]) not in DAYS:
             raise ValueError("office hours are written like mo-fr 8-20")
         first, last = DAYS[found[1]], DAYS[found[2] or found[1]]
         self.days = {(first + days) % 7 for days in range((last - first) % 7 + 1)}

@@ -25,7 +25,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class UsageReport:
     """All of some days."""
 
     days: Sequence[Day]
@@ -40,7 +40,7 @@ class Report:
 
 def report(
     uses: Iterable[tuple[date, Use]], events: Iterable[tuple[date, UsageEvent]], first: date, last: date
-) -> Report:
+) -> UsageReport:
     """Every day from the first to the last, be it that nothing happened."""
     uses, events = list(uses), list(events)
     held, idle, there = (defaultdict[date, float](float) for _ in range(3))
@@ -56,7 +56,7 @@ def report(
     days = [
         Day(d, (held[d] - idle[d]) / HOUR, idle[d] / HOUR, max(0, there[d] - held[d]) / HOUR) for d in every
     ]
-    return Report(days, [_sum(own) for own in people.values()], [event for _, event in events])
+    return UsageReport(days, [_sum(own) for own in people.values()], [event for _, event in events])
 
 
 def _sum(uses: Sequence[Use]) -> Use:
@@ -65,14 +65,14 @@ def _sum(uses: Sequence[Use]) -> Use:
     return Use(last.owner, last.model, seconds, idle, last.name)
 
 
-def summary(found: Report, picture: Picture | None) -> Reply:
+def summary(found: UsageReport, picture: Picture | None) -> Reply:
     """For admins: the sums, then who used what."""
     busy, idle = sum(day.busy for day in found.days), sum(day.idle for day in found.days)
     title = t("report.title", count=len(found.days), days=len(found.days), busy=busy, idle=idle)
     return Reply(title, lines=tuple(_lines(found)), table=_table(found.uses), picture=picture)
 
 
-def _lines(found: Report) -> Iterable[Text]:
+def _lines(found: UsageReport) -> Iterable[Text]:
     back, _ = found.total(UsageKind.BACK)
     waited, times = found.total(UsageKind.WAITED)
     if back:
@@ -102,7 +102,7 @@ def _row(use: Use) -> tuple[Text, ...]:
     return (verbatim(use.name or use.owner), verbatim(use.model), *hours)
 
 
-def usage(found: Report, owner: str) -> Reply:
+def usage(found: UsageReport, owner: str) -> Reply:
     """For one person: what they used."""
     own = [use for use in found.uses if use.owner == owner]
     total = sum(use.seconds for use in own) / HOUR

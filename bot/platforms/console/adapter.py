@@ -9,19 +9,20 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from cachetools import LRUCache
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from bot.core.chat.message import Message, Place, Turn, User
 from bot.core.chat.reply import Button, Picture, Reply, Tone
-from bot.core.chat.text import Phrasebook, t
+from bot.core.chat.text import Phrasebook, Say, t
 from bot.platforms.console.render import render
-from bot.platforms.shared.platform import Handle, Platform, Say
+from bot.platforms.shared.platform import Handle, Platform
 
 TERMINAL = Place("console", "terminal")
 LEAVE = {"exit", "quit", "bye"}
-TURNS_KEPT = 200
+TURNS_KEPT, MESSAGES_KEPT = 200, 1000
 
 
 class Console(Platform):
@@ -43,7 +44,7 @@ class Console(Platform):
         self._words = words
         self._script = not (sys.stdin.isatty() and sys.stdout.isatty())
         self._numbers = count(1)
-        self._printed: dict[str, str] = {}
+        self._printed: LRUCache[str, str] = LRUCache(MESSAGES_KEPT)
         self._live: set[str] = set()
         self._settled = asyncio.Event()
         self._foreground = asyncio.Lock()
@@ -59,9 +60,9 @@ class Console(Platform):
             if text.lower() in LEAVE:
                 return
             if text:
-                await self._hear(Message(text, self._user, TERMINAL), handle)
+                await self._handle(Message(text, self._user, TERMINAL), handle)
 
-    async def _hear(self, message: Message, handle: Handle) -> None:
+    async def _handle(self, message: Message, handle: Handle) -> None:
         """One command; Ctrl-C ends it, not the bot."""
         async with self._foreground:
             task = asyncio.ensure_future(self.converse(message, handle))
@@ -80,7 +81,7 @@ class Console(Platform):
             finally:
                 loop.remove_signal_handler(signal.SIGINT)
                 self._end_line()
-        await self._tell_news()
+        await self._show_news()
         if self._script:
             await self._until_settled()
 
@@ -125,9 +126,9 @@ class Console(Platform):
         of each message is then still news."""
         self._news[message] = (place, reply)
         if not self._foreground.locked():
-            await self._tell_news()
+            await self._show_news()
 
-    async def _tell_news(self) -> None:
+    async def _show_news(self) -> None:
         while self._news:
             message = next(iter(self._news))
             place, reply = self._news.pop(message)

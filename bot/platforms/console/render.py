@@ -1,14 +1,12 @@
 """Reply → plain lines; buttons are numbered choices."""
 
 import re
-from collections.abc import Callable
 
 from prompt_toolkit.utils import get_cwidth
 
 from bot.core.chat.reply import Button, Reply, Table
-from bot.core.chat.text import Text
+from bot.core.chat.text import Say
 
-Say = Callable[[Text], str]
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What could move the cursor, colour the screen or turn text around; foreign text may hold it."""
 
@@ -38,9 +36,9 @@ def clean(text: str) -> str:
 
 
 def _fields(reply: Reply, say: Say) -> list[str]:
-    told = [(say(name), say(value)) for name, value in reply.fields]
-    wide = max((len(name) for name, _ in told), default=0)
-    return [f"  {name:<{wide}}  {value}" for name, value in told]
+    pairs = [(say(name), say(value)) for name, value in reply.fields]
+    wide = max((len(name) for name, _ in pairs), default=0)
+    return [f"  {name:<{wide}}  {value}" for name, value in pairs]
 
 
 def _table(table: Table, say: Say) -> list[str]:

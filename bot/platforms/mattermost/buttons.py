@@ -1,19 +1,19 @@
 """Buttons and dialogs that call us back; without an address for that, commands to type."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from bot.core.chat.form import Blank, Form
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply
-from bot.core.chat.text import t
-from bot.platforms.mattermost.render import Say, code, cut, escape, render, typed
+from bot.core.chat.text import Say, t
+from bot.platforms.mattermost.render import code, commands_to_type, cut, escape, render
 from bot.platforms.mattermost.signing import Signer
 from bot.platforms.shared.edits import Payload
 
 CLICK, STOP, FORM = "click", "stop", "form"
 CLICK_SECONDS, FORM_SECONDS = 30 * 86_400, 3600
+"""How long a button can be pressed, and a dialog be sent."""
 TITLE, LABEL, SHORT, LONG = 24, 24, 150, 3000
 """Characters of a dialog's title and labels, and of what is written into one line or several."""
 
@@ -37,8 +37,9 @@ class Buttons:
         """The button that ends an answer."""
         if not self.url:
             return {}
-        context = self.signer.sign(STOP, CLICK_SECONDS, key=key, channel=place.channel)
-        return {"attachments": [{"actions": [self._action("stop", say(t("button.stop_answer")), context)]}]}
+        signed = self.signer.sign(STOP, key=key, channel=place.channel)
+        action = self._action("stop", say(t("button.stop_answer")), STOP, signed)
+        return {"attachments": [{"actions": [action]}]}
 
     def _attachments(self, buttons: Sequence[Button], say: Say, place: Place) -> list[Payload]:
         """One row; or, where each choice is explained, one under the other."""
@@ -52,9 +53,8 @@ class Buttons:
         return explained
 
     def _button(self, number: int, button: Button, say: Say, place: Place) -> Payload:
-        context = self.signer.sign(
+        signed = self.signer.sign(
             CLICK,
-            CLICK_SECONDS,
             line=button.command,
             about=button.about,
             label=say(button.label),
@@ -63,9 +63,10 @@ class Buttons:
             thread=place.thread,
         )
         style = {"style": "danger"} if button.confirm else {}
-        return self._action(f"line{number}", say(button.label), context) | style
+        return self._action(f"line{number}", say(button.label), CLICK, signed) | style
 
-    def _action(self, name: str, label: str, context: Payload) -> Payload:
+    def _action(self, name: str, label: str, purpose: str, signed: str) -> Payload:
+        context = {"purpose": purpose, "signed": signed}
         integration = {"url": f"{self.url}/mattermost/action", "context": context}
         return {"id": name, "type": "button", "name": label, "integration": integration}
 
@@ -89,7 +90,7 @@ class Buttons:
 
     def _state(self, user: str, place: Place, **values: str) -> str:
         place_of = {"channel": place.channel, "thread": place.thread}
-        return json.dumps(self.signer.sign(FORM, FORM_SECONDS, user=user, **place_of, **values))
+        return self.signer.sign(FORM, user=user, **place_of, **values)
 
     def _dialog(self, title: str, submit: str, state: str, **more: Any) -> Payload:
         shown = {"callback_id": FORM, "title": title[:TITLE], "submit_label": submit, "state": state}
@@ -98,7 +99,7 @@ class Buttons:
 
 def _element(blank: Blank, say: Say) -> Payload:
     """One field of a dialog."""
-    drawn: Payload = {
+    element: Payload = {
         "display_name": blank.name[:LABEL],
         "name": blank.name,
         "help_text": say(blank.label)[:SHORT],
@@ -107,11 +108,11 @@ def _element(blank: Blank, say: Say) -> Payload:
     }
     if blank.choices:
         options = [{"text": say(choice.label), "value": choice.value} for choice in blank.choices]
-        return drawn | {"type": "select", "options": options}
+        return element | {"type": "select", "options": options}
     kind, longest = ("textarea", LONG) if blank.long else ("text", SHORT)
-    return drawn | {"type": kind, "max_length": longest}
+    return element | {"type": kind, "max_length": longest}
 
 
 def with_commands(reply: Reply, say: Say) -> str:
     """Text alone: buttons are commands to type."""
-    return cut("\n".join([render(reply, say), *typed(reply.buttons, say)]))
+    return cut("\n".join([render(reply, say), *commands_to_type(reply.buttons, say)]))

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
+from bot.core.chat.text import Say
 from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.posts import MEMORY, MattermostEdits, MattermostThreads
 from bot.platforms.mattermost.render import LOG
-from bot.platforms.mattermost.rest import Rest
+from bot.platforms.mattermost.rest import RestClient
 from bot.platforms.shared.edits import Payload
-from bot.platforms.shared.platform import Say
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +18,15 @@ class MattermostContext:
     """What all presenters share. A call of Mattermost's that is not answered yet is `waiting`, by the key of
     its origin: its answer is what is for the person alone, or nothing."""
 
-    rest: Rest
+    rest: RestClient
     threads: MattermostThreads
     edits: MattermostEdits
     buttons: Buttons
-    waiting: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
+    unanswered_calls: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
 
-    def answer(self, key: str, post: Payload | None) -> bool:
+    def answer_call(self, key: str, post: Payload | None) -> bool:
         """Let the answer be this; False when none is waited for."""
-        waiting = self.waiting.pop(key, None)
+        waiting = self.unanswered_calls.pop(key, None)
         if waiting is None or waiting.done():
             return False
         waiting.set_result(post)
@@ -44,4 +44,4 @@ async def send(context: MattermostContext, place: Place, reply: Reply, say: Say)
     post = context.buttons.payload(reply, say, place) | {"file_ids": files}
     if reply.key:
         post["props"][MEMORY] = {"key": reply.key}
-    return await context.rest.create(place.channel, place.thread, post)
+    return await context.rest.create_post(place.channel, place.thread, post)

@@ -12,7 +12,7 @@ import structlog
 
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.platforms.mattermost.context import MattermostContext
 from bot.platforms.mattermost.people import MattermostPeople
 from bot.platforms.mattermost.presenter import MattermostPresenter
@@ -20,7 +20,7 @@ from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.mattermost.socket import SocketEvent
 from bot.platforms.shared.dedup import Dedup
 from bot.platforms.shared.inbound import Inbound
-from bot.platforms.shared.platform import Handle, Say
+from bot.platforms.shared.platform import Handle
 from bot.platforms.shared.presenter import Origin
 
 NOT_PEOPLE = ("from_bot", "from_webhook", "from_plugin", "from_oauth_app")
@@ -44,7 +44,7 @@ class MattermostInbound(Inbound):
     ) -> None:
         super().__init__(handle, say_in, context.threads)
         self.context, self._people = context, people
-        self._seen = Dedup(forget_after=float("inf"))  # a gap may be long
+        self._dedup = Dedup(seconds=float("inf"))  # a gap may be long
         self._begun, self._latest = int(time.time() * 1000), 0
         self._unread: int | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -57,18 +57,18 @@ class MattermostInbound(Inbound):
         """Who it is."""
         return await self._people.user(user)
 
-    async def placed(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
+    async def resolve_place(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
         """Where it was said, if the bot is in that; commands and clicks come from anywhere."""
         if not origin.trigger:
             return place, origin
         if kind := await self._people.conversation(place.channel):
             return place, replace(origin, direct=kind == "D")
         here = self.presenter(Message("", user, place), origin, self.say_in(user.locale))
-        await here.whisper(Reply(t("chat.not_here")))
-        direct = Place("mattermost", await self.context.rest.direct(user.id))
+        await here.reply_privately(Reply(t("chat.not_here")))
+        direct = Place("mattermost", await self.context.rest.open_direct_channel(user.id))
         return direct, replace(origin, direct=True, card="", sent="")
 
-    def heard(self, event: SocketEvent) -> None:
+    def handle_event(self, event: SocketEvent) -> None:
         """An event of the websocket."""
         data = event["data"]
         if event["event"] == "posted":
@@ -78,7 +78,7 @@ class MattermostInbound(Inbound):
         elif event["event"] in ("user_updated", "user_role_updated"):
             self._people.forget(str(data.get("user_id") or data.get("user", {}).get("id", "")))
 
-    def missed(self) -> None:
+    def catch_up(self) -> None:
         """There is a gap in the events: read back what was said since, or since the first gap still open."""
         if self._unread is None:
             self._unread = max(self._begun, self._latest - LATE_MILLISECONDS)
@@ -92,7 +92,7 @@ class MattermostInbound(Inbound):
                 await self._read_back(since)
                 break
             except MattermostRefused as error:
-                log.warning("not read back yet", why=error.code)
+                log.warning("gap.not_read", why=error.code)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
         self._unread = None
 
@@ -111,11 +111,11 @@ class MattermostInbound(Inbound):
         props = post.get("props") or {}
         if post["user_id"] == self.context.threads.bot or post.get("type"):
             return
-        if any(props.get(mark) == "true" for mark in NOT_PEOPLE) or not self.first(post["id"]):
+        if any(props.get(mark) == "true" for mark in NOT_PEOPLE) or not self.is_new(post["id"]):
             return
-        self.start(self._overhear(post, kind))
+        self.start(self._handle_post(post, kind))
 
-    async def _overhear(self, post: Post, kind: str) -> None:
+    async def _handle_post(self, post: Post, kind: str) -> None:
         """A post of a conversation that the bot is in; it may be for the bot."""
         text, channel, root = post["message"], post["channel_id"], post.get("root_id", "")
         threads = self.context.threads
@@ -127,6 +127,6 @@ class MattermostInbound(Inbound):
                 return
         place = Place("mattermost", channel, root or post["id"])
         threads.join(channel, place.thread, new=not root)
-        said = me.sub("", PREFIX.sub("", text)).strip() or "help"
+        line = me.sub("", PREFIX.sub("", text)).strip() or "help"
         origin = Origin(post["id"], direct=kind == "D")
-        await self.hear(said, post["user_id"], place, origin, free=not PREFIX.match(text))
+        await self.handle_message(line, post["user_id"], place, origin, free=not PREFIX.match(text))

@@ -1,13 +1,14 @@
 """Who may speak to the bot in Mattermost, in which language, and which groups a person belongs to."""
 
 from collections.abc import Iterable
-from time import monotonic
 from typing import Any
+
+from cachetools import TTLCache
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.chat.text import t
-from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.mattermost.rest import MattermostRefused, RestClient
 
 SECONDS, KEPT = 300.0, 5000
 SYSTEM_ADMIN = "system_admin"
@@ -17,20 +18,17 @@ class MattermostPeople:
     """Looked up when they speak; guests, bots and people of other servers are refused. A setting names a
     person or a private channel by id, or a private channel as `team/channel`."""
 
-    def __init__(self, rest: Rest, named: Iterable[str]) -> None:
+    def __init__(self, rest: RestClient, role_members: Iterable[str]) -> None:
         self._rest = rest
-        self._named = [name for name in named if "/" in name or (len(name) == 26 and name.isalnum())]
-        self._people: dict[str, tuple[float, User]] = {}
-        self._conversations: dict[str, tuple[float, str]] = {}
+        self._named = [name for name in role_members if "/" in name or (len(name) == 26 and name.isalnum())]
+        self._people: TTLCache[str, User] = TTLCache(KEPT, SECONDS)
+        self._conversations: TTLCache[str, str] = TTLCache(KEPT, SECONDS)
 
     async def user(self, user: str) -> User:
         """The person; UserError when the bot is not for this one."""
-        at, known = self._people.get(user, (-SECONDS, None))
-        if known is None or monotonic() - at > SECONDS:
-            known = await self._look_up(user)
-            self._people[user] = (monotonic(), known)
-            while len(self._people) > KEPT:
-                del self._people[next(iter(self._people))]
+        known = self._people.get(user)
+        if known is None:
+            known = self._people[user] = await self._look_up(user)
         return known
 
     def forget(self, user: str) -> None:
@@ -39,19 +37,17 @@ class MattermostPeople:
 
     async def conversation(self, channel: str) -> str:
         """What kind of conversation it is (O, P, D, G); nothing where the bot is no member."""
-        at, kind = self._conversations.get(channel, (-SECONDS, ""))
-        if monotonic() - at > SECONDS:
-            channels = self._rest.api.channels
-            try:
-                await channels.get_channel_member(channel, self._rest.me)
-                kind = str((await channels.get_channel(channel))["type"])
-            except MattermostRefused as error:
-                if error.status not in (403, 404):
-                    raise
-                return ""
-            self._conversations[channel] = (monotonic(), kind)
-            while len(self._conversations) > KEPT:
-                del self._conversations[next(iter(self._conversations))]
+        if kind := self._conversations.get(channel):
+            return kind
+        channels = self._rest.api.channels
+        try:
+            await channels.get_channel_member(channel, self._rest.me)
+            kind = str((await channels.get_channel(channel))["type"])
+        except MattermostRefused as error:
+            if error.status not in (403, 404):
+                raise
+            return ""
+        self._conversations[channel] = kind
         return kind
 
     async def _look_up(self, user: str) -> User:

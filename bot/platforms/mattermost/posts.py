@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.mattermost.rest import MattermostRefused, RestClient
 from bot.platforms.shared.edits import Edits, Payload
-from bot.platforms.shared.threads import Said, Threads
+from bot.platforms.shared.threads import ThreadMessage, Threads
 
 MEMORY = "llm_bot"
 """The name in a post's props under which an answer remembers its question and its model."""
@@ -15,11 +15,11 @@ MEMORY = "llm_bot"
 class MattermostEdits(Edits):
     """By patching: it keeps whatever it does not name."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: RestClient) -> None:
         super().__init__()
         self._rest = rest
 
-    async def put(self, channel: str, message: str, payload: Payload) -> bool:
+    async def apply(self, channel: str, message: str, payload: Payload) -> bool:
         """Change the post; False when it is gone, or older than the server's PostEditTimeLimit."""
         try:
             await self._rest.api.posts.patch_post(message, payload)
@@ -29,18 +29,18 @@ class MattermostEdits(Edits):
             raise
         return True
 
-    def spare(self, channel: str) -> bool:
+    def try_acquire(self, channel: str) -> bool:
         """Always: the server has no budget for edits, and 429 is waited out."""
         return True
 
-    async def take(self, channel: str) -> None:
+    async def acquire(self, channel: str) -> None:
         """No wait."""
 
 
 class MattermostThreads(Threads):
     """By the thread's posts."""
 
-    def __init__(self, rest: Rest) -> None:
+    def __init__(self, rest: RestClient) -> None:
         super().__init__()
         self._rest = rest
         self.name = ""
@@ -50,13 +50,13 @@ class MattermostThreads(Threads):
         """A call of the bot by its name."""
         return re.compile(rf"(?<![\w.@-])@{re.escape(self.name)}(?![\w-])", re.IGNORECASE)
 
-    async def fetch(self, channel: str, thread: str) -> Sequence[Said]:
+    async def fetch(self, channel: str, thread: str) -> Sequence[ThreadMessage]:
         """All posts of the thread."""
         found = await self._rest.api.posts.get_thread(thread)
         posts = sorted(found["posts"].values(), key=lambda post: int(post["create_at"]))
-        return [self._said(post) for post in posts]
+        return [self._thread_message(post) for post in posts]
 
-    def _said(self, post: dict[str, Any]) -> Said:
+    def _thread_message(self, post: dict[str, Any]) -> ThreadMessage:
         ours = post["user_id"] == self.bot or bool(self.me.search(post["message"]))
         event = post.get("props", {}).get(MEMORY, {}) if post["user_id"] == self.bot else {}
-        return Said(str(post["id"]), ours, event.get("markdown") or post["message"], event)
+        return ThreadMessage(str(post["id"]), ours, event.get("markdown") or post["message"], event)

@@ -10,7 +10,7 @@ import structlog
 from bot.core.chat.form import Form
 from bot.core.chat.message import Message, Place
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, Text, t
 from bot.platforms.mattermost.buttons import with_commands
 from bot.platforms.mattermost.context import MattermostContext, send
 from bot.platforms.mattermost.posts import MEMORY
@@ -18,7 +18,7 @@ from bot.platforms.mattermost.render import LOG, LONGEST, cut, render
 from bot.platforms.mattermost.rest import MattermostRefused
 from bot.platforms.shared.edits import Payload
 from bot.platforms.shared.pagination import Pages
-from bot.platforms.shared.platform import Refused, Say
+from bot.platforms.shared.platform import Refused
 from bot.platforms.shared.presenter import Origin, Presenter
 from bot.platforms.shared.sanitize import SanitizedStream
 from bot.platforms.shared.threads import answer_event
@@ -41,10 +41,10 @@ class MattermostPresenter(Presenter):
         super().__init__(context.threads, context.edits, message, origin, say)
         self._context, self._rest = context, context.rest
 
-    async def wait(self) -> None:
+    async def show_waiting(self) -> None:
         """Show that the bot writes."""
         while True:
-            await self._rest.typing(self._place.channel, self._place.thread)
+            await self._rest.show_typing(self._place.channel, self._place.thread)
             await asyncio.sleep(TYPING_SECONDS)
 
     async def open_form(self, form: Form) -> bool:
@@ -63,7 +63,7 @@ class MattermostPresenter(Presenter):
         """Markdown and buttons; who waits for an answer can give up."""
         post = self._context.buttons.payload(reply, self._say, self._place)
         if reply.question and not reply.answer:
-            post["props"] = {**self._stop(), MEMORY: self.memory(reply)}
+            post["props"] = {**self._stop(), MEMORY: self.metadata(reply)}
         return post
 
     def _stop(self) -> Payload:
@@ -75,33 +75,33 @@ class MattermostPresenter(Presenter):
 
     async def post(self, reply: Reply) -> str:
         """A post; a long log is a file beside it."""
-        self._context.answer(self._origin.key, None)
+        self._context.answer_call(self._origin.key, None)
         if reply.question:
-            return await self._rest.create(self._place.channel, self._place.thread, self.draw(reply))
+            return await self._rest.create_post(self._place.channel, self._place.thread, self.draw(reply))
         return await send(self._context, self._place, reply, self._say)
 
-    async def beside(self, reply: Reply) -> None:
+    async def post_picture(self, reply: Reply) -> None:
         """A post with the picture alone: files cannot be added to one that is there."""
         if reply.picture:
             shown = Reply(reply.picture.alt, picture=reply.picture)
             await send(self._context, self._place, shown, self._say)
 
-    async def whisper(self, reply: Reply) -> None:
+    async def reply_privately(self, reply: Reply) -> None:
         """As the answer to the call that it comes from; else in the direct messages."""
         if len(reply.log) > LOG:
-            await self._tell(reply)
+            await self._send_directly(reply)
             reply = replace(reply, log="", lines=(*reply.lines, t("chat.log_sent")))
         if not self._origin.answer_to:
-            if not self._context.answer(self._origin.key, {"message": with_commands(reply, self._say)}):
-                await self._tell(reply)
-        elif not self._context.answer(self._origin.key, self.draw(reply)):
+            if not self._context.answer_call(self._origin.key, {"message": with_commands(reply, self._say)}):
+                await self._send_directly(reply)
+        elif not self._context.answer_call(self._origin.key, self.draw(reply)):
             try:
                 await self._rest.respond(self._origin.answer_to, self.draw(reply))
             except MattermostRefused:
-                await self._tell(reply)
+                await self._send_directly(reply)
 
-    async def _tell(self, reply: Reply) -> None:
-        direct = Place("mattermost", await self._rest.direct(self._user.id))
+    async def _send_directly(self, reply: Reply) -> None:
+        direct = Place("mattermost", await self._rest.open_direct_channel(self._user.id))
         await send(self._context, direct, reply, self._say)
 
 
@@ -113,20 +113,20 @@ class MattermostAnswer:
     ) -> None:
         self._context, self._place, self._say, self._stop = context, place, say, stop
         self._safe, self._pages = SanitizedStream(), Pages(LONGEST - FOOTNOTE)
-        self._message, self._page, self._taken = message, 0, 0
-        self._shown, self._reply, self._at = "", Reply(), 0.0
+        self._message, self._page, self._added = message, 0, 0
+        self._shown, self._reply, self._shown_at = "", Reply(), 0.0
         self._showing: asyncio.Task[None] | None = None
 
     def show(self, reply: Reply) -> None:
         """The answer so far; shown now and then."""
         self._reply = reply
-        self._pages.add(self._safe.add(reply.answer[self._taken :]))
-        self._taken = len(reply.answer)
+        self._pages.add(self._safe.add(reply.answer[self._added :]))
+        self._added = len(reply.answer)
         pause = min(SLOWEST, FIRST + PER_CHARACTER * len(self._pages.pages[-1]))
         idle = self._showing is None or self._showing.done()
-        if idle and monotonic() - self._at > pause:
-            self._at = monotonic()
-            self._showing = asyncio.create_task(self._flow())
+        if idle and monotonic() - self._shown_at > pause:
+            self._shown_at = monotonic()
+            self._showing = asyncio.create_task(self._show_pages())
 
     async def finish(self, footnote: Text | None) -> None:
         """Everything that came, for certain, and what there is to say about it."""
@@ -134,21 +134,21 @@ class MattermostAnswer:
             await self._showing
         self._pages.add(self._safe.add("", last=True))
         while self._page < len(self._pages.pages) - 1:
-            await self._settle(None)
-        await self._settle(footnote)
+            await self._finish_page(None)
+        await self._finish_page(footnote)
 
-    async def _flow(self) -> None:
+    async def _show_pages(self) -> None:
         try:
             while self._page < len(self._pages.pages) - 1:
-                await self._settle(None)
+                await self._finish_page(None)
             page = self._pages.pages[self._page]
             if (page.strip() or len(page) > BLANK) and page != self._shown:
-                await self._put(cut(page), self._stop, new=not self._message)
+                await self._write(cut(page), self._stop, new=not self._message)
                 self._shown = page
         except Refused as error:
-            log.warning("answer not shown yet", why=error.code)
+            log.warning("answer.delayed", why=error.code)
 
-    async def _settle(self, footnote: Text | None) -> None:
+    async def _finish_page(self, footnote: Text | None) -> None:
         """The page as it stays, with its memory; then on to the next one."""
         page, reply = self._pages.pages[self._page], self._reply
         event = answer_event(reply.question, reply.workload, self._page) | {"markdown": page}
@@ -156,17 +156,17 @@ class MattermostAnswer:
         for pause in FINAL_PAUSES:
             await asyncio.sleep(pause)
             with suppress(Refused):
-                await self._put(shown, {MEMORY: event}, new=True)
+                await self._write(shown, {MEMORY: event}, new=True)
                 break
         else:
-            log.warning("answer not complete")
+            log.warning("answer.incomplete")
         self._page, self._message, self._shown = self._page + 1, "", ""
 
-    async def _put(self, text: str, props: Payload, *, new: bool) -> None:
+    async def _write(self, text: str, props: Payload, *, new: bool) -> None:
         """Into its post; into a new one if there is none yet, or it can no longer be changed."""
         payload = {"message": text, "props": props}
         channel, thread = self._place.channel, self._place.thread
         if self._message and await self._context.edits.send(channel, self._message, payload):
             return
         if new:
-            self._message = await self._context.rest.create(channel, thread, payload)
+            self._message = await self._context.rest.create_post(channel, thread, payload)

@@ -1,13 +1,12 @@
 """Reply → Markdown of a Mattermost post; what is long is cut."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from bot.core.chat.reply import Button, Reply, Table
-from bot.core.chat.text import Text
+from bot.core.chat.text import Say
 from bot.platforms.shared.sanitize import JOINER, harmless
 
-Say = Callable[[Text], str]
 LONGEST = 16_383
 """Characters of a post (Mattermost's MaxPostSize)."""
 LOG = 4000
@@ -60,8 +59,8 @@ def _table(table: Table, say: Say) -> str:
     return "\n".join(["", lines[0], rule, *lines[1:], ""])
 
 
-def typed(buttons: Iterable[Button], say: Say) -> list[str]:
-    """What could be typed instead, a line each."""
+def commands_to_type(buttons: Iterable[Button], say: Say) -> list[str]:
+    """The commands behind buttons, a line each, where there are no buttons."""
     lines = []
     for button in buttons:
         detail = f" {escape(say(button.detail))}" if button.detail else ""

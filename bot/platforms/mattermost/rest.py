@@ -97,7 +97,7 @@ class AsyncClient(Client):  # type: ignore[misc]
         raise refused
 
 
-class Rest:
+class RestClient:
     """`api` is the driver: `await rest.api.posts.get_post(…)`; the rest is what it does not do."""
 
     def __init__(self, url: str, token: str, tls: ssl.SSLContext | bool) -> None:
@@ -119,21 +119,21 @@ class Rest:
         """End all connections."""
         await self.client.session.close()
 
-    async def create(self, channel: str, thread: str, post: dict[str, Any]) -> str:
+    async def create_post(self, channel: str, thread: str, post: dict[str, Any]) -> str:
         """A new post, once whatever breaks; its id."""
         pending = f"{self.me}:{uuid4().hex}"
         sent = {"channel_id": channel, "root_id": thread, "pending_post_id": pending, **post}
         return str((await self.api.posts.create_post(sent))["id"])
 
-    async def direct(self, user: str) -> str:
+    async def open_direct_channel(self, user: str) -> str:
         """The conversation with one person."""
         members = [self.me, user]
         return str((await self.api.channels.create_direct_message_channel(members))["id"])
 
-    async def typing(self, channel: str, thread: str) -> None:
+    async def show_typing(self, channel: str, thread: str) -> None:
         """Show that the bot writes, for a few seconds (an endpoint that the driver lacks)."""
-        told = {"channel_id": channel, "parent_id": thread}
-        await self.client.post(f"/users/{self.me}/typing", options=told)
+        where = {"channel_id": channel, "parent_id": thread}
+        await self.client.post(f"/users/{self.me}/typing", options=where)
 
     async def upload(self, channel: str, name: str, content: bytes) -> str:
         """A file of the channel; its id."""
@@ -145,9 +145,9 @@ class Rest:
         """A word to the person alone, by the address that came with a command (5 times in 30 minutes);
         of the address only the path counts, as the server's own name for itself may not lead to it."""
         here = self.client.url.removesuffix("/api/v4")
-        told, hook = ephemeral(post), urlsplit(url).path.rpartition("/")[2]
+        answer_body, hook = ephemeral(post), urlsplit(url).path.rpartition("/")[2]
         try:
-            async with self.client.session.post(f"{here}/hooks/commands/{hook}", json=told) as answer:
+            async with self.client.session.post(f"{here}/hooks/commands/{hook}", json=answer_body) as answer:
                 if answer.status >= 400:
                     raise MattermostRefused(answer.status, str(answer.status))
         except (aiohttp.ClientError, TimeoutError, OSError):
@@ -166,8 +166,8 @@ def ephemeral(post: dict[str, Any]) -> dict[str, Any]:
 
 def _refusal(status: int, text: str) -> MattermostRefused:
     try:
-        told = json.loads(text)
-        return MattermostRefused(status, str(told.get("id") or told.get("message") or status))
+        error = json.loads(text)
+        return MattermostRefused(status, str(error.get("id") or error.get("message") or status))
     except (ValueError, AttributeError):
         return MattermostRefused(status, f"HTTP {status}")
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from bot.platforms.mattermost.rest import MattermostRefused, Rest
+from bot.platforms.mattermost.rest import MattermostRefused, RestClient
 
 TRIGGER = "llm"
 
@@ -19,7 +19,7 @@ class Registered:
     why: str = ""
 
 
-async def register(rest: Rest, url: str, hint: str) -> AsyncIterator[Registered]:
+async def register(rest: RestClient, url: str, hint: str) -> AsyncIterator[Registered]:
     """For each team; MattermostRefused when the server does not even say which those are."""
     wanted = {
         "trigger": TRIGGER,
@@ -38,7 +38,7 @@ async def register(rest: Rest, url: str, hint: str) -> AsyncIterator[Registered]
             yield Registered(team["id"], team["name"], why=error.code)
 
 
-async def _register(rest: Rest, wanted: dict[str, Any]) -> dict[str, Any]:
+async def _register(rest: RestClient, wanted: dict[str, Any]) -> dict[str, Any]:
     commands = rest.api.commands
     known = await commands.list_commands_for_team({"team_id": wanted["team_id"], "custom_only": "true"})
     for command in known:

@@ -1,15 +1,20 @@
-"""What comes back to us carries our own signature: Mattermost signs no call, and lets people make some."""
+"""Signatures of buttons and dialogs: Mattermost signs no call, and lets people make some themselves."""
 
 import hashlib
-import hmac
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from secrets import token_hex
-from time import time
 from typing import Any
+
+from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeTimedSerializer
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
+
+FORMER_SIGNATURE = "mac"
+"""In the place of `signed` before the signatures were those of itsdangerous."""
+Clock = Callable[[], float]
+"""Seconds since 1970."""
 
 
 class Forged(Exception):
@@ -19,23 +24,43 @@ class Forged(Exception):
 class Signer:
     """The key comes from the bot's token: buttons outlive a restart, not a new token."""
 
-    def __init__(self, token: str) -> None:
-        self._key = hashlib.sha256(f"llm-bot callbacks {token}".encode()).digest()
+    def __init__(self, token: str, clock: Clock = time.time) -> None:
+        self._serializer = URLSafeTimedSerializer(
+            f"llm-bot callbacks {token}",
+            serializer_kwargs={"ensure_ascii": False},
+            signer=_signer_by(clock),
+            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+        )
 
-    def sign(self, purpose: str, seconds: float, **values: str) -> dict[str, str]:
-        """The values, with an end, a nonce and a MAC over all of it."""
-        whole = {**values, "ends": str(int(time() + seconds)), "nonce": token_hex(8)}
-        return {**whole, "mac": self._mac(purpose, whole)}
+    def sign(self, purpose: str, **values: str) -> str:
+        """The values with the time, a nonce and a signature over all of it; anybody can read them."""
+        signed = self._serializer.dumps({**values, "nonce": token_hex(8)}, salt=purpose)
+        return signed if isinstance(signed, str) else signed.decode()
 
-    def read(self, purpose: str, signed: Mapping[str, Any]) -> dict[str, str]:
-        """The values; Forged if we did not sign them for this purpose, UserError when they have ended."""
-        values = {name: value for name, value in signed.items() if name != "mac" and isinstance(value, str)}
-        if not hmac.compare_digest(self._mac(purpose, values).encode(), str(signed.get("mac")).encode()):
-            raise Forged
-        if int(values["ends"]) < time():
-            raise UserError(t("mattermost.too_old"))
+    def read(self, purpose: str, signed: object, seconds: int) -> dict[str, str]:
+        """The values and their nonce; Forged if we did not sign them for this purpose, UserError when that
+        was more than so many seconds ago."""
+        try:
+            values: dict[str, str] = self._serializer.loads(str(signed), max_age=seconds, salt=purpose)
+        except SignatureExpired:
+            raise UserError(t("mattermost.too_old")) from None
+        except BadData:
+            raise Forged from None
         return values
 
-    def _mac(self, purpose: str, values: Mapping[str, str]) -> str:
-        told = json.dumps([purpose, values], sort_keys=True).encode()
-        return hmac.new(self._key, told, hashlib.sha256).hexdigest()
+
+def check_format(call: Any) -> None:
+    """UserError about what an older version of the bot has signed: it cannot be checked any more."""
+    if isinstance(call, Mapping) and FORMER_SIGNATURE in call:
+        raise UserError(t("mattermost.too_old"))
+
+
+def _signer_by(clock: Clock) -> type[TimestampSigner]:
+    class ClockSigner(TimestampSigner):
+        """Takes the time from the clock."""
+
+        def get_timestamp(self) -> int:
+            """Whole seconds since 1970."""
+            return int(clock())
+
+    return ClockSigner

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 SocketEvent = dict[str, Any]
 
 
-class Socket:
+class EventSocket:
     """Dials for ever. The server keeps what it sent for five minutes: a connection that breaks is taken
     up again where it was (`connection_id`, `sequence_number`), if the server is still the same."""
 
@@ -26,11 +26,11 @@ class Socket:
         self,
         client: AsyncClient,
         heartbeat: float,
-        heard: Callable[[SocketEvent], None],
-        missed: Callable[[], None],
+        handle_event: Callable[[SocketEvent], None],
+        on_gap: Callable[[], None],
     ) -> None:
         self._client, self._heartbeat = client, heartbeat
-        self._heard, self._missed = heard, missed
+        self._handle_event, self._on_gap = handle_event, on_gap
         self._connection, self._next = "", 0
         self._greeted = False
         self.ready = False
@@ -44,7 +44,7 @@ class Socket:
                     if await self._connect():
                         pause = SHORTEST
                 except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                    log.warning("mattermost is away", why=type(error).__name__)
+                    log.warning("mattermost.away", why=type(error).__name__)
                 self.ready = False
                 await asyncio.sleep(pause)
                 pause = min(LONGEST, 2 * pause)
@@ -68,7 +68,7 @@ class Socket:
             async for frame in socket:
                 if frame.type is aiohttp.WSMsgType.TEXT:
                     self._take(json.loads(frame.data))
-            log.info("mattermost hung up", code=socket.close_code)
+            log.info("mattermost.disconnected", code=socket.close_code)
             return self._next > begun
 
     def _take(self, event: SocketEvent) -> None:
@@ -80,12 +80,12 @@ class Socket:
             connection = event["data"]["connection_id"]
             if connection != self._connection:
                 if self._greeted:
-                    self._missed()
+                    self._on_gap()
                 self._connection, self._next = connection, 0
             self._greeted = True
         if number < self._next:
             return
         if number > self._next:
-            self._missed()
+            self._on_gap()
         self._next = number + 1
-        self._heard(event)
+        self._handle_event(event)

@@ -1,8 +1,9 @@
-"""What was heard already: chat servers deliver again whenever they are not sure."""
+"""Requests that were seen before: chat servers deliver again whenever they are not sure."""
 
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
+
+from cachetools import TTLCache
 
 SECONDS = 600.0
 """The last of Slack's repetitions comes after five minutes."""
@@ -10,22 +11,18 @@ KEPT = 50_000
 
 
 class Dedup:
-    """Remembers keys for a while."""
+    """Remembers keys for a while, at most KEPT of them."""
 
-    def __init__(self, forget_after: float = SECONDS) -> None:
-        self._forget_after = forget_after
-        self._at: OrderedDict[str, float] = OrderedDict()
+    def __init__(self, seconds: float = SECONDS, clock: Callable[[], float] = monotonic) -> None:
+        self._seen: TTLCache[str, None] = TTLCache(KEPT, seconds, clock)
 
-    def first(self, keys: Iterable[str]) -> bool:
-        """None of the keys was there before; now all of them are."""
-        now = monotonic()
-        while self._at and (len(self._at) > KEPT or now - next(iter(self._at.values())) > self._forget_after):
-            self._at.popitem(last=False)
+    def is_new(self, keys: Iterable[str]) -> bool:
+        """None of the keys was seen before; from now on all of them were."""
         keys = list(keys)
-        new = not any(key in self._at for key in keys)
-        self._at.update(dict.fromkeys([key for key in keys if key not in self._at], now))
-        return new
+        unseen = [key for key in keys if key not in self._seen]
+        self._seen.update(dict.fromkeys(unseen))
+        return len(unseen) == len(keys)
 
     def forget(self, key: str) -> None:
         """It may come again."""
-        self._at.pop(key, None)
+        self._seen.pop(key, None)

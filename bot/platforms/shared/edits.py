@@ -1,4 +1,4 @@
-"""Changes of messages: one in three seconds for each while news flow, the last one always."""
+"""Edits of messages: at most one in three seconds for each while its state changes, and always the last."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -9,53 +9,53 @@ import structlog
 
 from bot.platforms.shared.platform import Refused
 
-EVERY = 3.0
+EDIT_SECONDS = 3.0
 
 log = structlog.get_logger()
 Payload = dict[str, Any]
 
 
 class Edits(ABC):
-    """Of a message that changes faster only the latest state is sent."""
+    """A message that changes faster skips states: only the latest one is sent."""
 
     def __init__(self) -> None:
         self._latest: dict[str, tuple[str, Payload]] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @abstractmethod
-    async def put(self, channel: str, message: str, payload: Payload) -> bool:
+    async def apply(self, channel: str, message: str, payload: Payload) -> bool:
         """Change the message; False when it is gone or can no longer be changed."""
 
     @abstractmethod
-    def spare(self, channel: str) -> bool:
-        """There is room for a change that could as well wait."""
+    def try_acquire(self, channel: str) -> bool:
+        """Take one edit from the channel's budget if there is one to spare."""
 
     @abstractmethod
-    async def take(self, channel: str) -> None:
-        """Wait for room."""
+    async def acquire(self, channel: str) -> None:
+        """Take one edit from the channel's budget, waiting for it if need be."""
 
     async def change(self, channel: str, message: str, payload: Payload, *, live: bool) -> bool:
-        """News that go on soon, the last of them at once; False when the message is gone."""
+        """Edit it: soon if it is `live` (more will follow), else at once; False when the message is gone."""
         if not live:
-            return await self.now(channel, message, payload)
-        self.soon(channel, message, payload)
+            return await self.edit_now(channel, message, payload)
+        self.schedule(channel, message, payload)
         return True
 
-    def soon(self, channel: str, message: str, payload: Payload) -> None:
-        """Show it when there is room; whatever comes later takes its place."""
+    def schedule(self, channel: str, message: str, payload: Payload) -> None:
+        """Edit it when the budget allows; a later state takes the place of this one."""
         self._latest[message] = (channel, payload)
         if message not in self._sending:
-            self._sending[message] = asyncio.create_task(self._flow(message))
+            self._sending[message] = asyncio.create_task(self._send_while_it_changes(message))
 
-    def forget(self, message: str) -> None:
-        """Something else is shown there from now on."""
+    def cancel(self, message: str) -> None:
+        """Drop the edit that is scheduled: something else is shown there from now on."""
         self._latest.pop(message, None)
 
-    async def now(self, channel: str, message: str, payload: Payload) -> bool:
-        """Show it for certain; False when the message is gone."""
-        self.forget(message)
-        await self.take(channel)
+    async def edit_now(self, channel: str, message: str, payload: Payload) -> bool:
+        """Edit it at once; False when the message is gone."""
+        self.cancel(message)
+        await self.acquire(channel)
         return await self.send(channel, message, payload)
 
     def close(self) -> None:
@@ -63,23 +63,23 @@ class Edits(ABC):
         for sending in self._sending.values():
             sending.cancel()
 
-    async def _flow(self, message: str) -> None:
+    async def _send_while_it_changes(self, message: str) -> None:
         try:
             while message in self._latest:
                 channel, payload = self._latest[message]
-                if self.spare(channel):
+                if self.try_acquire(channel):
                     self._latest.pop(message)
                     try:
                         await self.send(channel, message, payload)
                     except Refused as error:
-                        log.warning("not edited", why=error.code)
-                await asyncio.sleep(EVERY)
+                        log.warning("edit.refused", why=error.code)
+                await asyncio.sleep(EDIT_SECONDS)
         finally:
             self._sending.pop(message, None)
 
     async def send(self, channel: str, message: str, payload: Payload) -> bool:
-        """Change it, after what is on its way to it; False when the message is gone."""
-        turn = self._turns.get(message) or asyncio.Lock()
-        self._turns[message] = turn
-        async with turn:
-            return await self.put(channel, message, payload)
+        """Edit it, after an edit of it that is under way; False when the message is gone."""
+        lock = self._locks.get(message) or asyncio.Lock()
+        self._locks[message] = lock
+        async with lock:
+            return await self.apply(channel, message, payload)

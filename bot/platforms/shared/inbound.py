@@ -1,4 +1,4 @@
-"""What people do in a chat, from the first look at who they are to the last reply."""
+"""Requests from a chat: who asks, where replies go, and showing every reply."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -10,21 +10,22 @@ from typing import Any
 
 import structlog
 
-from bot.core.chat.errors import UserError
+from bot.core.chat.errors import UserError, refusal
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply, Tone
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.core.counters import FIRST_REPLY
 from bot.platforms.shared.dedup import Dedup
-from bot.platforms.shared.platform import Handle, Refused, Say, next_reply
+from bot.platforms.shared.platform import Handle, Refused, next_reply
 from bot.platforms.shared.presenter import Origin, Presenter
 from bot.platforms.shared.threads import Threads
 
-AT_ONCE = 1000
-"""Requests in work; what comes on top of them is dropped, with a line in the log."""
-A_MOMENT = 1.5
+MOST_TASKS = 1000
+"""Requests at work at once; any more are dropped, with a line in the log."""
+WAIT_NOTICE_SECONDS = 1.5
+"""Whoever has no reply after so long is shown that it takes a moment."""
 SUBMIT_SECONDS = 2.0
-"""Slack waits three for a form; a command that has said nothing bad by then is on its way."""
+"""Slack waits three for the answer to a form; a command that was not refused by then is under way."""
 
 Body = dict[str, Any]
 Replies = AsyncGenerator[Reply, str | None]
@@ -33,40 +34,40 @@ log = structlog.get_logger()
 
 
 class Inbound(ABC):
-    """Every request is a task of its own: a slow answer delays nobody else."""
+    """Takes the requests of one platform; each is a task of its own, so that a slow answer delays nobody."""
 
     def __init__(self, handle: Handle, say_in: Callable[[str], Say], threads: Threads) -> None:
         self.handle, self.say_in, self._threads = handle, say_in, threads
-        self._seen = Dedup()
+        self._dedup = Dedup()
         self._tasks: set[asyncio.Task[None]] = set()
         self._presenting: dict[str, tuple[asyncio.Task[Any], str]] = {}
         self._closing = False
 
     @abstractmethod
     async def person(self, user: str, team: str) -> User:
-        """Who it is; UserError when the bot is not for this one."""
+        """The person with this id; UserError when the bot is not for them."""
 
     @abstractmethod
-    async def placed(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
+    async def resolve_place(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
         """Where replies go: into the channel; to the person alone where the bot is no member."""
 
     @abstractmethod
     def presenter(self, message: Message, origin: Origin, say: Say) -> Presenter:
         """What shows the replies."""
 
-    def first(self, *keys: str) -> bool:
-        """Not heard before."""
-        return self._seen.first(keys)
+    def is_new(self, *keys: str) -> bool:
+        """None of these ids was seen before."""
+        return self._dedup.is_new(keys)
 
-    def again(self, key: str) -> None:
-        """It may be heard once more."""
-        self._seen.forget(key)
+    def forget(self, key: str) -> None:
+        """A request with this id may come again."""
+        self._dedup.forget(key)
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
-        """Do it in the background; a bug in it is logged."""
-        if len(self._tasks) >= AT_ONCE:
+        """Run it as a task; an exception in it is logged. None if too many are running."""
+        if len(self._tasks) >= MOST_TASKS:
             work.close()
-            log.error("too much at once", tasks=len(self._tasks))
+            log.error("requests.too_many", tasks=len(self._tasks))
             return None
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -76,50 +77,51 @@ class Inbound(ABC):
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.error("chat", exc_info=error)
+            log.error("request.failed", exc_info=error)
 
     async def close(self) -> None:
-        """End what goes on; what was said so far stays, and says that it was cut. What only waits goes on
-        after a restart."""
+        """End all requests: an answer stays as far as it came, marked as cut; a question that waits for its
+        model goes on after a restart."""
         self._closing = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def hear(
+    async def handle_message(
         self, text: str, user: str, place: Place, origin: Origin, *, free: bool = False, about: str = ""
     ) -> None:
-        """Somebody said something to the bot."""
+        """Identify the person, find the place, and answer."""
         person = User(user, user, "")
         try:
             person = await self.person(user, origin.team)
-            place, origin = await self.placed(place, person, origin)
+            place, origin = await self.resolve_place(place, person, origin)
         except UserError as error:
             await self._refuse(error, person, place, origin)
             return
         await self.converse(Message(text, person, place, free, about), origin)
 
     async def resume(self, place: Place, message: str) -> bool:
-        """A request goes on in the message that waits for it; False if that waits no more."""
-        event = await self._threads.waits(place.channel, message)
+        """Go on with the request that a message is waiting for; False if it waits no more."""
+        event = await self._threads.find_waiting(place.channel, message)
         if event is None:
             return False
         origin = Origin(event["key"], event["team"], sent=message)
         place = replace(place, thread=event["thread"])
-        self.start(self.hear(event["line"], event["user"], place, origin))
+        self.start(self.handle_message(event["line"], event["user"], place, origin))
         return True
 
-    async def fill(
+    async def submit_form(
         self, line: str, user: str, place: Place, origin: Origin, about: str = ""
     ) -> tuple[Reply | None, Say]:
-        """A form was sent: what is wrong, to say in it; nothing when the command is on its way."""
+        """Run the line of a form: the refusal to show in it, or None when the command is under way; and how
+        to speak to the person."""
         say = self.say_in("")
         try:
             person = await self.person(user, origin.team)
             say = self.say_in(person.locale)
-            place, origin = await self.placed(place, person, origin)
+            place, origin = await self.resolve_place(place, person, origin)
         except UserError as error:
-            return refusal(error), say
+            return refusal(error, private=True), say
         message = Message(line, person, place, about=about)
         replies = self.handle(message)
         first = asyncio.ensure_future(next_reply(replies, None))
@@ -132,7 +134,7 @@ class Inbound(ABC):
         return None, say
 
     async def stop_answer(self, key: str, user: str, place: Place, origin: Origin) -> None:
-        """Somebody wants no more of an answer: whoever asked may."""
+        """Stop an answer; only the person who asked may."""
         person = User(user, user, "")
         try:
             person = await self.person(user, origin.team)
@@ -152,42 +154,37 @@ class Inbound(ABC):
         replies: Replies | None = None,
         first: asyncio.Future[Reply | None] | None = None,
     ) -> None:
-        """Show every reply as it comes."""
+        """Run a message, and show each reply as it comes."""
         presenter = self.presenter(message, origin, self.say_in(message.user.locale))
         task = asyncio.current_task()
         assert task is not None
         self._presenting[origin.key] = (task, message.user.id)
-        patience, begun = asyncio.create_task(_patience(presenter)), monotonic()
+        notice, begun = asyncio.create_task(_notice_of_waiting(presenter)), monotonic()
         try:
             async with aclosing(replies or self.handle(message)) as coming:
                 reply = await (first or next_reply(coming, None))
                 FIRST_REPLY.labels(message.place.platform).observe(monotonic() - begun)
                 while reply is not None:
-                    patience.cancel()
+                    notice.cancel()
                     reply = await next_reply(coming, await presenter.show(reply))
             await presenter.end()
         except asyncio.CancelledError:
-            if not (self._closing and presenter.waits):
+            if not (self._closing and presenter.is_waiting):
                 await presenter.end(stopped=True)
         except Refused as error:
-            log.warning("not said", why=error.code, channel=message.place.channel)
+            log.warning("reply.refused", why=error.code, channel=message.place.channel)
         finally:
-            patience.cancel()
+            notice.cancel()
             self._presenting.pop(origin.key, None)
 
     async def _refuse(self, error: UserError, person: User, place: Place, origin: Origin) -> None:
         nothing = Message("", person, place)
         presenter = self.presenter(nothing, replace(origin, card="", trigger=""), self.say_in(person.locale))
         with suppress(Refused):
-            await presenter.show(refusal(error))
+            await presenter.show(refusal(error, private=True))
 
 
-async def _patience(presenter: Presenter) -> None:
-    await asyncio.sleep(A_MOMENT)
+async def _notice_of_waiting(presenter: Presenter) -> None:
+    await asyncio.sleep(WAIT_NOTICE_SECONDS)
     with suppress(Refused):
-        await presenter.wait()
-
-
-def refusal(error: UserError) -> Reply:
-    """What a person is told alone."""
-    return Reply(error.text, Tone.FAILED, lines=error.lines, buttons=error.buttons, private=True)
+        await presenter.show_waiting()

@@ -22,10 +22,10 @@ class Pages:
             cut = text.rfind("\n", 0, room) + 1 or text.rfind(" ", 0, room) + 1 or room
             self.pages[-1] += text[:cut]
             text = text[cut:]
-            self.turn()
+            self.start_page()
         self.pages[-1] += text
 
-    def turn(self) -> None:
+    def start_page(self) -> None:
         """Begin a new page: a code block is closed and opened again, a table gets its header again."""
         page = self.pages[-1]
         if opener := _open_fence(page):

@@ -1,17 +1,21 @@
 """What every chat platform does: listen, post, edit. The conversation itself is shared."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import ClassVar
+
+from aiohttp import web
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Phrasebook, Text
+from bot.core.chat.text import Phrasebook, Say, Text
+from bot.core.checks import Finding
 
 Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
-Say = Callable[[Text], str]
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(UserError):
@@ -23,10 +27,26 @@ class Refused(UserError):
         self.code, self.gone = code, gone
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a platform is given beside its own settings."""
+
+    phrases: Phrasebook
+    language: str
+    """Spoken where a person's own language is not known."""
+    role_members: frozenset[str]
+    """Ids of people, groups and channels that settings give a role to."""
+    changes: Callable[[], AsyncIterator[str]]
+    """Names of deployments that have changed, for ever."""
+
+
 class Platform(ABC):
     """A place where people talk; also a Messenger for news."""
 
     name: ClassVar[str]
+    """The folder's name."""
+    admin_groups: ClassVar[frozenset[str]] = frozenset()
+    """Groups of the chat server itself (`User.groups`) whose members are admins of the bot."""
 
     def __init__(self, phrases: Phrasebook, language: str) -> None:
         self._phrases = phrases
@@ -37,9 +57,19 @@ class Platform(ABC):
         """People can reach it now."""
         return True
 
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """What the chat server calls by POST, by path."""
+        return {}
+
+    async def check(self) -> AsyncIterator[Finding]:
+        """What `doctor` finds out about it; afterwards the platform is closed."""
+        return
+        yield "ok", Text(""), None
+
     @abstractmethod
     async def listen(self, handle: Handle) -> None:
-        """Hear messages until the platform or the person ends it; `converse` about each."""
+        """Take requests until the platform ends or is cancelled; `handle` answers each."""
 
     @abstractmethod
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
@@ -62,11 +92,11 @@ class Platform(ABC):
         return False
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
-        """Tell a place something it did not just ask for."""
+        """Post something that nobody has just asked for."""
         return await self.send(place, reply, self._say_in(locale))
 
     async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
-        """Bring news into a message posted before."""
+        """Edit a message that was posted before."""
         await self.update(place, message, reply, self._say_in(locale))
 
     async def converse(self, message: Message, handle: Handle) -> Reply | None:
@@ -86,11 +116,11 @@ class Platform(ABC):
         return last
 
     def _say_in(self, locale: str) -> Say:
-        return lambda text: self._phrases.say(text, locale or self._language)
+        return self._phrases.speaker(locale or self._language)
 
 
 async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None:
-    """What there is to say in the end."""
+    """The last reply."""
     last = None
     async for reply in replies:
         last = reply
@@ -98,7 +128,7 @@ async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None
 
 
 async def next_reply(replies: AsyncGenerator[Reply, str | None], sent: str | None) -> Reply | None:
-    """The next reply, told which message the last one became; None at the end."""
+    """The next reply, after sending back the id of the last one's message; None at the end."""
     try:
         return await replies.asend(sent)
     except StopAsyncIteration:

@@ -1,4 +1,4 @@
-"""What becomes of the replies to one request: a message that changes, a private word, a form, an answer."""
+"""Shows the replies to one request: as a message that is edited, a private reply, a form or an answer."""
 
 import asyncio
 import random
@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from bot.core.chat.form import Form
 from bot.core.chat.message import Message
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, Text, t
 from bot.platforms.shared.edits import Edits, Payload
-from bot.platforms.shared.platform import Say
 from bot.platforms.shared.threads import Threads, waiting_event
 
 GATHER, CATCH_UP = (0.05, 0.15), 0.02
@@ -36,13 +35,13 @@ class Origin:
 
 
 class Answer(Protocol):
-    """An answer that is shown as it grows."""
+    """A model's answer, shown as it grows."""
 
     def show(self, reply: Reply) -> None:
-        """So far."""
+        """The answer so far."""
 
     async def finish(self, footnote: Text | None) -> None:
-        """All of it, for certain."""
+        """Write all of it, whatever fails on the way, with a footnote."""
 
 
 class Presenter(ABC):
@@ -58,20 +57,20 @@ class Presenter(ABC):
         self._pause_at = 0.0
 
     @property
-    def waits(self) -> bool:
-        """For a model; a restart of the bot does not end that."""
+    def is_waiting(self) -> bool:
+        """It waits for a model, which a restart of the bot does not end."""
         return bool(self._last.again) and self._answer is None
 
-    def memory(self, reply: Reply) -> dict[str, Any]:
-        """What its message remembers, if it waits."""
+    def metadata(self, reply: Reply) -> dict[str, Any]:
+        """What its message holds to go on after a restart, if it waits for a model."""
         if not reply.again:
             return {}
         origin = self._origin
         return waiting_event(reply.again, self._user.id, self._place.thread, origin.key, origin.team)
 
     @abstractmethod
-    async def wait(self) -> None:
-        """Say that it takes a moment; cancelled when it is over."""
+    async def show_waiting(self) -> None:
+        """Show that it takes a moment; cancelled with the first reply."""
 
     @abstractmethod
     async def open_form(self, form: Form) -> bool:
@@ -82,25 +81,25 @@ class Presenter(ABC):
         """A new message of the place; its id."""
 
     @abstractmethod
-    async def beside(self, reply: Reply) -> None:
-        """The picture of a reply whose message is there already."""
+    async def post_picture(self, reply: Reply) -> None:
+        """Post the picture of a reply whose message exists already."""
 
     @abstractmethod
-    async def whisper(self, reply: Reply) -> None:
-        """For the person alone."""
+    async def reply_privately(self, reply: Reply) -> None:
+        """Show it to the person alone."""
 
     @abstractmethod
     def draw(self, reply: Reply) -> Payload:
-        """What a message is changed to."""
+        """The reply as an edit of its message."""
 
     @abstractmethod
     def begin_answer(self, message: str) -> Answer:
-        """An answer in the place; `message` was posted before and becomes the answer, if it is one."""
+        """Start an answer; `message`, if not empty, is one that was posted before and becomes the answer."""
 
     async def show(self, reply: Reply) -> str:
-        """Show it; the id of the message it became, nothing if it is no message of the channel."""
+        """Show it; the id of its message, or nothing if it is no message of the channel."""
         if self._answer is not None and not reply.answer:  # what was said of it stays
-            await self.whisper(reply)
+            await self.reply_privately(reply)
             return self._sent
         self._last = reply
         if reply.form and self._origin.trigger and await self.open_form(reply.form):
@@ -112,11 +111,11 @@ class Presenter(ABC):
         elif self._sent:
             self._sent = await self._change(self._sent, reply)
         else:
-            self._sent = await self._say_first(reply)
+            self._sent = await self._show_first(reply)
         return self._sent
 
     async def end(self, *, stopped: bool = False) -> None:
-        """Whatever was shown becomes final."""
+        """Finish what was shown; `stopped` says so in it."""
         reply = self._last
         if self._answer is not None:
             await self._answer.finish(t("ask.stopped") if stopped else reply.footnote)
@@ -125,9 +124,9 @@ class Presenter(ABC):
             over = replace(reply, live=False, question="", again="", lines=(t("ask.stopped"),))
             await self._change(self._sent, over)
 
-    async def _say_first(self, reply: Reply) -> str:
+    async def _show_first(self, reply: Reply) -> str:
         if reply.private and not self._origin.direct:
-            await self.whisper(reply)
+            await self.reply_privately(reply)
             return ""
         if self._origin.card and not reply.private:
             return await self._change(self._origin.card, reply)
@@ -141,7 +140,7 @@ class Presenter(ABC):
 
     async def _show_answer(self, reply: Reply) -> None:
         if self._answer is None:
-            self._edits.forget(self._sent)
+            self._edits.cancel(self._sent)
             self._answer = self.begin_answer(self._sent)
         self._answer.show(reply)
         if reply.footnote is None and monotonic() > self._pause_at:
@@ -150,7 +149,7 @@ class Presenter(ABC):
 
     async def _change(self, message: str, reply: Reply) -> str:
         if reply.picture:
-            await self.beside(reply)
+            await self.post_picture(reply)
         channel, live = self._place.channel, reply.live or bool(reply.question)
         if await self._edits.change(channel, message, self.draw(reply), live=live):
             return message

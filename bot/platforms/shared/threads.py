@@ -1,10 +1,11 @@
-"""Threads that the bot takes part in: the thread is the memory, read back when it is not known."""
+"""Threads that the bot takes part in: their messages hold the conversation, and are read when needed."""
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from cachetools import LRUCache
 
 from bot.core.chat.message import Place, Turn
 from bot.platforms.shared.platform import Refused
@@ -15,7 +16,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ThreadMessage:
     """A message of a thread: its `id`, `ours` if the bot wrote it or is called in it, its Markdown, and
     what it remembers of itself (`answer_event`, `waiting_event`)."""
 
@@ -29,38 +30,38 @@ class Threads(ABC):
     """`bot` is the bot's own user id, known once it has introduced itself."""
 
     def __init__(self) -> None:
-        self._turns: OrderedDict[Key, list[Turn]] = OrderedDict()
-        self._others: OrderedDict[Key, None] = OrderedDict()
+        self._turns: LRUCache[Key, list[Turn]] = LRUCache(THREADS_KEPT)
+        self._foreign: LRUCache[Key, bool] = LRUCache(THREADS_KEPT)
         self.bot = ""
 
     @abstractmethod
-    async def fetch(self, channel: str, thread: str) -> Sequence[Said]:
+    async def fetch(self, channel: str, thread: str) -> Sequence[ThreadMessage]:
         """The messages of a thread, oldest first, or at least the one that is named; Refused when they
         cannot be read now."""
 
-    async def waits(self, channel: str, message: str) -> Mapping[str, Any] | None:
+    async def find_waiting(self, channel: str, message: str) -> Mapping[str, Any] | None:
         """The `waiting_event` of a message, if it still waits."""
         try:
-            said = await self.fetch(channel, message)
+            messages = await self.fetch(channel, message)
         except Refused as error:
             if error.gone:
                 return None
             raise
-        found = [one.event for one in said if one.id == message and one.event.get("kind") == "waiting"]
+        found = [one.event for one in messages if one.id == message and one.event.get("kind") == "waiting"]
         return found[0] if found else None
 
     def join(self, channel: str, thread: str, *, new: bool = False) -> None:
-        """The bot takes part from now on; nobody has spoken yet in a `new` thread."""
-        self._others.pop((channel, thread), None)
+        """The bot takes part from now on; a `new` thread has no messages yet."""
+        self._foreign.pop((channel, thread), None)
         if new:
-            self._keep((channel, thread), [])
+            self._remember((channel, thread), [])
 
     async def takes_part(self, channel: str, thread: str) -> bool:
-        """The bot began it, spoke in it or was called in it."""
+        """Whether the bot started it, wrote in it or was mentioned in it."""
         key = (channel, thread)
         if key in self._turns:
             return True
-        if key in self._others:
+        if key in self._foreign:
             return False
         return await self._read(key)
 
@@ -75,13 +76,10 @@ class Threads(ABC):
         """A question was answered."""
         turns = self._turns.get((place.channel, place.thread), [])
         turns += [Turn("user", question), Turn("assistant", answer, workload)]
-        self._keep((place.channel, place.thread), turns)
+        self._remember((place.channel, place.thread), turns)
 
-    def _keep(self, key: Key, turns: list[Turn]) -> None:
+    def _remember(self, key: Key, turns: list[Turn]) -> None:
         self._turns[key] = turns[-TURNS_KEPT:]
-        self._turns.move_to_end(key)
-        while len(self._turns) > THREADS_KEPT:
-            self._turns.popitem(last=False)
 
     async def _read(self, key: Key) -> bool:
         try:
@@ -90,11 +88,9 @@ class Threads(ABC):
             return False  # asked again next time
         ours = any(message.ours for message in messages)
         if ours:
-            self._keep(key, _conversation(messages))
+            self._remember(key, _conversation(messages))
         else:
-            self._others[key] = None
-            while len(self._others) > THREADS_KEPT:
-                self._others.popitem(last=False)
+            self._foreign[key] = True
         return ours
 
 
@@ -108,7 +104,7 @@ def waiting_event(line: str, user: str, thread: str, key: str, team: str) -> dic
     return {"kind": "waiting", "line": line, "user": user, "thread": thread, "key": key, "team": team}
 
 
-def _conversation(messages: Iterable[Said]) -> list[Turn]:
+def _conversation(messages: Iterable[ThreadMessage]) -> list[Turn]:
     """The turns that the messages hold; a long answer is several messages."""
     turns: list[Turn] = []
     for message in messages:

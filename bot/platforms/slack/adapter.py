@@ -1,7 +1,7 @@
 """Slack as a platform: hears through Bolt, by Socket Mode or HTTP, and speaks through the Web API."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
@@ -11,20 +11,20 @@ from slack_bolt.app.async_app import AsyncApp
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Phrasebook, Text, t
-from bot.platforms.shared.platform import Handle, Platform, Say
-from bot.platforms.slack.edits import SlackEdits
+from bot.core.chat.text import Phrasebook, Say, t
+from bot.core.checks import Finding
+from bot.platforms.shared.platform import Endpoint, Handle, Platform
 from bot.platforms.slack.forms import Forms
-from bot.platforms.slack.home import Home
+from bot.platforms.slack.home import HomeTab
 from bot.platforms.slack.inbound import SlackInbound
 from bot.platforms.slack.listeners import listen
+from bot.platforms.slack.messages import SlackEdits, SlackThreads
 from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.presenter import SlackContext, show
-from bot.platforms.slack.rates import Flow
+from bot.platforms.slack.rates import AnswerPace
 from bot.platforms.slack.render import payload
-from bot.platforms.slack.sockets import PING_SECONDS, Sockets
-from bot.platforms.slack.threads import SlackThreads
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.sockets import PING_SECONDS, SocketPool
+from bot.platforms.slack.web import SlackRefused, SlackWeb
 
 TRY_AGAIN_SECONDS = 5.0
 WRONG_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "not_allowed_token_type")
@@ -46,22 +46,22 @@ class Slack(Platform):
         app_token: str = "",
         signing_secret: str = "",
         url: str = "https://slack.com/api/",
-        named: Iterable[str] = (),
+        role_members: Iterable[str] = (),
         changes: Callable[[], AsyncIterator[str]],
         ping: float = PING_SECONDS,
     ) -> None:
         super().__init__(phrases, language)
-        self._web = Web(token, url)
+        self._web = SlackWeb(token, url)
         self._threads = SlackThreads(self._web)
-        self._people = SlackPeople(self._web, named)
-        self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), Flow())
+        self._people = SlackPeople(self._web, role_members)
+        self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), AnswerPace())
         self._app_token, self._changes = app_token, changes
         self._bolt = AsyncApp(
             client=self._web.client,
             signing_secret=signing_secret or None,
             request_verification_enabled=not app_token,
         )
-        self._sockets = Sockets(self._bolt, app_token, ping)
+        self._sockets = SocketPool(self._bolt, app_token, ping)
         self._inbound: SlackInbound | None = None
 
     @property
@@ -73,7 +73,7 @@ class Slack(Platform):
         """For ever; UserError when Slack does not accept the tokens."""
         await self._introduce()
         self._inbound = inbound = SlackInbound(self._context, self._people, handle, self._say_in)
-        home = Home(self._web, self._people, handle, self._say_in)
+        home = HomeTab(self._web, self._people, handle, self._say_in)
         forms = Forms(self._web, self._people, inbound, handle, self._say_in)
         listen(self._bolt, inbound, forms, home)
         following = asyncio.create_task(home.follow(self._changes()))
@@ -86,8 +86,8 @@ class Slack(Platform):
             await inbound.close()
             await self.close()
 
-    async def examine(self) -> AsyncIterator[tuple[str, Text, Text | None]]:
-        """What a look at the tokens finds: (ok | fail, what, what to do)."""
+    async def check(self) -> AsyncIterator[Finding]:
+        """Whether Slack accepts the tokens."""
         try:
             me = await self._web.call("auth.test")
             yield "ok", t("doctor.slack", name=me["user"], team=me.get("team", me["team_id"])), None
@@ -103,6 +103,11 @@ class Slack(Platform):
         """Send nothing more."""
         self._context.edits.close()
         await self._web.close()
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """In HTTP mode, all that Slack sends."""
+        return {} if self._app_token else {"/slack/events": self.endpoint}
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
         """What Slack sends in HTTP mode; a wrong or old signature gets 401."""
@@ -149,6 +154,6 @@ class Slack(Platform):
             except SlackRefused as error:
                 if error.code in WRONG_TOKEN:
                     raise UserError(t("slack.wrong_token", why=error.code)) from None
-                log.warning("slack is away", why=error.code)
+                log.warning("slack.away", why=error.code)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
         self._threads.bot, self._people.team = str(me["user_id"]), str(me["team_id"])

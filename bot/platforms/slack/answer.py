@@ -1,7 +1,6 @@
 """One answer of a model, streamed into a thread: nothing of it is lost, whatever Slack does."""
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -9,14 +8,14 @@ import structlog
 
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text
+from bot.core.chat.text import Say, Text
 from bot.platforms.shared.pagination import Pages
 from bot.platforms.shared.sanitize import SanitizedStream
 from bot.platforms.shared.threads import answer_event
-from bot.platforms.slack.edits import SlackEdits
-from bot.platforms.slack.rates import Flow
+from bot.platforms.slack.messages import SlackEdits
+from bot.platforms.slack.rates import AnswerPace
 from bot.platforms.slack.render import ANSWER, Block, blocks, text
-from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
+from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, SlackWeb
 
 STREAM_SECONDS = 240.0
 """Slack ends a stream five minutes after its start, even while it flows."""
@@ -26,7 +25,6 @@ FINAL_PAUSES = (0.0, 5.0, 20.0)
 FLOWING = {"kind": "flowing"}
 
 log = structlog.get_logger()
-Say = Callable[[Text], str]
 
 
 class SlackAnswer:
@@ -34,9 +32,9 @@ class SlackAnswer:
 
     def __init__(
         self,
-        web: Web,
+        web: SlackWeb,
         edits: SlackEdits,
-        flow: Flow,
+        pace: AnswerPace,
         place: Place,
         user: User,
         team: str,
@@ -44,75 +42,75 @@ class SlackAnswer:
         stop: Block,
         message: str,
     ) -> None:
-        self._web, self._edits, self._flow = web, edits, flow
+        self._web, self._edits, self._pace = web, edits, pace
         self._place, self._say = place, say
         self._user, self._team = user, team
         self._stop = stop
         self._safe = SanitizedStream()
         self._pages = Pages(ANSWER)
-        self._taken = 0
+        self._added = 0
         self._page = 0
-        self._message, self._streaming, self._broken = message, False, False
+        self._message, self._streaming, self._stream_broken = message, False, False
         self._sent = 0
-        self._begun = monotonic()
-        self._fresh, self._stepping = asyncio.Event(), asyncio.Lock()
+        self._stream_started = monotonic()
+        self._changed, self._step_lock = asyncio.Event(), asyncio.Lock()
         self._reply = Reply()
-        self._flowing: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def show(self, reply: Reply) -> None:
         """The answer so far; it is shown as fast as Slack allows."""
         self._reply = reply
-        if self._streaming and monotonic() - self._begun > STREAM_SECONDS:
-            self._pages.turn()
-            self._begun = monotonic()
-        self._pages.add(self._safe.add(reply.answer[self._taken :]))
-        self._taken = len(reply.answer)
-        self._fresh.set()
-        if self._flowing is None:
-            self._flow.active += 1
-            self._flowing = asyncio.create_task(self._run())
+        if self._streaming and monotonic() - self._stream_started > STREAM_SECONDS:
+            self._pages.start_page()
+            self._stream_started = monotonic()
+        self._pages.add(self._safe.add(reply.answer[self._added :]))
+        self._added = len(reply.answer)
+        self._changed.set()
+        if self._task is None:
+            self._pace.active += 1
+            self._task = asyncio.create_task(self._run())
 
     async def finish(self, footnote: Text | None) -> None:
         """Everything that came, for certain, and what there is to say about it."""
-        if self._flowing is not None:
-            self._flow.active -= 1
-            async with self._stepping:  # a message that is being begun would be there twice
-                self._flowing.cancel()
-            await asyncio.gather(self._flowing, return_exceptions=True)
+        if self._task is not None:
+            self._pace.active -= 1
+            async with self._step_lock:  # a message that is being begun would be there twice
+                self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         self._pages.add(self._safe.add("", last=True))
         while self._page < len(self._pages.pages) - 1:
-            await self._settle(None)
-        await self._settle(footnote)
+            await self._finish_page(None)
+        await self._finish_page(footnote)
 
     async def _run(self) -> None:
         while True:
-            await self._fresh.wait()
-            self._fresh.clear()
-            async with self._stepping:
+            await self._changed.wait()
+            self._changed.clear()
+            async with self._step_lock:
                 try:
                     await self._step()
                 except SlackRefused as error:
-                    log.warning("answer not shown yet", why=error.code)
-            await asyncio.sleep(self._flow.pause(APPENDS if self._streaming else UPDATES))
+                    log.warning("answer.delayed", why=error.code)
+            await asyncio.sleep(self._pace.pause(APPENDS if self._streaming else UPDATES))
 
     async def _step(self) -> None:
         while self._page < len(self._pages.pages) - 1:
-            await self._settle(None)
+            await self._finish_page(None)
         page = self._pages.pages[self._page]
         if not self._message:
             await self._begin(page)
-        elif self._streaming and not self._broken:
+        elif self._streaming and not self._stream_broken:
             await self._append(page)
         elif self._streaming and not await self._stopped():
-            self._fresh.set()
-        elif self._web.rates.updates.spare():
-            await self._put(self._flowing_page(page), FLOWING)
+            self._changed.set()
+        elif self._web.rates.updates.try_acquire():
+            await self._write(self._flowing_page(page), FLOWING)
 
     async def _begin(self, page: str) -> None:
         channel, thread = self._place.channel, self._place.thread
         chunks = [_chunk(page), {"type": "blocks", "blocks": [self._stop]}]
-        self._begun, self._sent = monotonic(), len(page)
-        if self._web.rates.starts.spare():
+        self._stream_started, self._sent = monotonic(), len(page)
+        if self._web.rates.starts.try_acquire():
             try:
                 begun = await self._web.call(
                     "chat.startStream",
@@ -123,7 +121,7 @@ class SlackAnswer:
                     recipient_team_id=self._team,
                 )
             except SlackRefused as error:
-                log.warning("no stream", why=error.code)
+                log.warning("stream.refused", why=error.code)
             else:
                 self._message, self._streaming = str(begun["ts"]), True
                 return
@@ -133,9 +131,9 @@ class SlackAnswer:
         return {"text": text(Reply(answer=page), self._say), "blocks": [_markdown(page), self._stop]}
 
     async def _append(self, page: str) -> None:
-        if len(page) == self._sent or not self._web.rates.appends.spare():
+        if len(page) == self._sent or not self._web.rates.appends.try_acquire():
             if len(page) > self._sent:
-                self._fresh.set()
+                self._changed.set()
             return
         try:
             await self._web.call(
@@ -145,9 +143,9 @@ class SlackAnswer:
                 chunks=[_chunk(page[self._sent :])],
             )
         except SlackRefused as error:
-            log.warning("stream ended early", why=error.code)
-            self._broken = True  # from here on the whole page is put in its place: that repeats nothing
-            self._fresh.set()
+            log.warning("stream.broken", why=error.code)
+            self._stream_broken = True  # from now on the whole page is written: so nothing is repeated
+            self._changed.set()
         else:
             self._sent = len(page)
 
@@ -158,29 +156,29 @@ class SlackAnswer:
         except SlackRefused as error:
             if not error.gone and error.code != "message_not_in_streaming_state":
                 return False
-        self._streaming = self._broken = False
+        self._streaming = self._stream_broken = False
         return True
 
-    async def _settle(self, footnote: Text | None) -> None:
+    async def _finish_page(self, footnote: Text | None) -> None:
         """The page as it stays, with its memory; then on to the next one."""
         page, reply = self._pages.pages[self._page], self._reply
         event = answer_event(reply.question, reply.workload, self._page)
-        whole = blocks(Reply(answer=page, footnote=footnote), self._say)
-        payload = {"text": text(Reply(answer=page), self._say), "blocks": whole}
+        drawn = blocks(Reply(answer=page, footnote=footnote), self._say)
+        payload = {"text": text(Reply(answer=page), self._say), "blocks": drawn}
         for pause in FINAL_PAUSES:
             await asyncio.sleep(pause)
             if self._streaming and not await self._stopped():
                 continue
-            await self._web.rates.updates.take()
+            await self._web.rates.updates.acquire()
             try:
-                await self._put(payload, event)
+                await self._write(payload, event)
                 break
             except SlackRefused as error:
-                log.warning("answer not complete", why=error.code)
+                log.warning("answer.incomplete", why=error.code)
         self._page, self._message, self._sent = self._page + 1, "", 0
-        self._streaming = self._broken = False
+        self._streaming = self._stream_broken = False
 
-    async def _put(self, payload: dict[str, Any], event: dict[str, Any]) -> None:
+    async def _write(self, payload: dict[str, Any], event: dict[str, Any]) -> None:
         """Into its message; into a new one if there is none, or somebody deleted it."""
         channel, thread = self._place.channel, self._place.thread
         metadata = {"event_type": NONCE_EVENT, "event_payload": event}

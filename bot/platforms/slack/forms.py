@@ -4,15 +4,21 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from bot.core.chat.form import typed
+from cachetools import TTLCache
+
+from bot.core.chat.form import filled_line
 from bot.core.chat.message import Message
+from bot.core.chat.text import Say
 from bot.platforms.shared.inbound import Body
-from bot.platforms.shared.platform import Handle, Say, last_reply
+from bot.platforms.shared.platform import Handle, last_reply
 from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack import modal
 from bot.platforms.slack.inbound import SlackInbound
 from bot.platforms.slack.people import SlackPeople
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.web import SlackRefused, SlackWeb
+
+FORMS_KEPT, FORM_SECONDS = 1000, 3600.0
+"""How many open forms are remembered, and how long."""
 
 
 class Forms:
@@ -20,7 +26,7 @@ class Forms:
 
     def __init__(
         self,
-        web: Web,
+        web: SlackWeb,
         people: SlackPeople,
         inbound: SlackInbound,
         handle: Handle,
@@ -28,7 +34,8 @@ class Forms:
     ) -> None:
         self._web, self._people, self._inbound = web, people, inbound
         self._handle, self._say_in = handle, say_in
-        self._checks: dict[str, object] = {}
+        self._checks: TTLCache[str, object] = TTLCache(FORMS_KEPT, FORM_SECONDS)
+        """The latest check of each form that is open, by its view."""
 
     async def recheck(self, view: Body, user: str, team: str) -> None:
         """A form changed: say in it what would happen."""
@@ -37,21 +44,21 @@ class Forms:
             return
         latest = self._checks[view["id"]] = object()
         person = await self._people.user(user, team)
-        asked = Message(modal.checking(filled, values), person, filled.place)
-        note = await last_reply(self._handle(asked))
+        check = Message(modal.checking(filled, values), person, filled.place)
+        note = await last_reply(self._handle(check))
         if note is None or self._checks.get(view["id"]) is not latest:  # a later change is shown instead
             return
         updated = modal.with_note(view, note, self._say_in(person.locale))
         with suppress(SlackRefused):  # the form is closed
             await self._web.call("views.update", view_id=view["id"], view=updated)
         if self._checks.get(view["id"]) is latest:
-            del self._checks[view["id"]]
+            self._checks.pop(view["id"])
 
     async def submit(self, view: Body, user: str, origin: Origin, ack: Callable[..., Awaitable[Any]]) -> None:
         """A form was sent: a refusal is said in it and loses nothing, all else closes it."""
         filled, values = modal.read(view)
-        line = typed(filled.line, filled.required, values)
-        wrong, say = await self._inbound.fill(line, user, filled.place, origin)
+        line = filled_line(filled.line, filled.required, values)
+        wrong, say = await self._inbound.submit_form(line, user, filled.place, origin)
         if wrong is None:
             await ack()
         else:

@@ -1,37 +1,43 @@
-"""App Home: everybody's own, kept up to date while somebody may look at it."""
+"""The App Home tab: each person's own, kept up to date while the person may be looking at it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from time import monotonic
+
+from cachetools import TTLCache
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place
-from bot.platforms.shared.platform import Handle, Say, last_reply
+from bot.core.chat.text import Say
+from bot.platforms.shared.platform import Handle, last_reply
 from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.render import blocks
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.web import SlackRefused, SlackWeb
 
-LOOKED_AT_SECONDS = 3600.0
-EVERY = 10.0
+LOOKED_AT_SECONDS, PEOPLE_KEPT = 3600.0, 5000
+REFRESH_SECONDS = 10.0
+"""At most so often, however fast deployments change."""
 NOWHERE = Place("slack", "")
 
 
-class Home:
+class HomeTab:
     """The reply to `home` as a tab."""
 
-    def __init__(self, web: Web, people: SlackPeople, handle: Handle, say_in: Callable[[str], Say]) -> None:
+    def __init__(
+        self, web: SlackWeb, people: SlackPeople, handle: Handle, say_in: Callable[[str], Say]
+    ) -> None:
         self._web, self._people, self._handle, self._say_in = web, people, handle, say_in
         self._changed = asyncio.Event()
-        self._opened: dict[str, tuple[str, float]] = {}
+        self._opened: TTLCache[str, str] = TTLCache(PEOPLE_KEPT, LOOKED_AT_SECONDS)
+        """The workspaces of people who look at their tab, by person."""
 
     async def opened(self, user: str, team: str) -> None:
-        """Somebody looks at it."""
-        self._opened[user] = (team, monotonic())
+        """A person has opened the tab."""
+        self._opened[user] = team
         await self._show(user, team)
 
     async def follow(self, changes: AsyncIterator[str]) -> None:
-        """Show everybody's again when something changed, for ever; what changes fast, now and then."""
+        """Publish the open tabs again when a deployment has changed, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._refresh())
             async for _ in changes:
@@ -41,11 +47,9 @@ class Home:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            now = monotonic()
-            self._opened = {u: seen for u, seen in self._opened.items() if now - seen[1] < LOOKED_AT_SECONDS}
-            for user, (team, _) in list(self._opened.items()):
-                await self._show(user, team)
-            await asyncio.sleep(EVERY)
+            for user in list(self._opened):
+                await self._show(user, self._opened.get(user, ""))
+            await asyncio.sleep(REFRESH_SECONDS)
 
     async def _show(self, user: str, team: str) -> None:
         with suppress(SlackRefused, UserError):

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from bot.core.chat.message import Message, Place, User
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.platforms.shared.inbound import Body, Inbound
-from bot.platforms.shared.platform import Handle, Say
+from bot.platforms.shared.platform import Handle
 from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack.people import SlackPeople
 from bot.platforms.slack.presenter import SlackContext, SlackPresenter
@@ -36,7 +36,7 @@ class SlackInbound(Inbound):
         """Who it is."""
         return await self._people.user(user, team)
 
-    async def overhear(self, event: Body, team: str) -> None:
+    async def handle_channel_message(self, event: Body, team: str) -> None:
         """A message of a conversation that the bot is in; it may be for the bot."""
         text, channel, thread = event.get("text", ""), event["channel"], event.get("thread_ts", "")
         threads = self._context.threads
@@ -49,16 +49,16 @@ class SlackInbound(Inbound):
                 return
         place = Place("slack", channel, thread or event["ts"])
         threads.join(channel, place.thread, new=not thread)
-        said = plain_text(me.sub("", text)) or "help"
+        line = plain_text(me.sub("", text)) or "help"
         origin = Origin(f"{channel}:{event['ts']}", team)
-        await self.hear(said, event["user"], place, origin, free=True)
+        await self.handle_message(line, event["user"], place, origin, free=True)
 
-    async def placed(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
+    async def resolve_place(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
         """Where replies go: into the channel; to the person alone where the bot is no member."""
         channel = place.channel
         if channel and await self._people.check_channel(channel):
             return place, replace(origin, direct=channel.startswith("D"))
-        direct = await self._context.web.direct(user.id)
+        direct = await self._context.web.open_direct_channel(user.id)
         if origin.answer_to:
             with suppress(SlackRefused):
                 await self._context.web.respond(

@@ -1,4 +1,4 @@
-"""What Slack sends, as messages: slash commands, mentions, direct messages, clicks and forms."""
+"""Bolt listeners: slash commands, mentions, direct messages, clicks and forms become messages."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from bot.core.chat.message import Place
 from bot.platforms.shared.presenter import Origin
 from bot.platforms.slack import modal
 from bot.platforms.slack.forms import Forms
-from bot.platforms.slack.home import Home
+from bot.platforms.slack.home import HomeTab
 from bot.platforms.slack.inbound import SlackInbound, plain_text
 from bot.platforms.slack.presenter import STOP
 
@@ -19,7 +19,7 @@ Ack = Callable[..., Awaitable[Any]]
 TEXT_SUBTYPES = {"", "file_share", "thread_broadcast", "me_message"}
 
 
-def listen(app: AsyncApp, inbound: SlackInbound, forms: Forms, home: Home) -> None:
+def listen(app: AsyncApp, inbound: SlackInbound, forms: Forms, home: HomeTab) -> None:
     """Register everything; each is acknowledged before any work."""
     _listen_to_commands(app, inbound)
     _listen_to_events(app, inbound, home)
@@ -31,29 +31,30 @@ def _listen_to_commands(app: AsyncApp, inbound: SlackInbound) -> None:
     @app.command(re.compile(r"^/"))
     async def command(ack: Ack, body: Body) -> None:
         await ack()
-        if inbound.first(f"trigger:{body['trigger_id']}"):
+        if inbound.is_new(f"trigger:{body['trigger_id']}"):
             text = plain_text(body.get("text", "")) or "deploy"  # alone, it opens the form
             origin = Origin(
                 body["trigger_id"], body["team_id"], body["trigger_id"], answer_to=body["response_url"]
             )
-            inbound.start(inbound.hear(text, body["user_id"], Place("slack", body["channel_id"]), origin))
+            place = Place("slack", body["channel_id"])
+            inbound.start(inbound.handle_message(text, body["user_id"], place, origin))
 
 
-def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: Home) -> None:
+def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: HomeTab) -> None:
     @app.event("app_mention")
     @app.event("message")
-    async def said(body: Body) -> None:
+    async def message(body: Body) -> None:
         event = body["event"]
         keys = (f"event:{body['event_id']}", f"message:{event.get('channel')}:{event.get('ts')}")
         if event.get("subtype", "") not in TEXT_SUBTYPES or event.get("bot_id"):
             return
-        if inbound.first(*keys):
-            inbound.start(inbound.overhear(event, _team(body)))
+        if inbound.is_new(*keys):
+            inbound.start(inbound.handle_channel_message(event, _team(body)))
 
     @app.event("app_home_opened")
-    async def looked(body: Body) -> None:
+    async def home_opened(body: Body) -> None:
         event = body["event"]
-        if event.get("tab") == "home" and inbound.first(f"event:{body['event_id']}"):
+        if event.get("tab") == "home" and inbound.is_new(f"event:{body['event_id']}"):
             inbound.start(home.opened(event["user"], _team(body)))
 
 
@@ -62,12 +63,12 @@ def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
     async def click(ack: Ack, body: Body) -> None:
         await ack()
         action = body["actions"][0]
-        if not inbound.first(f"click:{body['trigger_id']}"):
+        if not inbound.is_new(f"click:{body['trigger_id']}"):
             return
         about, _, line = action["value"].partition("\n")
         place, card = _where(body), body.get("container", {}).get("message_ts", "")
         origin = Origin(body["trigger_id"], _team(body), body["trigger_id"], card if about else "")
-        inbound.start(inbound.hear(line, body["user"]["id"], place, origin, about=about))
+        inbound.start(inbound.handle_message(line, body["user"]["id"], place, origin, about=about))
 
     @app.action(STOP)
     async def stop(ack: Ack, body: Body) -> None:
@@ -87,7 +88,7 @@ def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None
     async def submit(ack: Ack, body: Body) -> None:
         view = body["view"]
         origin = Origin(view["id"], _team(body))
-        if inbound.first(f"view:{view['id']}:{view['hash']}"):
+        if inbound.is_new(f"view:{view['id']}:{view['hash']}"):
             await forms.submit(view, body["user"]["id"], origin, ack)
         else:
             await ack()

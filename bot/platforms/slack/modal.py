@@ -1,17 +1,16 @@
 """Form → modal, and what was filled in → the line that could have been typed."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bot.core.chat.form import Blank, Form, typed
+from bot.core.chat.form import Blank, Form, filled_line
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, t
 from bot.platforms.slack.render import Block, context, escape, plain
 
-Say = Callable[[Text], str]
 CALLBACK, FIELD, NOTE = "form", "value", "note"
 CHOICES, TITLE = 100, 24
 
@@ -84,17 +83,17 @@ def read(view: dict[str, Any]) -> tuple[Filled, dict[str, str]]:
 
 def checking(filled: Filled, values: dict[str, str]) -> str:
     """The line that tells what it would do."""
-    return typed(filled.check, filled.required, {name: values.get(name, "") for name in filled.checked})
+    return filled_line(filled.check, filled.required, {name: values.get(name, "") for name in filled.checked})
 
 
 def with_note(view: dict[str, Any], note: Reply, say: Say) -> Block:
     """The modal as it is, with a reply at its end: what would happen, or what is wrong."""
     kept = ("type", "callback_id", "title", "submit", "close", "private_metadata")
-    told = [f"{note.tone} {escape(say(note.text))}".lstrip()] if note.text else []
-    told += [escape(say(line)) for line in note.lines]
-    told += [f"`{escape(say(button.label))}`" for button in note.buttons if button.detail]
+    lines = [f"{note.tone} {escape(say(note.text))}".lstrip()] if note.text else []
+    lines += [escape(say(line)) for line in note.lines]
+    lines += [f"`{escape(say(button.label))}`" for button in note.buttons if button.detail]
     old = [block for block in view["blocks"] if block.get("block_id") != NOTE]
     return {
         **{key: view[key] for key in kept},
-        "blocks": [*old, context("\n".join(told)[:2900] or "…") | {"block_id": NOTE}],
+        "blocks": [*old, context("\n".join(lines)[:2900] or "…") | {"block_id": NOTE}],
     }

@@ -2,43 +2,37 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any
+
+from cachetools import TTLCache
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.chat.text import t
-from bot.platforms.slack.web import SlackRefused, Web
+from bot.platforms.slack.web import SlackRefused, SlackWeb
 
-PERSON_SECONDS, GROUP_SECONDS, LOCALE_SECONDS = 300.0, 300.0, 86_400.0
+PERSON_SECONDS, GROUP_SECONDS, DAY_SECONDS = 300.0, 300.0, 86_400.0
 PEOPLE_KEPT = 5000
 STRANGERS = ("is_bot", "deleted", "is_restricted", "is_ultra_restricted", "is_stranger", "is_workflow_bot")
 _GROUP, _CHANNELS = "S", ("C", "G")
-
-
-@dataclass(slots=True)
-class Cached:
-    """Something Slack told us, and when."""
-
-    found: Any
-    at: float = field(default_factory=monotonic)
-
-    def fresh(self, seconds: float) -> bool:
-        """Still good enough."""
-        return monotonic() - self.at < seconds
+Info = dict[str, Any]
+"""An object of Slack's: a user or a conversation."""
 
 
 class SlackPeople:
     """Looked up when they speak. Who is a guest, a bot, or from elsewhere is refused before anything
     else; what cannot be found out counts against a person, not for one."""
 
-    def __init__(self, web: Web, named: Iterable[str]) -> None:
+    def __init__(self, web: SlackWeb, role_members: Iterable[str]) -> None:
         self._web = web
-        self._groups = [name for name in named if name.startswith((_GROUP, *_CHANNELS)) and name.isupper()]
-        self._people: dict[str, Cached] = {}
-        self._members: dict[str, Cached] = {}
-        self._channels: dict[str, Cached] = {}
+        self._groups = [
+            name for name in role_members if name.startswith((_GROUP, *_CHANNELS)) and name.isupper()
+        ]
+        self._people: TTLCache[str, Info] = TTLCache(PEOPLE_KEPT, PERSON_SECONDS)
+        self._people_today: TTLCache[str, Info] = TTLCache(PEOPLE_KEPT, DAY_SECONDS)
+        """For while Slack is busy: what it said of a person today will do."""
+        self._members: TTLCache[str, frozenset[str]] = TTLCache(PEOPLE_KEPT, GROUP_SECONDS)
+        self._channels: TTLCache[str, Info] = TTLCache(PEOPLE_KEPT, GROUP_SECONDS)
         self._asking = asyncio.Lock()
         self.team = ""
 
@@ -56,31 +50,30 @@ class SlackPeople:
 
     async def check_channel(self, channel: str) -> bool:
         """Whether the bot may post there; UserError when people from elsewhere read it."""
-        known = self._channels.get(channel)  # where it is no member it may be invited any moment
-        if known is None or not known.fresh(GROUP_SECONDS) or not _may_post(known.found):
+        info = self._channels.get(channel)
+        if info is None or not _may_post(info):  # where it is no member it may be invited any moment
             try:
-                info = (await self._web.ask("conversations.info", channel=channel))["channel"]
+                info = (await self._web.read("conversations.info", channel=channel))["channel"]
             except SlackRefused as error:
                 if error.code != "channel_not_found":
                     raise
                 info = {}  # private, and the bot is not in it
-            known = self._remember(self._channels, channel, info)
-        info = known.found
+            self._channels[channel] = info
         if info.get("is_ext_shared") or info.get("is_pending_ext_shared"):
             raise UserError(t("slack.shared_channel"))
         return _may_post(info)
 
-    async def _info(self, user: str) -> dict[str, Any]:
-        known = self._people.get(user)
-        if known is None or not known.fresh(PERSON_SECONDS):
-            try:
-                info = (await self._web.ask("users.info", user=user, include_locale=True))["user"]
-            except SlackRefused:
-                if known is None or not known.fresh(LOCALE_SECONDS):
-                    raise UserError(t("slack.who_are_you")) from None
-                return dict(known.found)  # Slack is busy: what it said today will do
-            known = self._remember(self._people, user, info)
-        return dict(known.found)
+    async def _info(self, user: str) -> Info:
+        if (info := self._people.get(user)) is not None:
+            return info
+        try:
+            info = (await self._web.read("users.info", user=user, include_locale=True))["user"]
+        except SlackRefused:
+            if (info := self._people_today.get(user)) is None:
+                raise UserError(t("slack.who_are_you")) from None
+        else:
+            self._people[user] = self._people_today[user] = info
+        return info
 
     async def _memberships(self, user: str) -> frozenset[str]:
         return frozenset([group for group in self._groups if user in await self._in(group)])
@@ -88,32 +81,26 @@ class SlackPeople:
     async def _in(self, group: str) -> frozenset[str]:
         """Ids of the members; nobody, when Slack does not tell."""
         async with self._asking:
-            known = self._members.get(group)
-            if known is None or not known.fresh(GROUP_SECONDS):
+            members = self._members.get(group)
+            if members is None:
                 try:
                     members = frozenset(await self._fetch(group))
                 except SlackRefused:
                     members = frozenset()
-                known = self._remember(self._members, group, members)
-        return frozenset(known.found)
+                self._members[group] = members
+        return members
 
     async def _fetch(self, group: str) -> list[str]:
         if group.startswith(_GROUP):
-            return list((await self._web.ask("usergroups.users.list", usergroup=group))["users"])
+            return list((await self._web.read("usergroups.users.list", usergroup=group))["users"])
         found: list[str] = []
         cursor = None
         while cursor != "":
-            page = await self._web.ask("conversations.members", channel=group, limit=500, cursor=cursor)
+            page = await self._web.read("conversations.members", channel=group, limit=500, cursor=cursor)
             found += page["members"]
             cursor = page.get("response_metadata", {}).get("next_cursor", "")
         return found
 
-    def _remember(self, cache: dict[str, Cached], key: str, found: Any) -> Cached:
-        cache[key] = Cached(found)
-        while len(cache) > PEOPLE_KEPT:
-            del cache[next(iter(cache))]
-        return cache[key]
 
-
-def _may_post(channel: dict[str, Any]) -> bool:
+def _may_post(channel: Info) -> bool:
     return bool(channel.get("is_member") or channel.get("is_im"))

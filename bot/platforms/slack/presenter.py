@@ -6,21 +6,19 @@ from dataclasses import dataclass, replace
 from bot.core.chat.form import Form
 from bot.core.chat.message import Message, Place
 from bot.core.chat.reply import Picture, Reply
-from bot.core.chat.text import t
+from bot.core.chat.text import Say, t
 from bot.platforms.shared.edits import Payload
-from bot.platforms.shared.platform import Say
 from bot.platforms.shared.presenter import Origin, Presenter
 from bot.platforms.slack import modal
 from bot.platforms.slack.answer import SlackAnswer
-from bot.platforms.slack.edits import SlackEdits
-from bot.platforms.slack.rates import Flow
+from bot.platforms.slack.messages import SlackEdits, SlackThreads
+from bot.platforms.slack.rates import AnswerPace
 from bot.platforms.slack.render import LOG, Block, payload, plain
-from bot.platforms.slack.threads import SlackThreads
-from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, Web
+from bot.platforms.slack.web import NONCE_EVENT, SlackRefused, SlackWeb
 
 STOP = "stop_answer"
-SAID = {"kind": "said"}
-"""What a message remembers that waits for nothing, or no more."""
+NOT_WAITING = {"kind": "said"}
+"""The metadata of a message that waits for no model (any more)."""
 AWAY = ("not_in_channel", "channel_not_found", "user_not_in_channel", "is_archived")
 
 
@@ -28,10 +26,10 @@ AWAY = ("not_in_channel", "channel_not_found", "user_not_in_channel", "is_archiv
 class SlackContext:
     """What all presenters share."""
 
-    web: Web
+    web: SlackWeb
     threads: SlackThreads
     edits: SlackEdits
-    flow: Flow
+    pace: AnswerPace
 
 
 class SlackPresenter(Presenter):
@@ -41,7 +39,7 @@ class SlackPresenter(Presenter):
         super().__init__(context.threads, context.edits, message, origin, say)
         self._context, self._web = context, context.web
 
-    async def wait(self) -> None:
+    async def show_waiting(self) -> None:
         """Say that it takes a moment."""
         if self._place.thread:
             with suppress(SlackRefused):
@@ -52,7 +50,7 @@ class SlackPresenter(Presenter):
                     status=self._say(t("chat.thinking")),
                 )
         else:
-            await self.whisper(Reply(t("chat.thinking")))
+            await self.reply_privately(Reply(t("chat.thinking")))
 
     async def open_form(self, form: Form) -> bool:
         """As a modal."""
@@ -65,11 +63,11 @@ class SlackPresenter(Presenter):
 
     def draw(self, reply: Reply) -> Payload:
         """Blocks; who waits for an answer can give up."""
-        remembered = {"event_type": NONCE_EVENT, "event_payload": self.memory(reply) or SAID}
-        drawn = payload(reply, self._say) | {"metadata": remembered}
+        remembered = {"event_type": NONCE_EVENT, "event_payload": self.metadata(reply) or NOT_WAITING}
+        message = payload(reply, self._say) | {"metadata": remembered}
         if reply.question and not reply.answer:
-            drawn["blocks"] = [*drawn["blocks"], self._stop()]
-        return drawn
+            message["blocks"] = [*message["blocks"], self._stop()]
+        return message
 
     def _stop(self) -> Block:
         stop = {
@@ -85,7 +83,7 @@ class SlackPresenter(Presenter):
         return SlackAnswer(
             self._web,
             self._context.edits,
-            self._context.flow,
+            self._context.pace,
             self._place,
             self._user,
             self._origin.team,
@@ -99,21 +97,21 @@ class SlackPresenter(Presenter):
         if len(reply.log) > LOG:
             await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
             reply = replace(reply, log="")
-        drawn = self.draw(reply)
-        event = drawn.pop("metadata")["event_payload"]
-        sent = await self._web.post(self._place.channel, self._place.thread, drawn, event)
+        message = self.draw(reply)
+        event = message.pop("metadata")["event_payload"]
+        sent = await self._web.post(self._place.channel, self._place.thread, message, event)
         await show(self._web, self._place, reply.picture, self._say)
         return sent
 
-    async def beside(self, reply: Reply) -> None:
+    async def post_picture(self, reply: Reply) -> None:
         """The picture, as a file."""
         await show(self._web, self._place, reply.picture, self._say)
 
-    async def whisper(self, reply: Reply) -> None:
+    async def reply_privately(self, reply: Reply) -> None:
         """Seen by the person alone; a long log goes to the direct messages, where files can be private."""
         channel, thread = self._place.channel, self._place.thread or None
         if len(reply.log) > LOG:
-            await upload(self._web, await self._web.direct(self._user.id), "", reply, self._say)
+            await upload(self._web, await self._web.open_direct_channel(self._user.id), "", reply, self._say)
             reply = replace(reply, log="", lines=(*reply.lines, t("chat.log_sent")))
         try:
             await self._web.call(
@@ -126,17 +124,18 @@ class SlackPresenter(Presenter):
         except SlackRefused as error:
             if error.code not in AWAY:
                 raise
-            await self._web.post(await self._web.direct(self._user.id), "", payload(reply, self._say), {})
+            direct = await self._web.open_direct_channel(self._user.id)
+            await self._web.post(direct, "", payload(reply, self._say), {})
 
 
-async def show(web: Web, place: Place, picture: Picture | None, say: Say) -> None:
+async def show(web: SlackWeb, place: Place, picture: Picture | None, say: Say) -> None:
     """A picture as a file."""
     if picture is not None:
         alt = say(picture.alt)
-        await web.file(place.channel, place.thread, picture.name, picture.png, alt, alt)
+        await web.upload_file(place.channel, place.thread, picture.name, picture.png, alt, alt)
 
 
-async def upload(web: Web, channel: str, thread: str, reply: Reply, say: Say) -> None:
+async def upload(web: SlackWeb, channel: str, thread: str, reply: Reply, say: Say) -> None:
     """A log as a file."""
     title = say(reply.text) if reply.text else "log"
-    await web.file(channel, thread, "vllm.log", reply.log.encode(), title)
+    await web.upload_file(channel, thread, "vllm.log", reply.log.encode(), title)

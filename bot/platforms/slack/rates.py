@@ -1,29 +1,30 @@
 """Slack's rates: what may be sent now, and what waits."""
 
 import asyncio
-from collections import OrderedDict
 from time import monotonic
+
+from cachetools import LRUCache
 
 CHANNELS_KEPT = 1000
 
 
-class Bucket:
-    """`room` calls at once, then `per_minute`; the last `kept` are for what must not be lost."""
+class TokenBucket:
+    """`room` calls at once, then `per_minute`; the last `reserve` are for what must not be lost."""
 
-    def __init__(self, per_minute: float, room: float, kept: float = 0.0) -> None:
+    def __init__(self, per_minute: float, room: float, reserve: float = 0.0) -> None:
         self._rate = per_minute / 60
-        self._room, self._kept = room, kept
+        self._room, self._reserve = room, reserve
         self._left, self._at = room, monotonic()
 
-    def spare(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take one if there is one to spare."""
         self._refill()
-        if self._left < self._kept + 1:
+        if self._left < self._reserve + 1:
             return False
         self._left -= 1
         return True
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Take one, as soon as there is one; whoever comes later waits longer."""
         self._refill()
         self._left -= 1
@@ -41,21 +42,19 @@ class Rates:
     workspace; a channel takes about a message a second), with room for final messages."""
 
     def __init__(self) -> None:
-        self.starts = Bucket(20, room=10)
-        self.appends = Bucket(100, room=20, kept=5)
-        self.updates = Bucket(50, room=20, kept=8)
-        self._channels: OrderedDict[str, Bucket] = OrderedDict()
+        self.starts = TokenBucket(20, room=10)
+        self.appends = TokenBucket(100, room=20, reserve=5)
+        self.updates = TokenBucket(50, room=20, reserve=8)
+        self._channels: LRUCache[str, TokenBucket] = LRUCache(CHANNELS_KEPT)
 
-    def channel(self, channel: str) -> Bucket:
+    def channel(self, channel: str) -> TokenBucket:
         """The budget of one channel."""
-        bucket = self._channels.setdefault(channel, Bucket(60, room=6, kept=2))
-        self._channels.move_to_end(channel)
-        while len(self._channels) > CHANNELS_KEPT:
-            self._channels.popitem(last=False)
-        return bucket
+        if channel not in self._channels:
+            self._channels[channel] = TokenBucket(60, room=6, reserve=2)
+        return self._channels[channel]
 
 
-class Flow:
+class AnswerPace:
     """How many answers flow now; each waits the longer between its steps."""
 
     def __init__(self) -> None:

@@ -1,13 +1,12 @@
 """Reply → Block Kit blocks and a text for those who see none (limits: Slack's block reference)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from bot.core.chat.reply import Button, Reply, Table
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Say, t
 from bot.platforms.shared.sanitize import harmless
 
-Say = Callable[[Text], str]
 Block = dict[str, Any]
 
 SECTION, FIELDS, BUTTONS, LABEL, VALUE, CONFIRM = 3000, 10, 25, 75, 2000, 300
@@ -34,9 +33,9 @@ def blocks(reply: Reply, say: Say) -> list[Block]:
     """The reply as blocks; whatever is too long for one message is cut, and says so."""
     found: list[Block] = []
     found += _sections(_opening(reply, say))
-    told = [f"*{escape(say(name))}*\n{escape(say(value))}"[:VALUE] for name, value in reply.fields]
-    for start in range(0, len(told), FIELDS):
-        fields = [{"type": "mrkdwn", "text": text} for text in told[start : start + FIELDS]]
+    named = [f"*{escape(say(name))}*\n{escape(say(value))}"[:VALUE] for name, value in reply.fields]
+    for start in range(0, len(named), FIELDS):
+        fields = [{"type": "mrkdwn", "text": text} for text in named[start : start + FIELDS]]
         found.append({"type": "section", "fields": fields})
     if reply.table is not None:
         found += _table(reply.table, say)
@@ -47,8 +46,8 @@ def blocks(reply: Reply, say: Say) -> list[Block]:
     if reply.footnote is not None:
         found.append(context(escape(say(reply.footnote))))
     form = (Button(t("button.form"), reply.form.line),) if reply.form else ()
-    drawn = _buttons((*reply.buttons, *form), say)
-    return [*_fitting(found, WHOLE - _size(drawn)), *drawn]
+    elements = _buttons((*reply.buttons, *form), say)
+    return [*_fitting(found, WHOLE - _size(elements)), *elements]
 
 
 def _fitting(found: list[Block], left: int) -> list[Block]:
@@ -121,11 +120,11 @@ def _table(table: Table, say: Say) -> list[Block]:
 def _buttons(buttons: Iterable[Button], say: Say) -> list[Block]:
     """A row; or, where each choice is explained, one under the other."""
     usable = [button for button in buttons if len(value(button)) <= VALUE][:BUTTONS]
-    drawn = [_button(number, button, say) for number, button in enumerate(usable)]
+    elements = [_button(number, button, say) for number, button in enumerate(usable)]
     if not any(button.detail for button in usable):
-        return [{"type": "actions", "elements": drawn}] if drawn else []
+        return [{"type": "actions", "elements": elements}] if elements else []
     explained = []
-    for button, element in list(zip(usable, drawn, strict=True))[:CHOICES]:
+    for button, element in list(zip(usable, elements, strict=True))[:CHOICES]:
         detail = escape(say(button.detail))[:DETAIL] if button.detail else ""
         line = f"{detail}\n`/llm {escape(button.command)[:DETAIL]}`".lstrip()
         explained.append({**_section(line), "accessory": element})
@@ -138,21 +137,21 @@ def value(button: Button) -> str:
 
 
 def _button(number: int, button: Button, say: Say) -> Block:
-    drawn: Block = {
+    element: Block = {
         "type": "button",
         "action_id": f"line{number}",
         "text": plain(say(button.label), LABEL),
         "value": value(button),
     }
     if button.confirm is not None:
-        drawn["style"] = "danger"
-        drawn["confirm"] = {
+        element["style"] = "danger"
+        element["confirm"] = {
             "title": plain(say(button.label), 100),
             "text": plain(say(button.confirm), CONFIRM),
             "confirm": plain(say(button.label), 30),
             "deny": plain("✕", 30),
         }
-    return drawn
+    return element
 
 
 def plain(words: str, limit: int) -> Block:

@@ -21,7 +21,7 @@ DRAIN_SECONDS = 3.0
 log = structlog.get_logger()
 
 
-class Client(SocketModeClient):
+class DrainingClient(SocketModeClient):
     """The SDK's, which lets go of a connection only when all that came over it is acknowledged."""
 
     def __init__(self, app_token: str, app: AsyncApp, ping: float) -> None:
@@ -59,12 +59,12 @@ class Client(SocketModeClient):
         return self.current_session is not None and not self.current_session.closed and not self.stale
 
 
-class Socket:
+class SocketConnection:
     """One connection that hands to Bolt what it hears."""
 
     def __init__(self, app: AsyncApp, token: str, ping: float) -> None:
         self._bolt = app
-        self.client = Client(token, app, ping)
+        self.client = DrainingClient(token, app, ping)
         self.client.socket_mode_request_listeners.append(self.handle)
         self.connecting = asyncio.create_task(self.client.connect())
 
@@ -81,12 +81,12 @@ class Socket:
         await asyncio.gather(self.client.close(), return_exceptions=True)
 
 
-class Sockets:
+class SocketPool:
     """`ready` while Slack can reach us."""
 
     def __init__(self, app: AsyncApp, token: str, ping: float = PING_SECONDS) -> None:
         self._app, self._token, self._ping = app, token, ping
-        self._sockets: list[Socket] = []
+        self._sockets: list[SocketConnection] = []
 
     @property
     def ready(self) -> bool:
@@ -103,7 +103,7 @@ class Sockets:
                 well = not socket.connecting.done() or await socket.client.is_connected()
                 failing[number] = 0 if well else failing[number] + 1
                 if failing[number] > CHANCES:
-                    log.warning("socket replaced", number=number)
+                    log.warning("slack.socket_replaced", number=number)
                     await socket.end()
                     self._sockets[number], failing[number] = self._new(), 0
 
@@ -114,5 +114,5 @@ class Sockets:
             await socket.end()
         self._sockets = []
 
-    def _new(self) -> Socket:
-        return Socket(self._app, self._token, self._ping)
+    def _new(self) -> SocketConnection:
+        return SocketConnection(self._app, self._token, self._ping)

@@ -51,7 +51,7 @@ class _RetryConnection(AsyncConnectionErrorRetryHandler):
         return bool(await super()._can_retry_async(request=request, **more))
 
 
-class Web:
+class SlackWeb:
     """`client` for Bolt; `call` for everything the bot itself asks for."""
 
     def __init__(self, token: str, url: str) -> None:
@@ -77,15 +77,15 @@ class Web:
     async def call(self, method: str, *, quick: bool = False, **arguments: Any) -> dict[str, Any]:
         """One method with JSON arguments; `quick` never waits: a trigger lives for three seconds."""
         client = self._quick if quick else self.client
-        return await _told(client.api_call(method, json=_given(arguments)))
+        return await _result(client.api_call(method, json=_without_none(arguments)))
 
-    async def ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+    async def read(self, method: str, **arguments: Any) -> dict[str, Any]:
         """One of the methods that read: they take their arguments as a query."""
-        return await _told(self.client.api_call(method, http_verb="GET", params=_given(arguments)))
+        return await _result(self.client.api_call(method, http_verb="GET", params=_without_none(arguments)))
 
     async def check_app_token(self, token: str) -> None:
         """SlackRefused if it opens no socket."""
-        await _told(self.client.apps_connections_open(app_token=token))
+        await _result(self.client.apps_connections_open(app_token=token))
 
     async def respond(self, url: str, text: str) -> None:
         """A word to the person alone, by the address that came with a command (5 times in 30 minutes)."""
@@ -96,15 +96,15 @@ class Web:
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise SlackRefused("unreachable") from None
 
-    async def direct(self, user: str) -> str:
+    async def open_direct_channel(self, user: str) -> str:
         """The conversation with one person."""
         return str((await self.call("conversations.open", users=user))["channel"]["id"])
 
-    async def file(
+    async def upload_file(
         self, channel: str, thread: str, name: str, content: bytes, title: str, alt: str = ""
     ) -> None:
         """Upload a file; of a picture `alt` says what it shows."""
-        await _told(
+        await _result(
             self.client.files_upload_v2(
                 channel=channel,
                 thread_ts=thread or None,
@@ -121,7 +121,7 @@ class Web:
         metadata = {"event_type": NONCE_EVENT, "event_payload": {**event, "nonce": nonce}}
         quiet = {"unfurl_links": False, "unfurl_media": False}
         message = {"channel": channel, "thread_ts": thread or None, "metadata": metadata, **quiet, **payload}
-        await self.rates.channel(channel).take()
+        await self.rates.channel(channel).acquire()
         try:
             return str((await self.call("chat.postMessage", **message))["ts"])
         except SlackRefused as error:
@@ -134,7 +134,7 @@ class Web:
     async def find(self, channel: str, thread: str, **marks: str) -> str:
         """A message that remembers this, among the last ones."""
         method = "conversations.replies" if thread else "conversations.history"
-        found = await self.ask(
+        found = await self.read(
             method, channel=channel, ts=thread or None, limit=LOOK_BACK, include_all_metadata=True
         )
         for message in found.get("messages", []):
@@ -143,14 +143,14 @@ class Web:
         return ""
 
 
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+def _without_none(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-async def _told(asked: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
+async def _result(request: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
     """What Slack answers; SlackRefused with its own word for what is wrong."""
     try:
-        answer = await asked
+        answer = await request
     except SlackApiError as error:
         raise SlackRefused(str(error.response.get("error") or error.response.status_code)) from None
     except (aiohttp.ClientError, SlackRequestError, TimeoutError, OSError):

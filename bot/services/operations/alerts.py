@@ -24,7 +24,7 @@ GATHER = 2.0
 log = structlog.get_logger()
 
 
-class Alerts:
+class AlertService:
     """What it has told is on the cluster: a restart neither repeats nor forgets. Without a place of the
     admins nothing is posted, and `alerts` lists what is open."""
 

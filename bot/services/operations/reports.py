@@ -9,7 +9,7 @@ from bot.core.chat.message import Place
 from bot.core.chat.reply import Picture, Reply
 from bot.core.chat.text import t
 from bot.core.ports import Clock, Ledger, Messenger
-from bot.core.usage.reports import Day, Report, report, summary, usage
+from bot.core.usage.reports import Day, UsageReport, report, summary, usage
 
 Draw = Callable[[Sequence[Day]], bytes]
 MONDAY, WEEK = 0, 7
@@ -51,7 +51,7 @@ class Reports:
             monday = self._clock.now().astimezone(self._zone).weekday() == MONDAY
             await self._messenger.post(self._admins, await self.all(WEEK if monday else 2))
 
-    async def _report(self, days: int) -> Report:
+    async def _report(self, days: int) -> UsageReport:
         last = self._clock.now().date()
         first = last - timedelta(days=days - 1)
         return report(await self._ledger.uses(first), await self._ledger.events(first), first, last)

@@ -1,7 +1,8 @@
 """Which model a question is for."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
+
+from cachetools import LRUCache
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.form import Blank, Form
@@ -23,14 +24,11 @@ class ModelSelector:
         self._cluster = cluster
         self._catalog = catalog
         self._messenger = messenger
-        self._last: OrderedDict[Place, str] = OrderedDict()
+        self._last: LRUCache[Place, str] = LRUCache(PLACES_KEPT)
 
     def spoke(self, place: Place, workload: Workload) -> None:
         """Remember which model a place talks to."""
         self._last[place] = object_name(workload.name)
-        self._last.move_to_end(place)
-        while len(self._last) > PLACES_KEPT:
-            self._last.popitem(last=False)
 
     async def choose(self, text: str, user: User, place: Place) -> tuple[Workload, str]:
         """The workload that is meant, and the question without its name."""

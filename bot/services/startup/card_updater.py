@@ -138,6 +138,7 @@ class CardUpdater:
 
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
+        self._unproven.discard(name)
         if record is not None:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 

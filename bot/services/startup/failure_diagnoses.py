@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from cachetools import LRUCache
+
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.diagnosis import Diagnosis, diagnose
@@ -9,6 +11,7 @@ from bot.core.ports import WorkloadAccess
 
 LINES = 3000
 """Of a log, in which a cause shows."""
+MODELS_KEPT = 1000
 CRASHED = ("crashed", "container_oomkilled")
 
 
@@ -17,7 +20,7 @@ class FailureDiagnoses:
 
     def __init__(self, cluster: WorkloadAccess) -> None:
         self._cluster = cluster
-        self._found: dict[str, tuple[datetime, Diagnosis]] = {}
+        self._found: LRUCache[str, tuple[datetime, Diagnosis]] = LRUCache(MODELS_KEPT)
 
     def diagnosis(self, workload: Workload) -> Diagnosis | None:
         """Why it failed, if its log of this start says."""

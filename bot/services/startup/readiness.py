@@ -4,6 +4,8 @@ import asyncio
 from contextlib import aclosing
 from datetime import datetime
 
+from cachetools import LRUCache
+
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
 from bot.core.deployment.workload import Phase, Workload
@@ -13,6 +15,7 @@ HELLO = [Turn("user", "Say hello.")]
 """Short: a GPTQ model whose fp16 arithmetic overflows answers nothing but `!` to that (vLLM #10656)."""
 SHORT = Sampling(temperature=0.0, max_tokens=8)
 SECONDS = 60.0
+MODELS_KEPT = 1000
 UNABLE_TO_CHAT = "ask.no_chat_template"
 """A base model: it completes texts, and says of itself that it does not chat."""
 
@@ -22,7 +25,7 @@ class SmokeTest:
 
     def __init__(self, cluster: WorkloadAccess, inference: Inference) -> None:
         self._cluster, self._inference = cluster, inference
-        self._found: dict[str, tuple[datetime, str | None]] = {}
+        self._found: LRUCache[str, tuple[datetime, str | None]] = LRUCache(MODELS_KEPT)
 
     async def ask(self, workload: Workload) -> bool:
         """If it has answered; ask it if it is time to."""

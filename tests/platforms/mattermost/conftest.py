@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from pydantic import SecretStr
 
 from bot.app import background, wiring
 from bot.app.http_server import HttpServer
@@ -54,11 +53,18 @@ class Bot:
             TOKEN,
             callback_url=self.callback_url,
             command_tokens={"t1": COMMAND_TOKEN},
-            named=["c" * 26],
+            role_members=["c" * 26],
             heartbeat=0.4,
         )
         messengers = Messengers([self.mattermost])
-        self.app = wiring.build(self.settings, self.cluster, self._inference, messengers, self._clock)
+        self.app = wiring.build(
+            self.settings,
+            self.cluster,
+            self._inference,
+            messengers,
+            self._clock,
+            self.mattermost.admin_groups,
+        )
         self._running = asyncio.create_task(background.serve(self.settings, self.app, [self.mattermost]))
         await soon(lambda: chat.sockets and self.mattermost.ready)
 
@@ -78,7 +84,7 @@ class Bot:
 @pytest_asyncio.fixture
 async def bot(settings, server_url, cluster, inference, clock) -> AsyncIterator[Bot]:
     researchers = frozenset(user for user in server_url[0].users if user.startswith(("ada", "bob")))
-    roles = {"researchers": researchers, "mattermost_token": SecretStr(TOKEN)}
+    roles = {"researchers": researchers}
     running = Bot(settings.model_copy(update=roles), server_url[1], cluster, inference, clock)
     await running.start(server_url[0])
     yield running
@@ -107,7 +113,7 @@ async def called_bot(settings, server_url, cluster, inference, clock) -> AsyncIt
     """A bot that Mattermost can call."""
     fake, url = server_url
     researchers = frozenset({who(fake, "ada"), who(fake, "bob")})
-    roles = {"researchers": researchers, "mattermost_token": SecretStr(TOKEN)}
+    roles = {"researchers": researchers}
     bot = Bot(settings.model_copy(update=roles), url, cluster, inference, clock)
     health = HttpServer("127.0.0.1", 0, lambda: True, bot.endpoints())
     await health.start()

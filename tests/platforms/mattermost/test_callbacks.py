@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from tests.fakes.mattermost import COMMAND_TOKEN
+from bot.platforms.mattermost.buttons import CLICK
+from bot.platforms.mattermost.signing import Signer
+from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN
 from tests.platforms.mattermost.conftest import attachments, soon, who
 
 
@@ -127,7 +129,7 @@ async def test_where_the_bot_is_no_member_it_answers_in_the_direct_messages(bot,
 
 
 async def test_a_late_word_comes_by_the_address_of_the_command_else_directly(bot, chat, monkeypatch):
-    monkeypatch.setattr("bot.platforms.mattermost.callbacks.COMMAND_SECONDS", 0.0)
+    monkeypatch.setattr("bot.platforms.mattermost.callbacks.COMMAND_REPLY_SECONDS", 0.0)
     eve = who(chat, "eve")
     await chat.command(eve, "depoly")
     await soon(lambda: len(chat.whispers) == 2)
@@ -160,11 +162,34 @@ async def forge(chat, card: dict, change) -> tuple[int, dict]:
     return await chat.click(who(chat, "grace"), card, "Sleep", context=context, **where)
 
 
+def other_content(context) -> None:
+    """What a guessed key signs, with the signature of the real button."""
+    values = {
+        "line": "stop tinyllama",
+        "about": "",
+        "label": "",
+        "confirm": "",
+        "channel": "c1",
+        "thread": "",
+    }
+    content, _, _ = Signer("guessed").sign(CLICK, **values).rsplit(".", 2)
+    _, stamp, signature = context["signed"].rsplit(".", 2)
+    context["signed"] = f"{content}.{stamp}.{signature}"
+
+
+def later_time(context) -> None:
+    """The button as if it had been signed just now."""
+    content, _, signature = context["signed"].rsplit(".", 2)
+    _, stamp, _ = Signer("guessed").sign(CLICK).rsplit(".", 2)
+    context["signed"] = f"{content}.{stamp[::-1]}.{signature}"
+
+
 FORGERIES = {
-    "another line": lambda context: context.update(line="stop tinyllama"),
-    "a later end": lambda context: context.update(ends="99999999999"),
-    "another purpose": lambda context: context.update(key="x"),
-    "no signature": lambda context: context.pop("mac") and None,
+    "another line": other_content,
+    "another time": later_time,
+    "another purpose": lambda context: context.update(purpose="stop"),
+    "another key": lambda context: context.update(signed=Signer("guessed").sign(CLICK, channel="c1")),
+    "no signature": lambda context: context.pop("signed") and None,
     "another channel": lambda context: {"channel_id": "c2"},
     "nothing": lambda context: context.clear(),
 }
@@ -185,11 +210,19 @@ async def test_a_click_that_is_sent_again_does_nothing(bot, chat, pass_time):
     assert len(chat.whispers) == before
 
 
-async def test_an_old_button_says_so(bot, chat, pass_time, monkeypatch):
+OLD_BUTTONS = {
+    "a month ago": {
+        "purpose": "click",
+        "signed": Signer(TOKEN, lambda: time.time() - 31 * 86_400).sign(CLICK, line="sleep tinyllama"),
+    },
+    "by an older version": {"line": "sleep tinyllama", "ends": "1", "nonce": "1", "mac": "0f"},
+}
+
+
+@pytest.mark.parametrize("context", OLD_BUTTONS.values(), ids=OLD_BUTTONS)
+async def test_an_old_button_says_so(bot, chat, pass_time, context):
     card = await card_of(chat, pass_time)
-    later = time.time() + 31 * 86_400
-    monkeypatch.setattr("bot.platforms.mattermost.signing.time", lambda: later)
-    await chat.click(who(chat, "ada"), card, "Sleep")
+    await chat.click(who(chat, "ada"), card, "Sleep", context=context)
     assert "too old" in chat.whispers[-1][1]["text"] and bot.cluster.workloads()[0].replicas == 1
 
 

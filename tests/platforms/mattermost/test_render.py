@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply, Table, Tone
 from bot.core.chat.text import verbatim
-from bot.platforms.mattermost.buttons import Buttons, with_commands
+from bot.platforms.mattermost.buttons import CLICK_SECONDS, FORM_SECONDS, Buttons, with_commands
 from tests.platforms.replies import FORM, GOLDEN, REPLIES
 
 BUTTONS = Buttons("token", "http://llm-bot:8080/")
 PLACE = Place("mattermost", "c1", "p1")
-CHANGING = ("ends", "nonce", "mac")
 
 
 def without_signature(post: dict) -> dict:
@@ -22,9 +21,9 @@ def without_signature(post: dict) -> dict:
     for attachment in post["props"]["attachments"]:
         for action in attachment["actions"]:
             context = action["integration"]["context"]
-            assert BUTTONS.signer.read("click", context)["line"]
-            for name in CHANGING:
-                del context[name]
+            values = BUTTONS.signer.read(context["purpose"], context["signed"], CLICK_SECONDS)
+            assert values.pop("nonce")
+            action["integration"]["context"] = values
     return post
 
 
@@ -39,7 +38,7 @@ def test_a_reply_looks_as_agreed(name, language, say):
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_form_looks_as_agreed(language, say):
     shown = BUTTONS.dialog(FORM, "ada", PLACE, lambda words: say(words, language))
-    state = BUTTONS.signer.read("form", json.loads(shown["dialog"].pop("state")))
+    state = BUTTONS.signer.read("form", shown["dialog"].pop("state"), FORM_SECONDS)
     assert (state["user"], state["line"], state["names"]) == ("ada", "deploy", "model ttl")
     assert shown == json.loads((GOLDEN / f"form.{language}.mattermost.json").read_text())
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import time
 
 import pytest
 import trustme
@@ -13,6 +12,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
+from bot.platforms.mattermost.settings import MattermostSettings
 from bot.platforms.shared.messengers import Messengers
 from tests.fakes.mattermost import TOKEN, FakeMattermost
 from tests.platforms.mattermost.conftest import deployed, said, soon, who
@@ -104,11 +104,9 @@ async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot,
     assert chat.hellos == (2 if how == "restart" else 1)  # else it was taken up where it was
 
 
-async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bot, chat, monkeypatch):
+async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bot, chat):
     first = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, first, "GPUs are free")
-    now = time.monotonic()
-    monkeypatch.setattr("bot.platforms.shared.dedup.monotonic", lambda: now + 3600)
     chat.faults["GET /channels"] = [404]  # the server is not quite there yet
     await chat.drop("restart")
     missed = chat.say(who(chat, "eve"), "@llm gpus")
@@ -208,8 +206,8 @@ async def test_over_tls_with_a_private_authority(settings, cluster, inference, c
     url = await fake.start(tls)
     eve = fake.person("eve")
     tokens = {"mattermost_url": url, "mattermost_token": SecretStr(TOKEN)}
-    settings = settings.model_copy(update={**tokens, "mattermost_ca_file": str(tmp_path / "ca.pem")})
-    chat = platform_factory.mattermost(settings)
+    own = MattermostSettings(_env_file=None, **tokens, mattermost_ca_file=str(tmp_path / "ca.pem"))
+    [chat] = platform_factory.create(settings, {"mattermost": own}, cluster.changes)
     built = wiring.build(settings, cluster, inference, Messengers([chat]), clock)
     running = asyncio.create_task(background.serve(settings, built, [chat]))
     await soon(lambda: fake.sockets and chat.ready)
@@ -220,12 +218,13 @@ async def test_over_tls_with_a_private_authority(settings, cluster, inference, c
     await fake.stop()
 
 
-async def test_a_wrong_token_is_said_and_ends_the_bot(settings, server_url):
-    wrong = settings.model_copy(
-        update={"mattermost_url": server_url[1], "mattermost_token": SecretStr("guessed")}
+async def test_a_wrong_token_is_said_and_ends_the_bot(settings, server_url, cluster):
+    wrong = MattermostSettings(
+        _env_file=None, mattermost_url=server_url[1], mattermost_token=SecretStr("guessed")
     )
+    [chat] = platform_factory.create(settings, {"mattermost": wrong}, cluster.changes)
     with pytest.raises(UserError) as error:
-        await platform_factory.mattermost(wrong).listen(lambda message: None)
+        await chat.listen(lambda message: None)
     told = wiring.phrasebook(settings).say(error.value.text, "en")
     assert told.startswith("Mattermost does not accept MATTERMOST_TOKEN") and "guessed" not in told
 

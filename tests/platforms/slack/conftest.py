@@ -47,7 +47,7 @@ class Bot:
             BOT_TOKEN,
             app_token=APP_TOKEN,
             url=self._fake.url,
-            named=self.settings.admins | self.settings.researchers,
+            role_members=self.settings.admins | self.settings.researchers,
             changes=self.cluster.changes,
             ping=0.3,
         )

@@ -17,6 +17,7 @@ from bot.app.http_server import HttpServer
 from bot.cli.doctor import doctor
 from bot.platforms.shared.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
+from bot.platforms.slack.settings import SlackSettings
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, TEAM, words
 from tests.platforms.slack.conftest import soon
 
@@ -35,8 +36,7 @@ async def address(settings, workspace, cluster, inference, clock, unused_tcp_por
     )
     built = wiring.build(settings, cluster, inference, Messengers([slack]), clock)
     running = asyncio.create_task(background.serve(settings, built, [slack]))
-    endpoints = {"/slack/events": slack.endpoint}
-    health = HttpServer("127.0.0.1", unused_tcp_port, lambda: slack.ready, endpoints)
+    health = HttpServer("127.0.0.1", unused_tcp_port, lambda: slack.ready, slack.endpoints)
     await health.start()
     await soon(lambda: slack.ready)
     yield f"http://127.0.0.1:{unused_tcp_port}"
@@ -98,12 +98,12 @@ async def test_slack_can_check_the_address(address):
 
 async def test_doctor_looks_at_the_tokens(workspace, settings, capsys, tmp_path):
     tokens = {"slack_bot_token": SecretStr(BOT_TOKEN), "slack_app_token": SecretStr(APP_TOKEN)}
-    found = settings.model_copy(
-        update={"kubeconfig": str(tmp_path / "none"), "slack_api_url": workspace.url, **tokens}
-    )
-    assert await doctor(found) == 1  # no cluster
+    settings = settings.model_copy(update={"kubeconfig": str(tmp_path / "none")})
+    own = SlackSettings(_env_file=None, slack_api_url=workspace.url, **tokens)
+    assert await doctor(settings, {"slack": own}) == 1  # no cluster
     told = capsys.readouterr().out
     assert "ok    Slack knows me as llm in THOME" in told and "ok    Slack lets me connect" in told
-    await doctor(found.model_copy(update={"slack_app_token": SecretStr("xapp-wrong")}))
+    wrong = own.model_copy(update={"slack_app_token": SecretStr("xapp-wrong")})
+    await doctor(settings, {"slack": wrong})
     told = capsys.readouterr().out
     assert "fail  Slack does not accept" in told and "xapp-wrong" not in told

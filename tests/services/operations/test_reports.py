@@ -11,7 +11,7 @@ from bot.app import wiring
 from bot.core.chat.reply import Tone
 from bot.core.usage.records import UsageEvent, UsageKind, Use
 from bot.core.usage.reports import report
-from bot.storage.ledger import Ledger
+from bot.storage.ledger import SqlLedger
 
 DAY = date(2030, 1, 1)
 PNG = b"\x89PNG\r\n"
@@ -85,7 +85,7 @@ async def test_a_ledger_of_a_newer_version_is_no_empty_report(
     settings, cluster, inference, chat, clock, say, tmp_path
 ):
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
-    written = Ledger(url)
+    written = SqlLedger(url)
     await written.add(DAY, [Use("ada", "m", 3600)])
     await written.close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as database:
@@ -128,10 +128,12 @@ def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all(
 
 async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path):
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
-    await Ledger(url).add(DAY, [Use("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
-    await Ledger(url).add(
+    await SqlLedger(url).add(
+        DAY, [Use("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")]
+    )
+    await SqlLedger(url).add(
         DAY, [Use("ada", "m", 5, 0, "Ada L.")], [UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 3)]
     )
-    assert await Ledger(url).uses(DAY) == [(DAY, Use("ada", "m", 65, 10, "Ada L."))]
-    assert await Ledger(url).events(DAY) == [(DAY, UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 4))]
-    assert await Ledger(url).uses(DAY + timedelta(days=1)) == []
+    assert await SqlLedger(url).uses(DAY) == [(DAY, Use("ada", "m", 65, 10, "Ada L."))]
+    assert await SqlLedger(url).events(DAY) == [(DAY, UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 4))]
+    assert await SqlLedger(url).uses(DAY + timedelta(days=1)) == []

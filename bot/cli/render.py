@@ -1,0 +1,49 @@
+"""`python -m bot render deploy MODEL [key=value…]`: the manifests of a deployment, without a cluster."""
+
+import getpass
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from bot.app import wiring
+from bot.app.engines import ENGINE
+from bot.app.settings import Settings
+from bot.cli.shell import BAD_INPUT, OK, complain, read_arguments, speaker
+from bot.cluster.manifests import workload_objects
+from bot.commands.deploy import Deploy
+from bot.core.chat.duration import end_of
+from bot.core.chat.errors import UserError
+from bot.core.deployment.names import check_name
+from bot.core.deployment.record import Record
+from bot.core.fit.request import spec_of
+from bot.grammar.plan_replies import refuse
+
+
+def render(words: list[str], settings: Settings) -> int:
+    """`render deploy MODEL [key=value…]`: the manifests on stdout; BAD_INPUT if there are none."""
+    say = speaker(settings)
+    try:
+        asked = read_arguments(words, Deploy, settings)
+        planner = wiring.planner(settings)
+        verdict = planner.judge(asked.request())
+        if not verdict.fits:
+            raise refuse(verdict, asked, planner.gpu)
+    except UserError as error:
+        complain(error, say)
+        return BAD_INPUT
+    name = check_name((asked.name or verdict.option.card.key).lower())
+    now, user = datetime.now(UTC), getpass.getuser()
+    ends = end_of(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
+    record = Record(
+        owner=user,
+        owner_name=user,
+        start_requested_at=now,
+        lease_ends_at=ends,
+        idle_window=asked.idle,
+        office_hours=asked.hours or "",
+    )
+    spec = spec_of(verdict.option, name, asked.replicas, asked.shape)
+    objects = workload_objects(spec, record, wiring.workload_settings(settings), ENGINE)
+    print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")
+    return OK
