@@ -486,9 +486,10 @@ async def test_killed_at_any_step_of_a_wake_the_next_question_is_answered(
 @pytest.fixture
 def foreign(cluster, monkeypatch):
     """Somebody else decides how many replicas there are."""
-    seen = cluster.workloads
+    seen, find = cluster.workloads, cluster.find
     others = {"managed_by": "Argo CD"}
     monkeypatch.setattr(cluster, "workloads", lambda: [w.model_copy(update=others) for w in seen()])
+    monkeypatch.setattr(cluster, "find", lambda name: (w := find(name)) and w.model_copy(update=others))
 
 
 async def test_what_others_manage_is_left_alone_and_admins_hear_of_it_once(
