@@ -24,7 +24,6 @@ lint: .venv ## ruff, mypy and the import contracts
 bench: .venv .venv-mmpy ## the figures of docs/benchmarks.md, as ratios in one run
 	$(BIN)/python -m tests.bench
 
-.PHONY: docs picture
 docs: .venv ## docs/reference from the code, after a change of settings, commands, metrics, annotations or causes
 	$(BIN)/python -m tools.generate_docs
 
@@ -53,4 +52,4 @@ lock: .venv ## after a change of pyproject.toml
 	.venv-mmpy/bin/python -m pip install -q --disable-pip-version-check mmpy_bot==2.2.1 mattermostautodriver==2.3.0 httpx==0.27.2
 	@touch .venv-mmpy
 
-.PHONY: help demo test parts lint bench e2e image lock
+.PHONY: help demo test parts lint bench e2e docs picture image lock

@@ -19,6 +19,7 @@ from bot.core.usage.records import UsageEvent, UsageKind, Use
 from bot.storage.ledger import SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA
+from tests.conftest import without_part
 from tests.real.postgres import Postgres
 
 DAY, EVER = date(2030, 1, 1), date(2000, 1, 1)
@@ -30,7 +31,7 @@ Open = Callable[[], SqlLedger]
 def postgres(tmp_path_factory) -> Iterator[Postgres]:
     """A PostgreSQL of our own, where it is installed."""
     if (binaries := Postgres.installed()) is None:
-        pytest.skip("PostgreSQL is not installed")
+        without_part("PostgreSQL is not installed")
     with Postgres(binaries) as server:
         yield server
 
