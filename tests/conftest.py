@@ -225,9 +225,7 @@ def vllm_binary() -> Path:
 
 def needed(name: str, without: str) -> str:
     """An environment variable that names a real part; without it tests are skipped, but not in CI."""
-    if value := os.environ.get(name):
-        return value
-    without_part(f"{name} is not set: {without}")
+    return os.environ.get(name) or without_part(f"{name} is not set: {without}")
 
 
 def without_part(reason: str) -> NoReturn:
