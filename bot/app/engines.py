@@ -1,6 +1,6 @@
 """Which engine serves the models: each is a folder in bot/engines/."""
 
-from bot.core.deployment.engine import Engine
+from bot.core.ports import Engine
 from bot.engines.vllm.engine import Vllm
 
 ENGINE: Engine = Vllm()

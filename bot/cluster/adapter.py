@@ -22,11 +22,10 @@ from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
-from bot.core.deployment.engine import Engine
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Spec, Workload
-from bot.core.ports import Endpoint, GpuNode, Server, WebUi
+from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
 MANAGER = {"fieldManager": FIELD_MANAGER}

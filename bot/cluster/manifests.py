@@ -11,11 +11,11 @@ import yaml
 
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
-from bot.core.deployment.engine import Engine
 from bot.core.deployment.manifest import named
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
+from bot.core.ports import Engine
 
 MANAGED = {"app.kubernetes.io/managed-by": "llm-bot"}
 """The label of every object that the bot made."""

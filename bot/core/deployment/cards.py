@@ -7,12 +7,11 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.chat.units import Tokens
-from bot.core.deployment.engine import Progress
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.failures.diagnosis import Diagnosis
 from bot.core.failures.remedies import REMEDIED, fixes
 from bot.core.fit.gpu import FORMATS, Quantization
-from bot.core.ports import GpuNode
+from bot.core.ports import GpuNode, Progress
 from bot.core.queue.order import QueuePosition
 
 TONES = {

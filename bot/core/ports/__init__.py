@@ -11,6 +11,7 @@ from bot.core.ports.cluster import (
     WorkloadAccess,
     Workloads,
 )
+from bot.core.ports.engine import Engine, Progress
 from bot.core.ports.inference import Inference, Load, Piece, Sampling
 from bot.core.ports.ledger import Ledger
 from bot.core.ports.messenger import Messenger
@@ -24,6 +25,7 @@ __all__ = [
     "ClusterReader",
     "ClusterWriter",
     "Endpoint",
+    "Engine",
     "Figures",
     "GpuNode",
     "Inference",
@@ -32,6 +34,7 @@ __all__ = [
     "Messenger",
     "Monitoring",
     "Piece",
+    "Progress",
     "Sampling",
     "Server",
     "StateStore",

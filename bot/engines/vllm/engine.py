@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from bot import MANIFESTS
-from bot.core.deployment.engine import Progress
 from bot.core.deployment.manifest import named
 from bot.core.deployment.workload import Spec
 from bot.core.fit.gpu import FORMATS, Quantization
+from bot.core.ports import Progress
 from bot.engines.vllm.progress import progress
 
 Json = dict[str, Any]

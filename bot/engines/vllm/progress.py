@@ -4,8 +4,8 @@ import re
 from datetime import timedelta
 
 from bot.core.chat.text import t
-from bot.core.deployment.engine import Progress
 from bot.core.deployment.workload import Phase
+from bot.core.ports import Progress
 
 COMPLETE = 0.98
 """Share of the weights from which on all count as downloaded: the rest is small files and rounding."""

@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator
 
 from bot.core.changes import Changes
 from bot.core.chat.errors import UserError
-from bot.core.deployment.engine import Engine, Progress
 from bot.core.deployment.workload import Phase, Workload
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, Cluster, Engine, Progress
 
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""
