@@ -131,7 +131,7 @@ def _conditions(command: type[Command]) -> str:
     if command.aliases:
         said.append(f"Also typed as {', '.join(map(code, command.aliases))}.")
     if command.needs > Role.STUDENT:
-        said.append(f"For {_phrases.say(command.needs.said, 'en')}s.")
+        said.append(f"For {_phrases.say(command.needs.label, 'en')}s.")
     if command.verb in ONLY_IN_DEMO:
         said.append("Only in the demo.")
     if command.form:

@@ -67,7 +67,7 @@ def plan(words: list[str], settings: Settings) -> int:
         try:
             verdict = planner.judge(asked.with_config())
         except UserError as error:
-            raise unknown(asked, planner.catalog.alike(asked.model), error) from None
+            raise unknown(asked, planner.catalog.similar_names(asked.model), error) from None
     except UserError as error:
         complain(error, say)
         return BAD_INPUT
@@ -93,7 +93,7 @@ def _as_dict(verdict: PlanResult, asked: OfflinePlan, gpu: Gpu, say: Say) -> dic
     setup, fit = option.setup, option.fit
     return {
         "fits": verdict.fits,
-        "model": option.card.key,
+        "model": option.entry.key,
         "gpu": gpu.name,
         "tp": setup.tensor_parallel_size,
         "quantization": setup.quantization.value,

@@ -12,9 +12,9 @@ from bot.app.settings import Settings
 from bot.cli.shell import BAD_INPUT, OK, complain, read_arguments, speaker
 from bot.cluster.manifests import workload_objects
 from bot.commands.deploy import Deploy
-from bot.core.chat.duration import end_of
+from bot.core.chat.duration import end_time
 from bot.core.chat.errors import UserError
-from bot.core.deployment.names import check_name
+from bot.core.deployment.names import valid_name
 from bot.core.deployment.record import Record
 from bot.core.fit.request import spec_of
 from bot.grammar.plan_replies import refuse
@@ -32,9 +32,9 @@ def render(words: list[str], settings: Settings) -> int:
     except UserError as error:
         complain(error, say)
         return BAD_INPUT
-    name = check_name((asked.name or verdict.option.card.key).lower())
+    name = valid_name((asked.name or verdict.option.entry.key).lower())
     now, user = datetime.now(UTC), getpass.getuser()
-    ends = end_of(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
+    ends = end_time(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
     record = Record(
         owner=user,
         owner_name=user,

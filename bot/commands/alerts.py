@@ -51,7 +51,7 @@ def _listed(ctx: Context) -> Reply:
     now = ctx.services.clock.now()
     lines = [
         t("alerts.silent", what=headline(alert), until=state.silenced[alert.fingerprint])
-        if state.silent(alert, now)
+        if state.is_silenced(alert, now)
         else headline(alert)
         for alert in found
     ]

@@ -36,6 +36,6 @@ class Ask(Command):
                     sent = yield replace(reply, again="" if reply.answer else line)
                     if sent and not reply.answer:
                         message = sent
-                        await ctx.services.pending_questions.begins(workload.name, ctx.place, message)
+                        await ctx.services.pending_questions.add(workload.name, ctx.place, message)
         finally:
-            await ctx.services.pending_questions.ends(workload.name, message)
+            await ctx.services.pending_questions.remove(workload.name, message)

@@ -35,13 +35,13 @@ class Deploy(ModelRequest):
         if self.priority:
             ctx.services.access.require(ctx.user, Role.ADMIN)
         option = self._judged(ctx)
-        name = (self.name or option.card.key).lower()
+        name = (self.name or option.entry.key).lower()
         spec = spec_of(option, name, self.replicas, self.shape)
         ttl = ctx.services.lifecycle.span(self.ttl) if self.ttl else None
         lease = ctx.services.lifecycle.admit(spec, ctx.user, ttl)
         lines = [memory_line(spec)]
-        if option.card.caution and option.setup.quantization is not Quantization.NONE:
-            lines.append(t(f"caution.{option.card.caution}"))
+        if option.entry.caution and option.setup.quantization is not Quantization.NONE:
+            lines.append(t(f"caution.{option.entry.caution}"))
         if lease:
             lines.append(t("deploy.lease", lease=lease))
         smallest = self.tensor_parallel_size is None and self.replicas == 1
@@ -65,7 +65,7 @@ class Deploy(ModelRequest):
         try:
             verdict = planner.judge(self.request())
         except UserError as error:
-            raise unknown(self, planner.catalog.alike(self.model), error) from None
+            raise unknown(self, planner.catalog.similar_names(self.model), error) from None
         if not verdict.fits:
             raise refuse(verdict, self, planner.gpu)
         return verdict.option

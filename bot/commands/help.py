@@ -49,7 +49,7 @@ def about(command: type[Command]) -> Reply:
         else:
             lines.append(t("help.default", option=typed, what=text, default=spell(default)))
     if command.needs > Role.STUDENT:
-        lines.append(t("help.needs", role=command.needs.said))
+        lines.append(t("help.needs", role=command.needs.label))
     return Reply(
         command.summary(),
         lines=tuple(lines),

@@ -17,9 +17,9 @@ class Home(Command):
         nodes, planner = ctx.services.cluster.nodes(), ctx.services.planner
         largest = max((node.free for node in nodes), default=0)
         fitting = [
-            card.key
-            for card in planner.catalog.cards.values()
-            if (option := planner.least(card)) and option.setup.tensor_parallel_size <= largest
+            entry.key
+            for entry in planner.catalog.entries.values()
+            if (option := planner.smallest_option(entry)) and option.setup.tensor_parallel_size <= largest
         ]
         mine = ctx.services.cluster.owned_by(ctx.user.id)
         yield Reply(
@@ -38,7 +38,7 @@ class Home(Command):
 def _state(workload: Workload) -> Text:
     return t(
         "home.state",
-        phase=workload.phase.said,
+        phase=workload.phase.label,
         gpus=workload.gpus_held,
         model=workload.spec.model,
     )

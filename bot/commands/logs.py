@@ -20,7 +20,7 @@ class Logs(Command):
         workload = ctx.services.lifecycle.own(self.name, ctx.user)
         log = await ctx.services.cluster.logs(workload.name, self.lines)
         if not log.strip():
-            yield Reply(t("logs.none", name=workload.name, phase=workload.phase.said))
+            yield Reply(t("logs.none", name=workload.name, phase=workload.phase.label))
             return
         count = len(log.splitlines())
         yield Reply(t("logs.title", name=workload.name, count=count), log=log, private=True)

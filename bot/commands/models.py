@@ -22,20 +22,20 @@ class Models(Command):
     async def run(self, ctx: Context) -> Replies:
         planner = ctx.services.planner
         wanted = (self.filter or "").lower()
-        cards = [
-            card
-            for card in planner.catalog.cards.values()
-            if wanted in " ".join((card.key, card.repo.lower(), *card.aliases))
+        entries = [
+            entry
+            for entry in planner.catalog.entries.values()
+            if wanted in " ".join((entry.key, entry.repo.lower(), *entry.aliases))
         ]
-        if not cards:
-            alike = planner.catalog.alike(wanted)
+        if not entries:
+            alike = planner.catalog.similar_names(wanted)
             yield Reply(
                 t("models.none", filter=wanted),
                 buttons=tuple(Button(verbatim(key), f"plan {key}") for key in alike),
             )
             return
-        usable = [card for card in cards if card.refusal(planner.gpu) is None]
-        refused = tuple(text for card in cards if (text := card.refusal(planner.gpu)) is not None)
+        usable = [entry for entry in entries if entry.refusal(planner.gpu) is None]
+        refused = tuple(text for entry in entries if (text := entry.refusal(planner.gpu)) is not None)
         header = ("model", "parameters", "tp", "context", "quantized", "licence")
         yield Reply(
             t("models.title", count=len(usable), gpu=planner.gpu.label)
@@ -43,7 +43,7 @@ class Models(Command):
             else t("models.refused_all", gpu=planner.gpu.label),
             table=Table(
                 tuple(t(f"models.{name}") for name in header),
-                tuple(row(card, planner) for card in usable),
+                tuple(row(entry, planner) for entry in usable),
             )
             if usable
             else None,
@@ -52,24 +52,24 @@ class Models(Command):
         )
 
 
-def row(card: CatalogEntry, planner: Planner) -> tuple[Text, ...]:
+def row(entry: CatalogEntry, planner: Planner) -> tuple[Text, ...]:
     """One line of the table: the smallest tp that fits, in fp16 or else in a quantised format."""
-    option = planner.least(card)
-    formats = [q for q in card.quantized if FORMATS[q].capability <= planner.gpu.capability]
+    option = planner.smallest_option(entry)
+    formats = [q for q in entry.quantized if FORMATS[q].capability <= planner.gpu.capability]
     return (
-        verbatim(card.key),
-        _parameters(card),
+        verbatim(entry.key),
+        _parameters(entry),
         _smallest(option),
         t("models.tokens", tokens=Tokens(option.setup.max_model_len)) if option else verbatim("–"),
         verbatim(", ".join(formats) or "–"),
-        t("models.gated", licence=card.licence) if card.gated else verbatim(card.licence),
+        t("models.gated", licence=entry.licence) if entry.gated else verbatim(entry.licence),
     )
 
 
-def _parameters(card: CatalogEntry) -> Text:
-    if card.shape is None:
+def _parameters(entry: CatalogEntry) -> Text:
+    if entry.shape is None:
         return verbatim("?")
-    return t("models.billion", count=round(card.shape.parameters / 1e9, 1))
+    return t("models.billion", count=round(entry.shape.parameters / 1e9, 1))
 
 
 def _smallest(option: Option | None) -> Text:

@@ -16,5 +16,5 @@ class Plan(ModelRequest):
         try:
             verdict = planner.judge(self.request())
         except UserError as error:
-            raise unknown(self, planner.catalog.alike(self.model), error) from None
+            raise unknown(self, planner.catalog.similar_names(self.model), error) from None
         yield judgement(verdict, self, planner.gpu)

@@ -22,7 +22,7 @@ class Status(Command):
     async def run(self, ctx: Context) -> Replies:
         if self.name is not None:
             workload = ctx.services.lifecycle.find(self.name)
-            await ctx.services.activity.look(workload)
+            await ctx.services.activity.sample(workload)
             yield one(workload, ctx)
             return
         workloads = sorted(ctx.services.cluster.workloads(), key=lambda w: (w.created, w.name))
@@ -97,9 +97,9 @@ def _phase(workload: Workload, ctx: Context) -> Text:
         return t("status.failed", cause=t(f"cause.{ctx.services.failure_diagnoses.cause(workload)}"))
     progress = ctx.services.progress.of(workload)
     return (
-        t("status.progress", phase=progress.phase.said, text=progress.text)
+        t("status.progress", phase=progress.phase.label, text=progress.text)
         if (progress and progress.phase is Phase.LOADING)
-        else (progress.phase.said if progress else workload.phase.said)
+        else (progress.phase.label if progress else workload.phase.label)
     )
 
 

@@ -16,7 +16,7 @@ class Whoami(Command):
         mine = cluster.owned_by(ctx.user.id)
         held = sum(workload.gpus_held for workload in mine)
         told = (
-            ("role", access.role(ctx.user).said),
+            ("role", access.role(ctx.user).label),
             ("namespace", verbatim(cluster.namespace)),
             ("gpus", _of(held, quota.gpus)),
             ("deployments", _of(len(mine), quota.deployments)),

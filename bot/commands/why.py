@@ -23,10 +23,10 @@ class Why(Command):
             yield idle_messages.why_asleep(workload)
             return
         if workload.phase is not Phase.READY:
-            text = t("why.not_ready", name=workload.name, phase=workload.phase.said)
+            text = t("why.not_ready", name=workload.name, phase=workload.phase.label)
             yield Reply(text, tone=tone(workload))
             return
-        await activity.look(workload)
+        await activity.sample(workload)
         verdict = activity.verdict(workload)
         lines = idle_messages.explained(workload, verdict, activity.policy, ctx.services.clock.now())
         yield Reply(t("why.title", name=workload.name), tone=tone(workload), lines=lines)

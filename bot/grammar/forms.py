@@ -57,15 +57,15 @@ def _choices(name: str, marks: list[Any], planner: Planner) -> tuple[Choice, ...
 def _models(planner: Planner) -> tuple[Choice, ...]:
     """What can run here, each with the least that it takes."""
     found = []
-    for card in planner.catalog.cards.values():
-        option = planner.least(card)
+    for entry in planner.catalog.entries.values():
+        option = planner.smallest_option(entry)
         if option is not None:
             label = t(
                 "form.model",
-                model=card.key,
+                model=entry.key,
                 tp=option.setup.tensor_parallel_size,
                 format=FORMATS[option.setup.quantization].label,
                 context=Tokens(option.setup.max_model_len),
             )
-            found.append(Choice(card.key, label))
+            found.append(Choice(entry.key, label))
     return tuple(found)

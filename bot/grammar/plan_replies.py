@@ -28,10 +28,10 @@ def judgement(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> Reply:
     if not verdict.fits:
         return refusal(refuse(verdict, command, gpu))
     option = verdict.option
-    spec = spec_of(option, option.card.key, 1)
+    spec = spec_of(option, option.entry.key, 1)
     lines = [memory_line(spec), _budget(option)]
-    if option.card.gated:
-        lines.append(t("plan.gated", repo=option.card.repo))
+    if option.entry.gated:
+        lines.append(t("plan.gated", repo=option.entry.repo))
     return Reply(
         headline(spec, gpu.label, smallest=command.tensor_parallel_size is None),
         lines=tuple(lines),
@@ -64,7 +64,7 @@ def reason(text: Text, option: Option, gpu: Gpu) -> Text:
         return text
     return t(
         "plan.too_big",
-        model=option.card.key,
+        model=option.entry.key,
         count=option.setup.tensor_parallel_size,
         gpu=gpu.label,
         memory=gpu.marketed_gb,
@@ -81,9 +81,9 @@ def offer(option: Option, verdict: PlanResult, command: ModelRequest) -> Button:
     """An alternative as a button: its label is what to type differently."""
     setup, label = option.setup, []
     changes: dict[str, Any] = {}
-    if option.card.key != verdict.option.card.key:
-        changes["model"] = option.card.key
-        label.append(option.card.key)
+    if option.entry.key != verdict.option.entry.key:
+        changes["model"] = option.entry.key
+        label.append(option.entry.key)
     changes["quantization"] = _other(setup.quantization, Quantization.NONE)
     changes["tensor_parallel_size"] = setup.tensor_parallel_size
     if command.max_model_len not in (None, setup.max_model_len):

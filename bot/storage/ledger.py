@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from bot.core.chat.text import Text, t
-from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.storage.schema import NEWEST, NewerSchemaError, prepare
 from bot.storage.tables import EVENTS, GPU_TIME
 
@@ -45,7 +45,7 @@ class SqlLedger:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown(wait=False)
 
-    async def add(self, day: date, uses: Sequence[Use], events: Sequence[UsageEvent] = ()) -> None:
+    async def add(self, day: date, uses: Sequence[GpuUse], events: Sequence[UsageEvent] = ()) -> None:
         """Add to what the day has."""
         await self._do(lambda connection: _add(connection, day, uses, events))
 
@@ -55,10 +55,12 @@ class SqlLedger:
         found = await self._do(lambda connection: connection.execute(query.group_by(GPU_TIME.c.owner)).all())
         return {owner: float(seconds) for owner, seconds in found or []}
 
-    async def uses(self, since: date) -> Sequence[tuple[date, Use]]:
+    async def uses(self, since: date) -> Sequence[tuple[date, GpuUse]]:
         """All of it from that day on."""
         found = await self._do(lambda c: c.execute(select(GPU_TIME).where(GPU_TIME.c.day >= since)).all())
-        return [(day, Use(owner, model, s, idle, name)) for day, owner, model, s, idle, name in found or []]
+        return [
+            (day, GpuUse(owner, model, s, idle, name)) for day, owner, model, s, idle, name in found or []
+        ]
 
     async def events(self, since: date) -> Sequence[tuple[date, UsageEvent]]:
         """The same of what else happened."""
@@ -103,11 +105,11 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-def _add(connection: Connection, day: date, uses: Sequence[Use], events: Sequence[UsageEvent]) -> None:
+def _add(connection: Connection, day: date, uses: Sequence[GpuUse], events: Sequence[UsageEvent]) -> None:
     for use in uses:
         who = {"day": day, "owner": use.owner, "model": use.model}
-        held = {"gpu_seconds": use.seconds, "idle_gpu_seconds": use.idle}
-        _increase(connection, GPU_TIME, who, held, {"owner_name": use.name})
+        held = {"gpu_seconds": use.gpu_seconds, "idle_gpu_seconds": use.idle_gpu_seconds}
+        _increase(connection, GPU_TIME, who, held, {"owner_name": use.owner_name})
     for event in events:
         what = {"day": day, "kind": event.kind.value, "about": event.about}
         _increase(connection, EVENTS, what, {"amount": event.amount, "times": event.times}, {})

@@ -62,7 +62,7 @@ def ours(model: Model, now: int) -> bool:
     moment = START + timedelta(seconds=now * TICK)
     load = Load(int(model.running(now)), 0, model.tokens)
     window, interval = timedelta(minutes=30), timedelta(minutes=1)
-    model.quiet.see(moment, {f"{model.name}/{model.ready_at}": load}, window)
+    model.quiet.add_sample(moment, {f"{model.name}/{model.ready_at}": load}, window)
     life = LivenessInputs(START + timedelta(seconds=max(model.ready_at, model.asked) * TICK))
     return model.quiet.judge(moment, life, window, interval).state is IdleState.IDLE
 

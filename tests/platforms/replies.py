@@ -16,7 +16,7 @@ FORM = Form(
     "deploy",
     (
         Blank("model", t("field.model"), (Choice("tinyllama", verbatim("tinyllama")),), required=True),
-        Blank("ttl", t("field.ttl"), given="4h"),
+        Blank("ttl", t("field.ttl"), value="4h"),
     ),
     t("button.deploy"),
     check="plan",

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.storage.ledger import SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA
@@ -82,9 +82,9 @@ def sql(url: str, statement: str) -> list[tuple[object, ...]]:
 
 async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(url, ledger_at):
     ledger = ledger_at(url)
-    await ledger.add(DAY, [Use("ada", "m", 60, 10), Use("bob", "m", 30)])
-    await ledger.add(DAY, [Use("ada", "m", 60), Use("ada", "n", 5)])
-    await ledger.add(DAY + timedelta(days=1), [Use("bob", "m", 1)])
+    await ledger.add(DAY, [GpuUse("ada", "m", 60, 10), GpuUse("bob", "m", 30)])
+    await ledger.add(DAY, [GpuUse("ada", "m", 60), GpuUse("ada", "n", 5)])
+    await ledger.add(DAY + timedelta(days=1), [GpuUse("bob", "m", 1)])
     assert await ledger_at(url).used(DAY) == {"ada": 125, "bob": 31}
     assert await ledger_at(url).used(DAY + timedelta(days=1)) == {"bob": 1}
 
@@ -94,7 +94,7 @@ async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(ur
 )
 async def test_a_database_that_is_away_is_no_trouble(url, ledger_at, capsys):
     ledger = ledger_at(url)
-    await ledger.add(DAY, [Use("ada", "m", 60)])
+    await ledger.add(DAY, [GpuUse("ada", "m", 60)])
     assert await ledger.used(DAY) == {}
     out = capsys.readouterr().out
     assert "ledger.unavailable" in out and "secret" not in out
@@ -102,8 +102,8 @@ async def test_a_database_that_is_away_is_no_trouble(url, ledger_at, capsys):
 
 async def test_a_closed_ledger_lets_go_of_its_database(url):
     ledger = SqlLedger(url)
-    await ledger.add(DAY, [Use("ada", "m", 60)])
-    writing = asyncio.create_task(ledger.add(DAY, [Use("ada", "m", 60)]))
+    await ledger.add(DAY, [GpuUse("ada", "m", 60)])
+    writing = asyncio.create_task(ledger.add(DAY, [GpuUse("ada", "m", 60)]))
     await asyncio.sleep(0)
     await ledger.close()
     await writing
@@ -117,16 +117,19 @@ async def test_what_the_first_version_wrote_is_read_and_goes_on(url, ledger_at):
     written_by_v1(url)
     ledger, expected = ledger_at(url), json.loads((V1 / "ledger.json").read_text(encoding="utf-8"))
     uses = sorted(
-        [d.isoformat(), u.owner, u.model, u.seconds, u.idle, u.name] for d, u in await ledger.uses(EVER)
+        [d.isoformat(), u.owner, u.model, u.gpu_seconds, u.idle_gpu_seconds, u.owner_name]
+        for d, u in await ledger.uses(EVER)
     )
     events = sorted([d.isoformat(), e.kind, e.about, e.amount, e.times] for d, e in await ledger.events(EVER))
     assert (uses, events) == (sorted(expected["uses"]), sorted(expected["events"]))
     assert sql(url, f"select version_num from {VERSION_TABLE}") == [(NEWEST,)]
     day = date(2026, 11, 7)
     await ledger.add(
-        day, [Use("slack:U0ADA", "llama-3-8b", 5, 5, "Ada")], [UsageEvent(UsageKind.WAITED, "qwen2.5-7b", 1)]
+        day,
+        [GpuUse("slack:U0ADA", "llama-3-8b", 5, 5, "Ada")],
+        [UsageEvent(UsageKind.WAITED, "qwen2.5-7b", 1)],
     )
-    assert await ledger.uses(day) == [(day, Use("slack:U0ADA", "llama-3-8b", 15, 5, "Ada"))]
+    assert await ledger.uses(day) == [(day, GpuUse("slack:U0ADA", "llama-3-8b", 15, 5, "Ada"))]
     assert await ledger.events(day) == [(day, UsageEvent(UsageKind.WAITED, "qwen2.5-7b", 16.5, 3))]
 
 
@@ -153,12 +156,12 @@ async def test_a_migration_that_breaks_off_leaves_everything_as_it_was(url, ledg
 
 async def test_what_a_newer_version_wrote_is_left_alone_and_people_can_know(url, ledger_at, say, capsys):
     ledger = ledger_at(url)
-    await ledger.add(DAY, [Use("ada", "m", 60)], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
+    await ledger.add(DAY, [GpuUse("ada", "m", 60)], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
     assert ledger.problem is None
     sql(url, f"update {VERSION_TABLE} set version_num = '0009'")  # as by a newer one, while this one runs
     for at in (ledger, ledger_at(url)):
         capsys.readouterr()
-        await at.add(DAY, [Use("ada", "m", 1)])
+        await at.add(DAY, [GpuUse("ada", "m", 1)])
         assert (await at.used(EVER), await at.uses(EVER), await at.events(EVER)) == ({}, [], [])
         assert capsys.readouterr().out.count("ledger.newer_schema") == 1
         assert at.problem is not None and "0009" in say(at.problem)
@@ -172,7 +175,7 @@ async def test_several_that_start_at_once_make_or_migrate_the_tables_once(url, l
     if old:
         written_by_v1(url)
     ledgers = [ledger_at(url) for _ in range(6)]
-    await asyncio.gather(*(each.add(DAY, [Use(f"p{n}", "m", n + 1)]) for n, each in enumerate(ledgers)))
+    await asyncio.gather(*(each.add(DAY, [GpuUse(f"p{n}", "m", n + 1)]) for n, each in enumerate(ledgers)))
     assert await ledgers[0].used(DAY) == {f"p{n}": n + 1 for n in range(6)}
     assert "ledger." not in capsys.readouterr().out
     assert sql(url, f"select version_num from {VERSION_TABLE}") == [(NEWEST,)]
@@ -180,7 +183,7 @@ async def test_several_that_start_at_once_make_or_migrate_the_tables_once(url, l
 
 async def test_ledgers_of_one_process_do_not_get_into_each_others_way(tmp_path, ledger_at, capsys):
     ledgers = [ledger_at(f"sqlite:///{tmp_path}/{n}.sqlite") for n in range(8)]
-    await asyncio.gather(*(each.add(DAY, [Use("ada", "m", n + 1)]) for n, each in enumerate(ledgers)))
+    await asyncio.gather(*(each.add(DAY, [GpuUse("ada", "m", n + 1)]) for n, each in enumerate(ledgers)))
     assert [await each.used(DAY) for each in ledgers] == [{"ada": n + 1} for n in range(8)]
     assert "ledger." not in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""Who may do what, and how much of it."""
+"""Roles of people, and what a person of a role may do and hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,30 +11,37 @@ from bot.core.chat.text import Text, t
 
 
 class Role(IntEnum):
-    """Each may do all that the one before it may."""
+    """What a person may do. Each role may do all that the one before it may. The values are stored."""
 
     STUDENT = 1
+    """Everybody: may run the models of the catalog."""
     RESEARCHER = 2
+    """May also run repositories that are not in the catalog."""
     ADMIN = 3
+    """May also change the deployments of others, and hears of alerts."""
 
     @property
-    def said(self) -> Text:
+    def label(self) -> Text:
         """The role's name in a sentence."""
         return t(f"role.{self.name.lower()}")
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What one person of a role may hold at once; None is no limit."""
+    """What one person of a role may hold at once."""
 
     gpus: int | None = None
+    """GPUs of all deployments together; None: no limit."""
     deployments: int | None = None
+    """Deployments, asleep or not; None: no limit."""
     tensor_parallel_size: int | None = None
+    """GPUs of one replica; None: no limit."""
     ttl: timedelta | None = None
+    """How long a lease may be; None: no limit, and a deployment needs no lease."""
 
 
 class Access:
-    """Roles by user id, group or channel; whoever is named nowhere is a student."""
+    """The roles of people: `members` are user ids, groups or channels by role. Anybody else is a student."""
 
     def __init__(self, members: Mapping[Role, frozenset[str]], quotas: Mapping[Role, Quota]) -> None:
         self._members = members
@@ -42,22 +49,24 @@ class Access:
 
     def role(self, user: User) -> Role:
         """The highest role that names the person or one of the person's groups."""
-        known = {user.id} | user.groups
+        ids = {user.id} | user.groups
         return max(
-            (role for role, members in self._members.items() if members & known),
+            (role for role, members in self._members.items() if members & ids),
             default=Role.STUDENT,
         )
 
     def quota(self, user: User) -> Quota:
-        """What the person may hold at once."""
+        """What the person may hold at once, by role."""
         return self._quotas.get(self.role(user), Quota())
 
     def require(self, user: User, role: Role) -> None:
-        """Refuse whoever has a lower role, and say who can."""
+        """UserError if the person has a lower role; it says who has this one."""
         if self.role(user) < role:
-            raise UserError(t("access.needs_role", role=role.said), lines=self.who_can(role))
+            raise UserError(t("access.needs_role", role=role.label), lines=self.who_can(role))
 
     def who_can(self, role: Role) -> tuple[Text, ...]:
-        """A line that names the people and groups of `role` and above, if settings name any."""
-        names = sorted(name for have, members in self._members.items() if have >= role for name in members)
+        """A line that names people and groups of `role` or a higher one; empty if the settings name none."""
+        names = sorted(
+            name for member_role, members in self._members.items() if member_role >= role for name in members
+        )
         return (t("access.who_can", who=", ".join(names[:8])),) if names else ()

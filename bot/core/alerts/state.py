@@ -87,7 +87,7 @@ class Alert(Frozen):
         """That of its incident."""
         return f"{self.kind.value}:{self.about}"
 
-    def taken(self, incident: Incident) -> "Alert":
+    def updated_from(self, incident: Incident) -> "Alert":
         """As the incident is now."""
         fields = ("detail", "owner", "where", "evidence")
         return self.model_copy(update={name: getattr(incident, name) for name in fields} | {"ended": None})
@@ -120,15 +120,15 @@ class AlertState(Frozen):
     gpus: dict[str, int] = Field(default_factory=dict)
     """The most GPUs that each node has shown, or as many as an admin has said are right."""
 
-    def silent(self, alert: Alert, now: datetime) -> bool:
+    def is_silenced(self, alert: Alert, now: datetime) -> bool:
         """Nobody wants to hear of it now."""
         return self.silenced.get(alert.fingerprint, now) > now
 
-    def of(self, key: str) -> list[Alert]:
+    def alerts_of_post(self, key: str) -> list[Alert]:
         """The alerts of a message."""
         return [alert for alert in self.alerts.values() if alert.key == key]
 
-    def put(
+    def with_alerts(
         self,
         alerts: Iterable[Alert],
         *,
@@ -143,7 +143,7 @@ class AlertState(Frozen):
         changed = self.alerts | {alert.fingerprint: alert for alert in alerts}
         return self.model_copy(update={"alerts": changed, **changes})
 
-    def drop(self, gone: Iterable[Alert], key: str = "") -> "AlertState":
+    def without(self, gone: Iterable[Alert], key: str = "") -> "AlertState":
         """Without these alerts, and without the post of a key that has none left."""
         names = {alert.fingerprint for alert in gone}
         left = {name: alert for name, alert in self.alerts.items() if name not in names}
@@ -151,7 +151,7 @@ class AlertState(Frozen):
         posts = {k: post for k, post in self.posts.items() if k != key or k in used}
         return self.model_copy(update={"alerts": left, "posts": posts})
 
-    def touched(self, keys: Set[str]) -> "AlertState":
+    def with_stale_posts(self, keys: Set[str]) -> "AlertState":
         """With these posts stale."""
         posts = {
             key: post.model_copy(update={"stale": True}) if key in keys else post
@@ -159,55 +159,55 @@ class AlertState(Frozen):
         }
         return self.model_copy(update={"posts": posts})
 
-    def counted(self, nodes: Mapping[str, int], now: datetime) -> "AlertState":
+    def with_gpu_counts(self, nodes: Mapping[str, int], now: datetime) -> "AlertState":
         """With the most GPUs that nodes have ever shown, and no silence that is over."""
         most = {n: max(nodes.get(n, 0), self.gpus.get(n, 0)) for n in {*nodes, *self.gpus}}
         silenced = {name: until for name, until in self.silenced.items() if until > now}
         return self.model_copy(update={"gpus": {n: m for n, m in most.items() if m}, "silenced": silenced})
 
-    def compared(self, incidents: Iterable[Incident], now: datetime) -> "AlertState":
+    def with_incidents(self, incidents: Iterable[Incident], now: datetime) -> "AlertState":
         """With what is wrong now; what is wrong no more has ended."""
         found = {incident.fingerprint: incident for incident in incidents}
         known = {
-            name: alert.taken(found[name])
+            name: alert.updated_from(found[name])
             if name in found
             else alert.model_copy(update={"ended": alert.ended or now})
             for name, alert in self.alerts.items()
         }
         fresh = [incident for name, incident in found.items() if name not in known][: MOST - len(known)]
         numbered = enumerate(fresh, self.number + 1)
-        opened = [Alert(number=n, kind=i.kind, about=i.about, since=now).taken(i) for n, i in numbered]
+        opened = [Alert(number=n, kind=i.kind, about=i.about, since=now).updated_from(i) for n, i in numbered]
         last = self.number + len(fresh)
-        return self.model_copy(update={"alerts": known}).put(opened, number=last)
+        return self.model_copy(update={"alerts": known}).with_alerts(opened, number=last)
 
-    def addressed(self, now: datetime) -> "AlertState":
+    def with_new_posts(self, now: datetime) -> "AlertState":
         """With a message for each new alert; in a storm a common one. What was over before it was told is
         not told at all."""
-        untold = [a for a in self.alerts.values() if not a.key and not self.silent(a, now)]
-        state = self.drop(alert for alert in untold if alert.ended)
+        untold = [a for a in self.alerts.values() if not a.key and not self.is_silenced(a, now)]
+        state = self.without(alert for alert in untold if alert.ended)
         fresh = [alert for alert in untold if alert.ended is None]
         lately = [key for key, post in self.posts.items() if now - post.at < MINUTE]
         storm = next((key for key in lately if key.startswith(STORMS)), "")
         if not storm and len(fresh) + len(lately) > STORM:
             storm = f"{STORMS}{now.isoformat()}"
         if storm and fresh:
-            return state._into(storm, fresh, now)
+            return state._with_post(storm, fresh, now)
         for alert in fresh:
-            state = state._into(f"alert-{alert.number}-{now.isoformat()}", [alert], now)
+            state = state._with_post(f"alert-{alert.number}-{now.isoformat()}", [alert], now)
         return state
 
-    def reminded(self, now: datetime) -> tuple["AlertState", list[str]]:
+    def with_reminders(self, now: datetime) -> tuple["AlertState", list[str]]:
         """With a new message for what has been open for a day; the keys of the old ones."""
         state, old = self, []
         for key, post in self.posts.items():
-            left = [a for a in self.of(key) if not (a.ended or a.by or self.silent(a, now))]
+            left = [a for a in self.alerts_of_post(key) if not (a.ended or a.by or self.is_silenced(a, now))]
             if post.id and left and now - post.at >= REMINDED_EVERY:
-                state = state._into(f"{key.partition('+')[0]}+{now.isoformat()}", left, now)
+                state = state._with_post(f"{key.partition('+')[0]}+{now.isoformat()}", left, now)
                 old.append(key)
         return state, old
 
-    def _into(self, key: str, alerts: Sequence[Alert], now: datetime) -> "AlertState":
+    def _with_post(self, key: str, alerts: Sequence[Alert], now: datetime) -> "AlertState":
         post = self.posts.get(key, AlertPost(at=now, total=0))
         post = post.model_copy(update={"total": post.total + len(alerts), "stale": True})
         moved = [alert.model_copy(update={"key": key}) for alert in alerts]
-        return self.put(moved, posts=self.posts | {key: post})
+        return self.with_alerts(moved, posts=self.posts | {key: post})

@@ -1,1 +1,1 @@
-"""What people say and what they are told, the same for every platform."""
+"""Messages, replies, forms and sentences: the same for every chat platform."""

@@ -9,7 +9,7 @@ _SECONDS = {"d": 86400, "h": 3600, "min": 60, "m": 60, "s": 1}
 
 
 def parse_duration(typed: str) -> timedelta:
-    """Read `4h`, `90m`, `1h30m`, `2d`; ValueError if it is not that."""
+    """Read `4h`, `90m`, `1h30m`, `2d`; ValueError if it is not written like that."""
     typed = typed.strip().lower()
     parts = _PART.findall(typed)
     if not parts or _PART.sub("", typed).strip():
@@ -18,7 +18,7 @@ def parse_duration(typed: str) -> timedelta:
 
 
 def spell_duration(value: timedelta) -> str:
-    """As one would type it."""
+    """The duration as one would type it, in whole seconds: `1h30m`."""
     rest, words = int(value.total_seconds()), ""
     for unit in ("d", "h", "m", "s"):
         count, rest = divmod(rest, _SECONDS[unit])
@@ -27,16 +27,18 @@ def spell_duration(value: timedelta) -> str:
 
 
 def next_time(now: datetime, at: time, zone: ZoneInfo) -> datetime:
-    """The next moment, in UTC, when the clocks of a zone show `at`. Where a night has it twice, the first
-    one; where a night has it not, as much later as the clocks went ahead."""
+    """The next moment, in UTC, at which the clocks of a zone show the time of day `at`.
+
+    In a night that has this time twice it is the first one; in a night that skips it, it is as much later as
+    the clocks were put forward."""
     local = now.astimezone(zone)
     for days in (0, 1):
-        found = datetime.combine(local.date() + timedelta(days=days), at, zone).astimezone(UTC)
-        if found > now:
-            return found
+        moment = datetime.combine(local.date() + timedelta(days=days), at, zone).astimezone(UTC)
+        if moment > now:
+            return moment
     raise AssertionError("tomorrow is later than now")
 
 
-def end_of(now: datetime, span: timedelta | time, zone: ZoneInfo) -> datetime:
-    """When so long is over, or when it is that time of day."""
+def end_time(now: datetime, span: timedelta | time, zone: ZoneInfo) -> datetime:
+    """When a duration that begins now is over, or when a time of day comes next in the zone."""
     return next_time(now, span, zone) if isinstance(span, time) else now + span

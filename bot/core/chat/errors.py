@@ -6,7 +6,7 @@ from bot.core.chat.text import Text
 
 
 class UserError(Exception):
-    """What is wrong, what would be right, and buttons or a form to do it."""
+    """A person asked for something that cannot be done: what is wrong, and what would be right."""
 
     def __init__(
         self,
@@ -18,13 +18,17 @@ class UserError(Exception):
     ) -> None:
         super().__init__(text.key, text.params)
         self.text = text
+        """What is wrong, in one sentence."""
         self.lines = lines
+        """More about it, a line each."""
         self.buttons = buttons
+        """Commands that would do what was meant, or help."""
         self.form = form
+        """A form for what was left out; None: there is none."""
 
 
 def refusal(error: UserError, *, form: Form | None = None, private: bool = False) -> Reply:
-    """The error as it is shown; `form` asks for what is missing, in the place of the error's own."""
+    """The error as a reply. A `form` takes the place of the error's own."""
     return Reply(
         error.text,
         Tone.FAILED,
@@ -36,8 +40,8 @@ def refusal(error: UserError, *, form: Form | None = None, private: bool = False
 
 
 class NameTaken(UserError):
-    """Somebody else's create came first."""
+    """There is a deployment of this name already: somebody else was faster."""
 
 
 class Changed(UserError):
-    """What the decision was made on is no longer so: read again, decide again."""
+    """The workload has changed since it was read: read it again and decide again."""

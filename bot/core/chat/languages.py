@@ -1,8 +1,8 @@
 """The languages that the bot speaks and understands: one file of `bot/locales/` each.
 
-A file holds sentences, and under `[typed]` the words that people may type in that language. What is typed is
-understood whatever language the bot answers in: the words of all files count together, and where two files
-give one word different meanings, the file that comes first by its name wins."""
+A file holds sentences, and under `[typed]` the words that people may type in that language. The words of all
+files are understood, whatever language the bot answers in. Where two files give a word different meanings,
+the file whose name comes first in the alphabet wins."""
 
 import tomllib
 from collections.abc import Iterator, Mapping

@@ -19,25 +19,28 @@ DEFAULT_LANGUAGE = "en"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A sentence of `bot/locales/*.toml`, not yet in any language."""
+    """A sentence of `bot/locales/*.toml` with its parameters, not yet in any language."""
 
     key: str
+    """Which sentence: `section.name`."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    """Values for the sentence's `{name}` places: texts, numbers, durations, moments, or lists of these. A
+    sentence with a plural needs `count`."""
     fallback: str = ""
-    """Said as it is where no language has the sentence."""
+    """The words to use where no language has the sentence; empty: there must be one."""
 
 
 Say = Callable[[Text], str]
-"""Speaks a text in one language."""
+"""Renders a text in one language."""
 
 
 def t(key: str, **params: Any) -> Text:
-    """Name a sentence of `bot/locales/*.toml`."""
+    """A sentence of `bot/locales/*.toml` by its key, with its parameters."""
     return Text(key, params)
 
 
 def or_else(text: Text, fallback: str) -> Text:
-    """The text, or words that are the same in every language while no file has a sentence for it."""
+    """The text; where no language has the sentence, `fallback` as it is."""
     return replace(text, fallback=fallback)
 
 
@@ -47,34 +50,36 @@ def verbatim(words: str) -> Text:
 
 
 class Phrasebook:
-    """The sentences of every language, keyed `section.name`; a plural is a table by CLDR category."""
+    """The sentences of every language by their key `section.name`; one with a plural is a table by CLDR
+    category."""
 
     def __init__(self, folder: Path, timezone: str = "Europe/Berlin") -> None:
         self.sentences = {path.stem: _flatten(path) for path in sorted(folder.glob("*.toml"))}
         self._locales = {language: Locale.parse(language) for language in self.sentences}
         self._zone = ZoneInfo(timezone)
 
-    def language(self, wish: str) -> str:
-        """The language we speak that is nearest to a locale such as `de_AT` or `de-DE`."""
-        language = wish.replace("_", "-").split("-")[0].lower()
+    def language(self, locale: str) -> str:
+        """The language that the bot speaks and that is nearest to a locale such as `de_AT` or `de-DE`."""
+        language = locale.replace("_", "-").split("-")[0].lower()
         return language if language in self.sentences else DEFAULT_LANGUAGE
 
-    def speaker(self, wish: str) -> Say:
+    def speaker(self, locale: str) -> Say:
         """`say` for one locale."""
-        return lambda text: self.say(text, wish)
+        return lambda text: self.say(text, locale)
 
-    def say(self, text: Text, wish: str) -> str:
-        """Speak `text` in the language of the locale `wish`."""
-        language = self.language(wish)
+    def say(self, text: Text, locale: str) -> str:
+        """The sentence in the language of a locale; KeyError where no language has it and it has no
+        fallback."""
+        language = self.language(locale)
         sentence = self._sentence(text, language)
         if isinstance(sentence, dict):
             category = self._locales[language].plural_form(text.params["count"])
             sentence = sentence.get(category, sentence["other"])
-        spoken = {name: self._value(value, language) for name, value in text.params.items()}
-        return str(sentence.format(**spoken))
+        params = {name: self._value(value, language) for name, value in text.params.items()}
+        return str(sentence.format(**params))
 
     def _sentence(self, text: Text, language: str) -> Any:
-        """In the language; in the default one where its file lacks it; KeyError where nothing has it."""
+        """The sentence in the language, else in the default one, else its fallback."""
         for sentences in (self.sentences[language], self.sentences[DEFAULT_LANGUAGE]):
             if text.key in sentences:
                 return sentences[text.key]
@@ -97,7 +102,7 @@ class Phrasebook:
         return str(value)
 
     def _clock(self, value: datetime, locale: Locale) -> str:
-        """The time of day where the cluster is; with its date when that is not today."""
+        """The time of day in the phrasebook's zone; with the date if it is not today."""
         local = value.astimezone(self._zone)
         if local.date() == datetime.now(self._zone).date():
             return str(format_time(local, "HH:mm", tzinfo=self._zone, locale=locale))
@@ -115,25 +120,25 @@ def _number(value: float, locale: Locale) -> str:
 def duration(value: timedelta) -> str:
     """The two largest units of a duration: `4 min 12 s`, `2 d 3 h`. SI symbols need no translation."""
     rest = max(0, round(value.total_seconds()))
-    said = []
+    units: list[str] = []
     for symbol, seconds in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, seconds)
         if count:
-            said.append(f"{count} {symbol}")
-        elif said:
+            units.append(f"{count} {symbol}")
+        elif units:
             break
-    return " ".join(said[:2]) or "0 s"
+    return " ".join(units[:2]) or "0 s"
 
 
 def _flatten(path: Path) -> dict[str, Any]:
     """`[deploy.help] short = …` → `deploy.help.short`; a table with `other` is one plural sentence."""
     flat: dict[str, Any] = {}
     sentences = {name: table for name, table in read(path).items() if name != TYPED}
-    waiting: list[tuple[str, Any]] = [("", sentences)]
-    while waiting:
-        prefix, value = waiting.pop()
+    remaining: list[tuple[str, Any]] = [("", sentences)]
+    while remaining:
+        prefix, value = remaining.pop()
         if isinstance(value, dict) and "other" not in value:
-            waiting += [(f"{prefix}.{name}".lstrip("."), inner) for name, inner in value.items()]
+            remaining += [(f"{prefix}.{name}".lstrip("."), inner) for name, inner in value.items()]
         else:
             flat[prefix] = value
     return flat

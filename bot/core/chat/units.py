@@ -1,5 +1,5 @@
-"""A number that knows its unit, so that a sentence can say it well."""
+"""Numbers that know their unit, so that a sentence can write them as people do."""
 
 
 class Tokens(int):
-    """A number of tokens; said as `8k` from 1,024 up."""
+    """A number of tokens; from 1,024 on it is written in units of 1,024: `8k`."""

@@ -59,7 +59,7 @@ def card(
     nodes: Sequence[GpuNode] = (),
     address: str = "",
     sleeps_after: timedelta | None = None,
-    turn: QueuePosition | None = None,
+    position: QueuePosition | None = None,
 ) -> Reply:
     """The card as it is to look now."""
     match workload.phase:
@@ -74,7 +74,7 @@ def card(
                 buttons=buttons("wake", "stop", workload=workload),
             )
         case Phase.QUEUED:
-            return _queued(workload, nodes, turn)
+            return _queued(workload, nodes, position)
         case _:
             return _starting(workload, now, progress)
 
@@ -82,7 +82,7 @@ def card(
 def waking(workload: Workload, gpu: str) -> Reply:
     """The card of a model that is being woken; UserError when it does not sleep."""
     if workload.phase is not Phase.ASLEEP:
-        raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
+        raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
     return Reply(
         headline(workload.spec, gpu),
         tone=Tone.LOADING,
@@ -98,7 +98,7 @@ def _starting(workload: Workload, now: datetime, progress: Progress | None) -> R
         text = t(f"card.waits_{workload.cause}", name=workload.name)
         lines = (t("card.evidence", line=workload.evidence),)
         return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
-    state = progress.text if progress else workload.phase.said
+    state = progress.text if progress else workload.phase.label
     key = "card.starting_on" if workload.nodes else "card.starting"
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
     usual, passed = workload.record.usual_start, now - workload.record.start_requested_at
@@ -141,11 +141,11 @@ def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
     )
 
 
-def _queued(workload: Workload, nodes: Sequence[GpuNode], turn: QueuePosition | None) -> Reply:
+def _queued(workload: Workload, nodes: Sequence[GpuNode], position: QueuePosition | None) -> Reply:
     text = t("card.queued", name=workload.name, count=workload.spec.tensor_parallel_size)
-    if turn is not None:
-        place = {"waits": text, "place": turn.place, "of": turn.of}
-        text = t("card.turn_at", at=turn.at, **place) if turn.at else t("card.turn", **place)
+    if position is not None:
+        place = {"waits": text, "place": position.place, "of": position.total}
+        text = t("card.turn_at", at=position.at, **place) if position.at else t("card.turn", **place)
     leave = "sleep" if workload.record.start_seconds else "stop"  # one that ran before keeps all it has
     return Reply(
         text,

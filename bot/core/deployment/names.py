@@ -14,7 +14,7 @@ def object_name(name: str) -> str:
     return "llm-" + name.lower().replace(".", "-")
 
 
-def check_name(name: str) -> str:
+def valid_name(name: str) -> str:
     """Return a name that objects can be called by, or say what a name looks like."""
     if not NAME.fullmatch(name) or object_name(name) in RESERVED:
         raise UserError(t("deploy.bad_name", name=name))

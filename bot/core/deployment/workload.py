@@ -23,7 +23,7 @@ class Phase(StrEnum):
     FAILED = "failed"
 
     @property
-    def said(self) -> Text:
+    def label(self) -> Text:
         """The phase in a sentence."""
         return t(f"phase.{self.value}")
 

@@ -1,4 +1,4 @@
-"""The models we know: `manifests/catalog.yaml`, checked when it is read."""
+"""The catalog of models: `manifests/catalog.yaml`, checked when it is read."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,42 +13,55 @@ from bot.core.fit.gpu import Gpu, Quantization
 from bot.core.fit.shape import Shape
 
 ALIKE = 65.0
-"""Similarity of 100 from which a name is worth a "did you mean"."""
+"""How similar a name must be to be suggested, from 0 to 100."""
 
 
 class Refusal(BaseModel):
-    """Why GPUs below a compute capability cannot run a model; `instead` are models that can."""
+    """That GPUs below a compute capability cannot run a model, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     because: str
+    """The reason: the name of a sentence `[refused]` of the locales."""
     below: float = Field(default=8.0, ge=1, le=99)
+    """The compute capability that a GPU needs at least."""
     instead: tuple[str, ...] = ()
+    """Keys of models that such GPUs can run."""
 
 
 class CatalogEntry(BaseModel):
-    """One model. `quantized` are repositories with ready-made weights of that format."""
+    """A model of the catalog."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    """What people type: `llama-3-8b`."""
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """The repository of its fp16 weights on the Hugging Face Hub."""
     shape: Shape | None = None
+    """The numbers that its memory depends on; None: nobody has looked them up, and it cannot be judged."""
     licence: str = "?"
+    """The name of its licence; `?`: not known."""
     gated: bool = False
+    """Its weights can only be downloaded with a token of somebody who has accepted its terms."""
     aliases: tuple[str, ...] = ()
+    """Other words that people type for it."""
     quantized: dict[Quantization, str] = {}
+    """The repositories of its ready-made quantised weights, by format."""
     caution: str = ""
+    """What to know of its quantised weights, the name of a sentence `[caution]`; empty: nothing."""
     refused: Refusal | None = None
+    """Why older GPUs cannot run it; None: they can."""
 
     def repo_for(self, quantization: Quantization) -> str | None:
-        """The repository to load; bitsandbytes quantises the plain one while loading."""
+        """The repository to load for a format; None if there is none. bitsandbytes loads the fp16 one and
+        quantises it while loading."""
         if quantization in (Quantization.NONE, Quantization.BITSANDBYTES):
             return self.repo
         return self.quantized.get(quantization)
 
     def refusal(self, gpu: Gpu) -> Text | None:
-        """Why this GPU cannot run it at all, if it cannot."""
+        """Why this GPU cannot run it in any format; None if it can."""
         if self.refused is None or gpu.capability >= self.refused.below:
             return None
         because = t(f"refused.{self.refused.because}", gpu=gpu.label)
@@ -56,33 +69,37 @@ class CatalogEntry(BaseModel):
 
 
 class Catalog:
-    """All models, found by key, alias or repository, whatever the case."""
+    """All models, found by key, alias or repository, in upper or lower case.
 
-    def __init__(self, cards: Iterable[CatalogEntry]) -> None:
-        self.cards = {card.key: card for card in cards}
+    ValueError if two of them share a name."""
+
+    def __init__(self, entries: Iterable[CatalogEntry]) -> None:
+        self.entries = {entry.key: entry for entry in entries}
+        """The models by their key."""
         self._names: dict[str, tuple[CatalogEntry, Quantization]] = {}
-        for card in self.cards.values():
-            for name in (card.key, card.repo, *card.aliases):
-                self._add(name, card, Quantization.NONE)
-            for quantization, repo in card.quantized.items():
-                self._add(repo, card, quantization)
+        for entry in self.entries.values():
+            for name in (entry.key, entry.repo, *entry.aliases):
+                self._add(name, entry, Quantization.NONE)
+            for quantization, repo in entry.quantized.items():
+                self._add(repo, entry, quantization)
 
-    def _add(self, name: str, card: CatalogEntry, quantization: Quantization) -> None:
-        known = self._names.setdefault(name.lower(), (card, quantization))
-        if known[0] is not card:
-            raise ValueError(f"catalog: {name!r} names both {known[0].key} and {card.key}")
+    def _add(self, name: str, entry: CatalogEntry, quantization: Quantization) -> None:
+        first, _ = self._names.setdefault(name.lower(), (entry, quantization))
+        if first is not entry:
+            raise ValueError(f"catalog: {name!r} names both {first.key} and {entry.key}")
 
     def find(self, name: str) -> tuple[CatalogEntry, Quantization] | None:
-        """The card, and the quantisation if `name` is a repository of quantised weights."""
+        """The model of that name, and the format of the weights if the name is a repository of quantised ones
+        (else `none`); None if there is no such model."""
         return self._names.get(name.lower())
 
     def names(self) -> list[str]:
-        """Keys and aliases: what people type."""
-        return sorted({n for card in self.cards.values() for n in (card.key, *card.aliases)})
+        """All keys and aliases, in alphabetical order."""
+        return sorted({n for entry in self.entries.values() for n in (entry.key, *entry.aliases)})
 
-    def alike(self, name: str) -> list[str]:
-        """Up to three keys that `name` may have meant, the likeliest first."""
-        found = process.extract(
+    def similar_names(self, name: str) -> list[str]:
+        """Up to three keys that `name` may have been meant to be, the likeliest first."""
+        matches = process.extract(
             name[:80],
             self.names(),
             scorer=fuzz.WRatio,
@@ -90,7 +107,7 @@ class Catalog:
             limit=6,
             score_cutoff=ALIKE,
         )
-        keys = [self._names[match.lower()][0].key for match, _, _ in found]
+        keys = [self._names[match.lower()][0].key for match, _, _ in matches]
         return list(dict.fromkeys(keys))[:3]
 
 
@@ -99,8 +116,8 @@ def read_catalog(path: Path) -> Catalog:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     entries = [{"key": key, **entry} for key, entry in content["models"].items()]
     catalog = Catalog(TypeAdapter(list[CatalogEntry]).validate_python(entries))
-    for card in catalog.cards.values():
-        for name in card.refused.instead if card.refused else ():
-            if name not in catalog.cards:
-                raise ValueError(f"catalog: {card.key} offers the unknown {name!r} instead")
+    for entry in catalog.entries.values():
+        for name in entry.refused.instead if entry.refused else ():
+            if name not in catalog.entries:
+                raise ValueError(f"catalog: {entry.key} offers the unknown {name!r} instead")
     return catalog

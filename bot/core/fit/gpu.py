@@ -8,14 +8,20 @@ from pydantic_core import PydanticCustomError
 
 
 class Gpu(NamedTuple):
-    """A GPU model. `memory_gib` is what CUDA reports as total, in GiB; `marketed_gb` is on the box."""
+    """A GPU model."""
 
     name: str
+    """What people type: `v100-16gb`."""
     label: str
+    """What people read: `V100`."""
     memory_gib: float
+    """The total memory that CUDA reports, in GiB."""
     marketed_gb: int
+    """The memory by which it is sold, in GB."""
     capability: float
+    """Its CUDA compute capability: 7.0 for a V100."""
     per_node: int
+    """How many of them a usual node has; a model stays within one node."""
 
 
 # Usable memory: 15.77 GiB on a V100-16GB (facts from vLLM logs); the others as torch reports
@@ -39,17 +45,18 @@ PROFILES = {
 
 
 def known_gpu(name: str) -> str:
-    """The name of a profile, in lower case; a pydantic error that lists them all."""
+    """The name of a profile in lower case; a pydantic error that lists them all if there is none."""
     if name.lower() not in PROFILES:
         raise PydanticCustomError("enum", "one of {expected}", {"expected": ", ".join(PROFILES)})
     return name.lower()
 
 
 GpuName = Annotated[str, AfterValidator(known_gpu)]
+"""The name of one of the PROFILES."""
 
 
 class Quantization(StrEnum):
-    """Weight formats by the name that people type."""
+    """Formats of weights, by the name that people type; FORMATS says more of each."""
 
     NONE = "none"
     GPTQ = "gptq"
@@ -61,12 +68,16 @@ class Quantization(StrEnum):
 
 
 class Format(NamedTuple):
-    """`bytes_per_weight` of the linear layers; `capability` is vLLM's minimum for its kernels."""
+    """What a quantisation means for memory, and for the GPU."""
 
     label: str
+    """What people read: `GPTQ 4-bit`."""
     bytes_per_weight: float
+    """Bytes that one weight of a linear layer takes, scales included."""
     capability: float
+    """The compute capability that vLLM's kernels for it need at least."""
     flag: str
+    """The value of vLLM's `--quantization`; empty: the flag is left out."""
 
 
 # Minimum capability: vLLM 0.8.5.post1 `get_min_capability()` of each config class. Bytes: fp16 2;

@@ -32,40 +32,47 @@ NAMED_FORMAT = {
 
 
 class Planner:
-    """Judges requests for one GPU model."""
+    """Judges requests for models on GPUs of one kind."""
 
     def __init__(self, catalog: Catalog, gpu: Gpu) -> None:
         self.catalog = catalog
+        """The models that it knows."""
         self.gpu = gpu
-        self._least: dict[str, Option | None] = {}
+        """The GPUs that it judges for."""
+        self._smallest_options: dict[str, Option | None] = {}
 
     def judge(self, request: PlanRequest) -> PlanResult:
-        """The verdict; UserError when the model is unknown or its shape is."""
-        card, implied = self.card(request)
-        if request.quantization is None and implied is not Quantization.NONE:
-            request = replace(request, quantization=implied)
-        if refusal := card.refusal(self.gpu):
-            nothing = Option(card, self._setup(request), Fit(0, 0, 0, 0, (refusal,)))
-            return PlanResult(nothing, (refusal,), tuple(self._instead(card)))
-        if card.shape is None:
-            raise UserError(t("model.no_shape", model=card.key, spelled=SPELLED))
-        option = self._best(card, card.shape, request)
-        reasons = (*self._source_reasons(card, option.setup.quantization), *option.fit.reasons)
-        nearest = () if not reasons else tuple(self._alternatives(card, card.shape, request))
+        """The verdict; UserError when the model or its shape is not known."""
+        entry, named_format = self.find_entry(request)
+        if request.quantization is None and named_format is not Quantization.NONE:
+            request = replace(request, quantization=named_format)
+        if refusal := entry.refusal(self.gpu):
+            refused = Option(entry, self._setup(request), Fit(0, 0, 0, 0, (refusal,)))
+            return PlanResult(refused, (refusal,), tuple(self._instead(entry)))
+        if entry.shape is None:
+            raise UserError(t("model.no_shape", model=entry.key, spelled=SPELLED))
+        option = self._best(entry, entry.shape, request)
+        reasons = (*self._source_reasons(entry, option.setup.quantization), *option.fit.reasons)
+        nearest = () if not reasons else tuple(self._alternatives(entry, entry.shape, request))
         return PlanResult(option, reasons, nearest)
 
-    def least(self, card: CatalogEntry) -> Option | None:
+    def smallest_option(self, entry: CatalogEntry) -> Option | None:
         """The way to start it on the fewest GPUs, in fp16 or else quantised; None if there is none."""
-        if card.key not in self._least:
-            verdict = self.judge(PlanRequest(card.key)) if card.refusal(self.gpu) is None else None
+        if entry.key not in self._smallest_options:
+            verdict = self.judge(PlanRequest(entry.key)) if entry.refusal(self.gpu) is None else None
             options = () if verdict is None else verdict.alternatives
-            self._least[card.key] = verdict.option if verdict and verdict.fits else next(iter(options), None)
-        return self._least[card.key]
+            self._smallest_options[entry.key] = (
+                verdict.option if verdict and verdict.fits else next(iter(options), None)
+            )
+        return self._smallest_options[entry.key]
 
-    def card(self, request: PlanRequest) -> tuple[CatalogEntry, Quantization]:
-        """The model's card, made up from `shape` for a repository that the catalog does not know."""
-        if known := self.catalog.find(request.model):
-            return known
+    def find_entry(self, request: PlanRequest) -> tuple[CatalogEntry, Quantization]:
+        """The model's entry, and the format that its name stands for (`none` if it stands for none).
+
+        For a repository that is not in the catalog the entry is made from the request's shape; UserError if
+        it has none, or if there is no such model."""
+        if found := self.catalog.find(request.model):
+            return found
         if REPO.fullmatch(request.model):
             if request.shape is None:
                 raise UserError(
@@ -75,17 +82,17 @@ class Planner:
             name = re.sub(r"[^a-z0-9.]+", "-", request.model.split("/")[1].lower()).strip("-.")
             format_ = next((q for tag, q in NAMED_FORMAT.items() if tag in name), Quantization.NONE)
             quantized = {} if format_ is Quantization.NONE else {format_: request.model}
-            card = CatalogEntry(
+            entry = CatalogEntry(
                 key=name[:40].strip("-."),
                 repo=request.model,
                 shape=request.shape,
                 quantized=quantized,
             )
-            return card, format_
+            return entry, format_
         raise UserError(t("model.unknown", model=request.model))
 
     def _did_you_mean(self, name: str) -> tuple[Text, ...]:
-        alike = self.catalog.alike(name.split("/")[-1])
+        alike = self.catalog.similar_names(name.split("/")[-1])
         return (t("model.alike", names=tuple(alike)),) if alike else ()
 
     def _setup(self, request: PlanRequest) -> Setup:
@@ -97,17 +104,17 @@ class Planner:
             request.gpu_memory_utilization,
         )
 
-    def _best(self, card: CatalogEntry, shape: Shape, request: PlanRequest) -> Option:
-        """The smallest tensor parallel size that fits; else the one that has the least against it."""
-        options = list(self._options(card, shape, request))
+    def _best(self, entry: CatalogEntry, shape: Shape, request: PlanRequest) -> Option:
+        """The smallest tensor parallel size that fits; else the one with the fewest reasons against it."""
+        options = list(self._options(entry, shape, request))
         fitting = (option for option in options if option.fit.fits)
         return next(fitting, min(options, key=_objections))
 
-    def _options(self, card: CatalogEntry, shape: Shape, request: PlanRequest) -> Iterator[Option]:
+    def _options(self, entry: CatalogEntry, shape: Shape, request: PlanRequest) -> Iterator[Option]:
         """Longest context first, fewest GPUs first."""
         quantization = request.quantization or Quantization.NONE
-        asked = request.tensor_parallel_size
-        sizes = [asked] if asked else legal_sizes(shape, self.gpu, quantization) or [1]
+        size = request.tensor_parallel_size
+        sizes = [size] if size else legal_sizes(shape, self.gpu, quantization) or [1]
         for length in self._lengths(shape, request):
             for tp in sizes:
                 setup = replace(
@@ -116,7 +123,7 @@ class Planner:
                     quantization=quantization,
                     max_model_len=length,
                 )
-                yield Option(card, setup, fit(shape, setup))
+                yield Option(entry, setup, fit(shape, setup))
 
     def _lengths(self, shape: Shape, request: PlanRequest) -> list[int]:
         """The context asked for; or 8k, or less where only less fits."""
@@ -125,46 +132,47 @@ class Planner:
         cap = context_cap(shape, self.gpu)
         return [min(DEFAULT_CONTEXT, cap), *(n for n in (4096, 2048) if n < cap)]
 
-    def _source_reasons(self, card: CatalogEntry, quantization: Quantization) -> list[Text]:
-        if card.repo_for(quantization) or capability_reason(FORMATS[quantization], self.gpu):
+    def _source_reasons(self, entry: CatalogEntry, quantization: Quantization) -> list[Text]:
+        if entry.repo_for(quantization) or capability_reason(FORMATS[quantization], self.gpu):
             return []  # a format that cannot run needs no repository
-        return [t("fit.no_repo", model=card.key, format=FORMATS[quantization].label)]
+        return [t("fit.no_repo", model=entry.key, format=FORMATS[quantization].label)]
 
-    def _alternatives(self, card: CatalogEntry, shape: Shape, request: PlanRequest) -> Iterator[Option]:
+    def _alternatives(self, entry: CatalogEntry, shape: Shape, request: PlanRequest) -> Iterator[Option]:
         """At most three: more GPUs, another format, a shorter context. Each differs and fits."""
-        asked = request.quantization or Quantization.NONE
         seen: set[tuple[int, Quantization, int]] = set()
-        for wish in self._wishes(request, asked):
-            quantization = wish.quantization or Quantization.NONE
-            if card.repo_for(quantization) is None:
+        for changed in self._changed_requests(request):
+            quantization = changed.quantization or Quantization.NONE
+            if entry.repo_for(quantization) is None:
                 continue
-            option = self._best(card, shape, wish)
+            option = self._best(entry, shape, changed)
             setup = option.setup
             key = (setup.tensor_parallel_size, setup.quantization, setup.max_model_len)
             if option.fit.fits and key not in seen and len(seen) < 3:
                 seen.add(key)
                 yield option
 
-    def _wishes(self, request: PlanRequest, asked: Quantization) -> Iterator[PlanRequest]:
-        free = replace(request, tensor_parallel_size=None)
-        yield replace(free, quantization=asked)
+    def _changed_requests(self, request: PlanRequest) -> Iterator[PlanRequest]:
+        """Other requests, the nearest first. `any_size` leaves the number of GPUs open."""
+        any_size = replace(request, tensor_parallel_size=None)
+        yield replace(any_size, quantization=request.quantization or Quantization.NONE)
         for length in SHORTER_CONTEXTS:
             if request.max_model_len and length < request.max_model_len:
                 yield replace(request, max_model_len=length)
-                yield replace(free, max_model_len=length)
+                yield replace(any_size, max_model_len=length)
         for quantization in SUBSTITUTES:
             yield replace(request, quantization=quantization)
-            yield replace(free, quantization=quantization)
-            yield replace(free, quantization=quantization, max_model_len=None)
+            yield replace(any_size, quantization=quantization)
+            yield replace(any_size, quantization=quantization, max_model_len=None)
 
-    def _instead(self, card: CatalogEntry) -> Iterator[Option]:
-        for name in card.refused.instead if card.refused else ():
+    def _instead(self, entry: CatalogEntry) -> Iterator[Option]:
+        for name in entry.refused.instead if entry.refused else ():
             verdict = self.judge(PlanRequest(name))
             yield verdict.option if verdict.fits else verdict.alternatives[0]
 
 
 def _objections(option: Option) -> tuple[int, int]:
-    """Fewest first; where memory is short, the most GPUs first: more would not help either."""
+    """A sort key: the fewest reasons against it first, and of these the fewest GPUs. Where memory is short,
+    the most GPUs come first: if even these are too few, fewer are no better."""
     tp = option.setup.tensor_parallel_size
     short = any(reason.key in ABOUT_MEMORY for reason in option.fit.reasons)
     return len(option.fit.reasons), -tp if short else tp

@@ -1,4 +1,4 @@
-"""What is asked for, one way to start it, and the verdict."""
+"""What a planner is asked, one way to start a model, and the planner's verdict."""
 
 from dataclasses import dataclass
 
@@ -16,32 +16,44 @@ one longest request needs, the model is started with --enforce-eager."""
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What was asked for; None leaves it to us. `shape` is for a model the catalog does not know."""
+    """What a person asked for. None leaves the choice to the planner."""
 
     model: str
+    """The model's key, alias or repository, as it was typed."""
     tensor_parallel_size: int | None = None
+    """GPUs of one replica."""
     quantization: Quantization | None = None
+    """The format of the weights."""
     max_model_len: int | None = None
+    """The context in tokens."""
     gpu_memory_utilization: float = 0.9
+    """The share of each GPU's memory that the engine may use, above 0 up to 1."""
     shape: Shape | None = None
+    """The shape of a repository that is not in the catalog; None: the model is in the catalog."""
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One way to start a model."""
 
-    card: CatalogEntry
+    entry: CatalogEntry
+    """The model."""
     setup: Setup
+    """On how many GPUs, in which format and with which context."""
     fit: Fit
+    """Whether that fits, and what memory it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """The best way to start what was asked for, every reason against it, and what would fit."""
+    """The planner's verdict about a request."""
 
     option: Option
+    """The best way to start what was asked for, whether or not it fits."""
     reasons: tuple[Text, ...]
+    """Why it cannot be started, the weightiest first; empty: it can."""
     alternatives: tuple[Option, ...]
+    """At most three other ways that fit, the nearest to the request first; empty if the request fits."""
 
     @property
     def fits(self) -> bool:
@@ -50,14 +62,16 @@ class PlanResult:
 
 
 def spec_of(option: Option, name: str, replicas: int, shape: Shape | None = None) -> Spec:
-    """What the cluster is to run; `shape` is remembered for a model the catalog does not know."""
-    setup, found = option.setup, option.fit
-    repo = option.card.repo_for(setup.quantization)
+    """The spec of a deployment that starts a model in this way; the option must fit.
+
+    `shape` is that of a model that is not in the catalog, to be stored with it; None for any other."""
+    setup, fit = option.setup, option.fit
+    repo = option.entry.repo_for(setup.quantization)
     assert repo is not None, "a verdict that fits has a repository"
-    tight = found.kv_cache_tokens < 2 * setup.max_model_len
+    tight = fit.kv_cache_tokens < 2 * setup.max_model_len
     return Spec(
         name=name,
-        model=option.card.key,
+        model=option.entry.key,
         repo=repo,
         quantization=setup.quantization.value,
         tensor_parallel_size=setup.tensor_parallel_size,
@@ -65,7 +79,7 @@ def spec_of(option: Option, name: str, replicas: int, shape: Shape | None = None
         shape=shape,
         gpu_memory_utilization=setup.gpu_memory_utilization,
         enforce_eager=tight or setup.gpu_memory_utilization > GRAPHS_UTILISATION,
-        kv_cache_tokens=found.kv_cache_tokens,
-        weights_gib=round(found.weights_gib * setup.tensor_parallel_size, 2),
+        kv_cache_tokens=fit.kv_cache_tokens,
+        weights_gib=round(fit.weights_gib * setup.tensor_parallel_size, 2),
         replicas=replicas,
     )

@@ -6,23 +6,34 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SPELLED = "layers/hidden/heads/kv-heads/head-dim/intermediate/vocab[/max-positions]"
+"""How people type a shape."""
 
 
 class Shape(BaseModel):
-    """Named as in a Hugging Face `config.json`."""
+    """The numbers, named as in a Hugging Face `config.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_hidden_layers: int = Field(ge=1, le=1000)
+    """Transformer layers."""
     hidden_size: int = Field(ge=1, le=1_000_000)
+    """The width of a token's vector between layers."""
     num_attention_heads: int = Field(ge=1, le=10_000)
+    """Query heads of a layer; the tensor parallel size must divide them."""
     num_key_value_heads: int = Field(ge=1, le=10_000)
+    """Heads of a layer that are kept in the KV cache; they divide the query heads."""
     head_dim: int = Field(ge=1, le=10_000)
+    """The width of one head."""
     intermediate_size: int = Field(ge=1, le=10_000_000)
+    """The width inside the MLP, of one expert if there are several."""
     vocab_size: int = Field(ge=1, le=10_000_000)
+    """Tokens that the model knows."""
     max_position_embeddings: int = Field(default=32768, ge=1, le=100_000_000)
+    """The longest context that it was made for, in tokens."""
     tie_word_embeddings: bool = False
+    """Input and output share one embedding matrix."""
     num_experts: int = Field(default=1, ge=1, le=10_000)
+    """MLPs of a layer: more than 1 in a mixture of experts."""
 
     @model_validator(mode="after")
     def _heads(self) -> "Shape":
@@ -36,7 +47,7 @@ class Shape(BaseModel):
 
     @property
     def linear_weights(self) -> int:
-        """Weights of attention and MLP, which quantisation makes smaller."""
+        """The number of weights of attention and MLP, which quantisation makes smaller."""
         attention = 2 * self.hidden_size * self.head_dim
         attention *= self.num_attention_heads + self.num_key_value_heads
         mlp = 3 * self.hidden_size * self.intermediate_size * self.num_experts
@@ -44,17 +55,17 @@ class Shape(BaseModel):
 
     @property
     def embedding_weights(self) -> int:
-        """Weights of the input and output embeddings, which stay fp16."""
+        """The number of weights of the input and output embeddings, which stay fp16."""
         return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
 
     @property
     def parameters(self) -> int:
-        """All weights."""
+        """The number of all weights."""
         return self.linear_weights + self.embedding_weights
 
 
 def parse_shape(spelled: str) -> Shape:
-    """Read `32/4096/32/8/128/14336/128256[/8192]`; ValueError if it is not that."""
+    """Read `32/4096/32/8/128/14336/128256[/8192]`; ValueError if it is not written like that."""
     numbers = [int(number) for number in spelled.replace("x", "/").split("/")]
     if len(numbers) not in (7, 8):
         raise ValueError("seven or eight numbers")
@@ -62,7 +73,7 @@ def parse_shape(spelled: str) -> Shape:
 
 
 def shape_from_config(config: Mapping[str, Any]) -> Shape:
-    """Read a Hugging Face `config.json`; ValueError if a number is missing or absurd."""
+    """Read a Hugging Face `config.json`; ValueError if a number is missing or out of range."""
     config = {**config, **(config.get("text_config") or {})}
     heads = int(config.get("num_attention_heads") or 0)
     hidden = int(config.get("hidden_size") or 0)
@@ -71,11 +82,11 @@ def shape_from_config(config: Mapping[str, Any]) -> Shape:
     tied = config.get("tie_word_embeddings")
     if tied is None:  # left out when it is the class's default, which is True for Gemma alone
         tied = str(config.get("model_type", "")).startswith("gemma")
-    found = {
+    numbers = {
         "head_dim": hidden // heads,
         "num_key_value_heads": heads,
         "num_experts": config.get("num_local_experts") or 1,
         **{name: config[name] for name in Shape.model_fields if config.get(name) is not None},
         "tie_word_embeddings": tied,
     }
-    return Shape(**found)
+    return Shape(**numbers)

@@ -30,33 +30,43 @@ ABOUT_MEMORY = frozenset({"fit.weights", "fit.cache"})
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a model would be started; `max_model_len` in tokens, utilisation as a share of the GPU."""
+    """How a model would be started."""
 
     gpu: Gpu
+    """The GPUs that it would run on."""
     tensor_parallel_size: int
+    """How many of them one replica takes."""
     quantization: Quantization = Quantization.NONE
+    """The format of its weights."""
     max_model_len: int = 8192
+    """The context in tokens."""
     gpu_memory_utilization: float = 0.9
+    """The share of each GPU's memory that the engine may use, above 0 up to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The verdict: GiB and tokens per GPU, and every reason why not (none: it fits)."""
+    """Whether a setup fits, and the memory that it takes on each GPU."""
 
     weights_gib: float
+    """GiB of weights per GPU."""
     activation_gib: float
+    """GiB of activations per GPU at their peak."""
     kv_cache_gib: float
+    """GiB per GPU that are left for the KV cache; 0 if nothing is."""
     kv_cache_tokens: int
+    """Tokens that this KV cache holds; each GPU holds its heads' part of the same tokens."""
     reasons: tuple[Text, ...]
+    """Everything that prevents it; empty: it fits."""
 
     @property
     def fits(self) -> bool:
-        """Nothing speaks against it."""
+        """Nothing prevents it."""
         return not self.reasons
 
 
 def fit(shape: Shape, setup: Setup) -> Fit:
-    """Work out memory per GPU and everything that speaks against starting `shape` so."""
+    """The memory that a model of this shape takes per GPU, and everything that prevents this setup."""
     weights = weights_bytes(shape, setup) / GIB
     activation = activation_bytes(shape, setup) / GIB
     budget = setup.gpu.memory_gib * setup.gpu_memory_utilization
@@ -97,20 +107,20 @@ def kv_bytes_per_token(shape: Shape, tp: int) -> int:
 
 
 def legal_sizes(shape: Shape, gpu: Gpu, quantization: Quantization) -> list[int]:
-    """Tensor parallel sizes that split the model evenly on one node."""
+    """The tensor parallel sizes that split the model evenly over GPUs of one node, in ascending order."""
     sizes = range(1, gpu.per_node + 1)
     return [tp for tp in sizes if not _split_rules(shape, Setup(gpu, tp, quantization))]
 
 
 def context_cap(shape: Shape, gpu: Gpu) -> int:
-    """The longest context that the model and the engine allow, memory aside."""
+    """The longest context in tokens that the model and the engine allow, whatever the memory."""
     if gpu.capability < 8.0:
         return min(shape.max_position_embeddings, NO_CHUNKED_PREFILL_CAP)
     return shape.max_position_embeddings
 
 
 def capability_reason(form: Format, gpu: Gpu) -> Text | None:
-    """Why the GPU cannot run a weight format, if it cannot."""
+    """Why the GPU cannot run a format of weights; None if it can."""
     if gpu.capability >= form.capability:
         return None
     return t("fit.format", format=form.label, gpu=gpu.label, needs=form.capability, has=gpu.capability)

@@ -1,4 +1,4 @@
-"""Is a model idle? Pure: what its servers showed goes in, a verdict with its evidence comes out."""
+"""Is a model idle? Pure: what its servers have shown goes in, a verdict with its evidence comes out."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -11,120 +11,141 @@ from bot.core.deployment.workload import Workload
 from bot.core.ports import Load
 
 COVERAGE = 0.9
-"""Of the samples that a window has, so many must be there."""
+"""The share of a window's samples that must be there before it counts as idle, from 0 to 1."""
 STALE = 2.5
-"""Sweeps without a sample until what we know is too old to judge."""
+"""After so many sweep intervals without a sample, the last one is too old to judge by."""
 BUSY = 0.05
-"""Of a GPU's time: more is work that no request of the server explains."""
+"""The share of a GPU's time above which it is at work, from 0 to 1, even if its server counts no request."""
 PROBES = 2
-"""Probes after which a request that gets no token for a whole window no longer counts."""
+"""After so many probes, a request that gets no token for a whole window no longer counts."""
 
 
 class IdleState(StrEnum):
-    """Only `idle` ever leads to sleep."""
+    """What is known of a model's use. Only `idle` ever leads to sleep."""
 
     ACTIVE = "active"
+    """It is used, or its window is not over."""
     IDLE = "idle"
+    """Nobody has used it for its whole window."""
     UNKNOWN = "unknown"
+    """Samples are missing or too old."""
     SUSPECT = "suspect"
+    """Its servers count requests, but none has had a token for a whole window."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdleVerdict:
-    """`since` is the last sign of life, `due` when the window is over if none comes; `seen` of `expected`
-    samples of the window are there; `running` and `waiting` are requests in the last one, and `gpus` is how
-    busy its GPUs were lately, from 0 to 1."""
+    """Whether a model is idle, with the evidence."""
 
     state: IdleState
+    """The verdict itself."""
     since: datetime
+    """When it was last used or started, as far as is known."""
     due: datetime
+    """When its window is over, if it is not used until then."""
     seen: int = 0
+    """Samples of its window that are there."""
     expected: int = 0
+    """Samples that a whole window has."""
     running: int = 0
+    """Requests that its servers were answering in the last sample."""
     waiting: int = 0
+    """Requests that were in its servers' queues in the last sample."""
     in_flight: int = 0
+    """Questions of people in chat that it is answering now."""
     gpus: float = 0.0
+    """How busy its busiest GPU was in the last ten minutes, from 0 to 1; 0 also if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class LivenessInputs:
-    """What speaks for a model besides its servers: `since` is the latest of ready, woken, redeployed and
-    asked, `kept` until when a person wants it kept. GPUs that are busy (`gpus`) speak for it, too; that they
-    are not, or that nobody knows, speaks against nothing."""
+    """Signs that a model is used which its servers do not show."""
 
     since: datetime
-    kept: datetime | None = None
+    """The latest moment at which it was deployed, woken, ready or asked."""
+    keep_until: datetime | None = None
+    """Until when a person wants it kept; None: nobody does."""
     in_flight: int = 0
+    """Questions of people in chat that it is answering now."""
     gpus: float = 0.0
+    """How busy its GPUs were lately, from 0 to 1. Above BUSY it is used; below, or 0 because nobody knows, it
+    may be used all the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdlePolicy:
-    """How long a model may be idle, and how long before the end of that its owner is warned; `windows` are
-    those of single models, by catalog key. With `act` False it is only told what would happen. What has
-    failed gives its GPUs back after `failed_after`, what sleeps is removed after `stop_after`; office hours
-    are those of `zone`."""
+    """When models go to sleep and are removed, as the settings say."""
 
     window: timedelta = timedelta(minutes=30)
+    """How long a model may be idle."""
     warning: timedelta = timedelta(minutes=10)
+    """How long before it sleeps its owner is warned; of a short window, at most half of it."""
     interval: timedelta = timedelta(seconds=60)
+    """The time between two sweeps, and so between two samples."""
     windows: Mapping[str, timedelta] = field(default_factory=dict)
+    """The windows of models that have one of their own, by catalog key."""
     act: bool = True
+    """Put idle models to sleep; if not, only report what would happen."""
     failed_after: timedelta = timedelta(minutes=30)
+    """How long a model that has failed keeps its GPUs."""
     stop_after: timedelta = timedelta(days=14)
+    """How long a model may sleep before it is removed."""
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Berlin"))
+    """The time zone of office hours."""
 
     def window_of(self, workload: Workload) -> timedelta:
-        """Its own, else its model's, else everybody's."""
+        """How long a workload may be idle: its own window, else its model's, else the general one."""
         own = workload.record.idle_window
         return own or self.windows.get(workload.spec.model, self.window)
 
     def warned_before(self, workload: Workload) -> timedelta:
-        """How long before its end a window is announced; half of a short one."""
+        """How long before it sleeps the owner of a workload is warned."""
         return min(self.warning, self.window_of(workload) / 2)
 
 
 class ActivityWindow:
-    """What the servers of one model have shown, and when anything of it last changed.
+    """Samples of what the servers of one model have shown lately, and when these last differed.
 
-    A sample has all of its servers, by pod and restart: a new one, a counter that starts again, and any
-    change of running or waiting requests are signs of life like a token."""
+    A sample has a load for each server, by `Server.id`. Any difference between two samples means that the
+    model is used: a token, a request that comes or goes, a server that is new or has started again."""
 
     def __init__(self) -> None:
         self.loads: Mapping[str, Load] = {}
-        self._moved: datetime | None = None
+        """The last sample; empty: there is none yet."""
+        self._changed_at: datetime | None = None
         self._samples: deque[datetime] = deque()
         self._probes = 0
 
-    def see(self, now: datetime, loads: Mapping[str, Load], keep: timedelta) -> None:
-        """A whole sample; `keep` is how long samples are remembered."""
+    def add_sample(self, now: datetime, loads: Mapping[str, Load], keep: timedelta) -> None:
+        """Remember a sample of all of the model's servers, and forget those that are older than `keep`."""
         if self._samples and now < self._samples[-1]:  # the clock was set back: nothing is certain
             self._samples.clear()
-            self._moved = None
+            self._changed_at = None
         if self._samples and loads != self.loads:
-            self._moved, self._probes = now, 0
+            self._changed_at, self._probes = now, 0
         self.loads = loads
         self._samples.append(now)
         while self._samples[0] < now - keep:
             self._samples.popleft()
 
-    def probed(self, loads: Mapping[str, Load]) -> None:
-        """What a question of our own has changed is no sign of life."""
+    def ignore_probe(self, loads: Mapping[str, Load]) -> None:
+        """Take the loads after a probe for the last sample, so that what the probe changed does not count as
+        use."""
         self.loads = loads
         self._probes += 1
 
     def judge(
-        self, now: datetime, life: LivenessInputs, window: timedelta, interval: timedelta
+        self, now: datetime, inputs: LivenessInputs, window: timedelta, interval: timedelta
     ) -> IdleVerdict:
-        """Anything missing is `unknown`, and requests that get no tokens are `suspect`."""
+        """The verdict now, for a window of this length and samples that are `interval` apart."""
         running = sum(load.running for load in self.loads.values())
         waiting = sum(load.waiting for load in self.loads.values())
-        since = max(self._moved or life.since, life.since)
-        due = max(since, life.kept or since) + window
+        since = max(self._changed_at or inputs.since, inputs.since)
+        due = max(since, inputs.keep_until or since) + window
         expected = max(1, int(window / interval))
         seen = sum(sample > now - window for sample in self._samples)
         fresh = bool(self._samples) and timedelta(0) <= now - self._samples[-1] <= STALE * interval
-        if life.in_flight or life.gpus > BUSY:
+        if inputs.in_flight or inputs.gpus > BUSY:
             state = IdleState.ACTIVE
         elif not fresh:
             state = IdleState.UNKNOWN
@@ -135,5 +156,5 @@ class ActivityWindow:
         else:
             stuck = (running or waiting) and self._probes < PROBES
             state = IdleState.SUSPECT if stuck else IdleState.IDLE
-        shown = min(seen, expected), expected, running, waiting, life.in_flight, life.gpus
-        return IdleVerdict(state, since, due, *shown)
+        evidence = min(seen, expected), expected, running, waiting, inputs.in_flight, inputs.gpus
+        return IdleVerdict(state, since, due, *evidence)

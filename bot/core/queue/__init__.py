@@ -1,1 +1,1 @@
-"""Whose turn is it, when GPUs are scarce?"""
+"""The order in which deployments get GPUs when there are not enough."""

@@ -1,4 +1,4 @@
-"""Whose turn is it? Pure: a fair order, who can start now, and when the others may."""
+"""The queue for GPUs. Pure: a fair order, which deployments can start now, and when the others may."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,86 +22,98 @@ class QueueEntry:
     role: Role = Role.STUDENT
     """The role of its owner."""
     used: float = 0
-    """GPU-seconds of its owner's last days, and GPUs held now: more come later."""
+    """GPU-seconds that its owner used in the last days, plus the GPUs that the owner holds now. Owners who
+    used less come first."""
     urgent: bool = False
     """An admin called it urgent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """`gpus` of a node that will be free at a time, as far as we know now."""
+    """GPUs that will probably be free later: a lease ends, or an idle model goes to sleep."""
 
     at: datetime
+    """When they will be free, as far as is known now."""
     node: str
+    """The name of their node."""
     gpus: int
+    """How many."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A place in the line, of how many, and when it may come, if that can be said."""
+    """Where a deployment stands in the queue."""
 
     place: int
-    of: int
+    """Its place; the first is 1."""
+    total: int
+    """How many deployments wait."""
     at: datetime | None
+    """When it will probably start; None: nothing that is known would give it enough GPUs."""
 
 
 def in_order(waiting: Iterable[QueueEntry]) -> list[QueueEntry]:
-    """What an admin called urgent, then by role; within a role who uses least, then who came first."""
-    return sorted(waiting, key=lambda wish: (not wish.urgent, -wish.role, wish.used, wish.since, wish.name))
+    """The urgent ones first, then by role, the highest first; within a role those whose owners used least,
+    and of these those that have waited longest."""
+    return sorted(
+        waiting, key=lambda entry: (not entry.urgent, -entry.role, entry.used, entry.since, entry.name)
+    )
 
 
 def startable(free: Mapping[str, int], waiting: Sequence[QueueEntry]) -> list[str]:
-    """Those in front of the line whose GPUs are free, and those behind who take nothing from them.
+    """The names of those that can start now; `free` are the free GPUs of each node, `waiting` is in order.
 
-    For one that must wait the node with the most free GPUs is kept. We do not choose nodes, the scheduler
-    does: so nobody behind starts who could be put on a node that is kept."""
-    left, kept, names = dict(free), set[str](), []
-    for wish in waiting:
-        if any(left[node] >= wish.tp for node in kept):
+    For an entry that must wait, the node with the most free GPUs is reserved. The scheduler chooses nodes,
+    not the bot: so an entry further back starts only if it fits on no reserved node."""
+    left, reserved, names = dict(free), set[str](), []
+    for entry in waiting:
+        if any(left[node] >= entry.tp for node in reserved):
             continue
-        taken = _taken(left, wish, kept)
-        if taken is None:
-            if others := set(left) - kept:
-                kept.add(max(sorted(others), key=lambda node: left[node]))
+        remaining = _place_replicas(left, entry, reserved)
+        if remaining is None:
+            if others := set(left) - reserved:
+                reserved.add(max(sorted(others), key=lambda node: left[node]))
             continue
-        left = taken
-        names.append(wish.name)
+        left = remaining
+        names.append(entry.name)
     return names
 
 
-def _taken(left: Mapping[str, int], wish: QueueEntry, kept: set[str]) -> dict[str, int] | None:
-    """What is left when each replica is where it fits most tightly; None if one fits nowhere."""
+def _place_replicas(left: Mapping[str, int], entry: QueueEntry, reserved: set[str]) -> dict[str, int] | None:
+    """The free GPUs of each node after each replica has gone where it leaves the fewest; None if one fits
+    nowhere."""
     after = dict(left)
-    for _ in range(wish.replicas):
-        fitting = [node for node in after if node not in kept and after[node] >= wish.tp]
+    for _ in range(entry.replicas):
+        fitting = [node for node in after if node not in reserved and after[node] >= entry.tp]
         if not fitting:
             return None
-        after[min(fitting, key=lambda node: (after[node], node))] -= wish.tp
+        after[min(fitting, key=lambda node: (after[node], node))] -= entry.tp
     return after
 
 
 def forecast(
     free: Mapping[str, int], releases: Iterable[Release], waiting: Sequence[QueueEntry]
 ) -> dict[str, datetime]:
-    """When each may start, one after the other; not in it: those for whom nothing known suffices."""
-    left, to_come, found = dict(free), sorted(releases, key=lambda release: release.at), {}
-    for wish in waiting:
-        times = [(time, node) for node in left if (time := _enough(left[node], node, to_come, wish))]
+    """When each entry will probably start, by name, if they start one after the other. An entry is missing if
+    nothing that is known will give it enough GPUs."""
+    left, to_come, starts = dict(free), sorted(releases, key=lambda release: release.at), {}
+    for entry in waiting:
+        times = [(time, node) for node in left if (time := _enough(left[node], node, to_come, entry))]
         if not times:
             continue
-        found[wish.name], node = min(times)
-        left[node] += sum(r.gpus for r in to_come if r.node == node and r.at <= found[wish.name]) - wish.tp
-        to_come = [r for r in to_come if r.node != node or r.at > found[wish.name]]
-    return found
+        starts[entry.name], node = min(times)
+        left[node] += sum(r.gpus for r in to_come if r.node == node and r.at <= starts[entry.name]) - entry.tp
+        to_come = [r for r in to_come if r.node != node or r.at > starts[entry.name]]
+    return starts
 
 
-def _enough(free: int, node: str, releases: Iterable[Release], wish: QueueEntry) -> datetime | None:
-    """When a node has as many GPUs as one replica needs."""
-    if free >= wish.tp:
-        return wish.since
+def _enough(free: int, node: str, releases: Iterable[Release], entry: QueueEntry) -> datetime | None:
+    """When a node has as many free GPUs as one replica needs; None: never, as far as is known."""
+    if free >= entry.tp:
+        return entry.since
     for release in releases:
         if release.node == node:
             free += release.gpus
-            if free >= wish.tp:
+            if free >= entry.tp:
                 return release.at
     return None

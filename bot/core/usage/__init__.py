@@ -1,1 +1,1 @@
-"""Who used how much: the ledger's records, and reports from them."""
+"""The GPU time that people used: the records of the ledger, and reports from them."""

@@ -1,4 +1,4 @@
-"""What the ledger says of some days: by day for a chart, by person and model for a table."""
+"""Reports from the ledger: by day for a chart, by person and model for a table."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,83 +7,96 @@ from datetime import date, timedelta
 
 from bot.core.chat.reply import Picture, Reply, Table
 from bot.core.chat.text import Text, t, verbatim
-from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 
 HOUR = 3600.0
 ROWS = 15
-"""Of the table: those who used most."""
+"""Rows of the table at most: those who used most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """GPU-hours of a day: something ran, it was held but nothing ran, and nobody had it."""
+    """The GPU-hours of a day."""
 
     day: date
+    """Which day."""
     busy: float
+    """GPU-hours of models that started or answered."""
     idle: float
+    """GPU-hours of models that were ready and answered nothing."""
     free: float
+    """GPU-hours that nobody held."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """All of some days."""
+    """What the ledger has of some days."""
 
     days: Sequence[Day]
-    uses: Sequence[Use]
+    """Every day, in order."""
+    uses: Sequence[GpuUse]
+    """The sum of all days for each person and model."""
     events: Sequence[UsageEvent]
+    """What happened, in no particular order."""
 
     def total(self, kind: UsageKind) -> tuple[float, int]:
-        """Amount and times of all events of a kind."""
-        found = [event for event in self.events if event.kind is kind]
-        return sum(event.amount for event in found), sum(event.times for event in found)
+        """The sum of the amounts of a kind, in its unit, and how often it happened."""
+        events = [event for event in self.events if event.kind is kind]
+        return sum(event.amount for event in events), sum(event.times for event in events)
 
 
 def report(
-    uses: Iterable[tuple[date, Use]], events: Iterable[tuple[date, UsageEvent]], first: date, last: date
+    uses: Iterable[tuple[date, GpuUse]], events: Iterable[tuple[date, UsageEvent]], first: date, last: date
 ) -> UsageReport:
-    """Every day from the first to the last, be it that nothing happened."""
+    """The report of every day from `first` to `last`, both included, even if nothing happened on it."""
     uses, events = list(uses), list(events)
-    held, idle, there = (defaultdict[date, float](float) for _ in range(3))
-    people: defaultdict[tuple[str, str], list[Use]] = defaultdict(list)
+    held, idle, capacity = (defaultdict[date, float](float) for _ in range(3))
+    people: defaultdict[tuple[str, str], list[GpuUse]] = defaultdict(list)
     for day, use in uses:
-        held[day] += use.seconds
-        idle[day] += use.idle
+        held[day] += use.gpu_seconds
+        idle[day] += use.idle_gpu_seconds
         people[use.owner, use.model].append(use)
     for day, event in events:
         if event.kind is UsageKind.CAPACITY:
-            there[day] += event.amount
+            capacity[day] += event.amount
     every = [first + timedelta(days=number) for number in range((last - first).days + 1)]
     days = [
-        Day(d, (held[d] - idle[d]) / HOUR, idle[d] / HOUR, max(0, there[d] - held[d]) / HOUR) for d in every
+        Day(d, (held[d] - idle[d]) / HOUR, idle[d] / HOUR, max(0, capacity[d] - held[d]) / HOUR)
+        for d in every
     ]
     return UsageReport(days, [_sum(own) for own in people.values()], [event for _, event in events])
 
 
-def _sum(uses: Sequence[Use]) -> Use:
+def _sum(uses: Sequence[GpuUse]) -> GpuUse:
     last = uses[-1]
-    seconds, idle = sum(use.seconds for use in uses), sum(use.idle for use in uses)
-    return Use(last.owner, last.model, seconds, idle, last.name)
+    seconds, idle = sum(use.gpu_seconds for use in uses), sum(use.idle_gpu_seconds for use in uses)
+    return GpuUse(last.owner, last.model, seconds, idle, last.owner_name)
 
 
-def summary(found: UsageReport, picture: Picture | None) -> Reply:
-    """For admins: the sums, then who used what."""
-    busy, idle = sum(day.busy for day in found.days), sum(day.idle for day in found.days)
-    title = t("report.title", count=len(found.days), days=len(found.days), busy=busy, idle=idle)
-    return Reply(title, lines=tuple(_lines(found)), table=_table(found.uses), picture=picture)
+def summary(content: UsageReport, picture: Picture | None) -> Reply:
+    """The report for admins: sums, then the GPU-hours of each person and model."""
+    busy, idle = sum(day.busy for day in content.days), sum(day.idle for day in content.days)
+    title = t("report.title", count=len(content.days), days=len(content.days), busy=busy, idle=idle)
+    return Reply(title, lines=tuple(_lines(content)), table=_table(content.uses), picture=picture)
 
 
-def _lines(found: UsageReport) -> Iterable[Text]:
-    back, _ = found.total(UsageKind.BACK)
-    waited, times = found.total(UsageKind.WAITED)
-    if back:
-        yield t("report.back", hours=back / HOUR)
+def _lines(content: UsageReport) -> Iterable[Text]:
+    given_back, _ = content.total(UsageKind.GIVEN_BACK)
+    waited, times = content.total(UsageKind.WAITED)
+    if given_back:
+        yield t("report.back", hours=given_back / HOUR)
     if times:
         yield t("report.waited", count=times, span=timedelta(seconds=waited / times))
-    if found.uses:
-        longest = max(found.uses, key=lambda use: use.idle)
-        yield t("report.longest", model=longest.model, who=longest.name, hours=longest.idle / HOUR)
+    if content.uses:
+        longest = max(content.uses, key=lambda use: use.idle_gpu_seconds)
+        yield t(
+            "report.longest",
+            model=longest.model,
+            who=longest.owner_name,
+            hours=longest.idle_gpu_seconds / HOUR,
+        )
     causes: Counter[str] = Counter()
-    for event in found.events:
+    for event in content.events:
         if event.kind is UsageKind.FAILED:
             causes[event.about] += event.times
     if causes:
@@ -91,20 +104,20 @@ def _lines(found: UsageReport) -> Iterable[Text]:
         yield t("report.failed", causes=named)
 
 
-def _table(uses: Sequence[Use]) -> Table | None:
-    rows = sorted(uses, key=lambda use: -use.seconds)[:ROWS]
+def _table(uses: Sequence[GpuUse]) -> Table | None:
+    rows = sorted(uses, key=lambda use: -use.gpu_seconds)[:ROWS]
     header = tuple(t(f"report.{name}") for name in ("who", "model", "hours", "idle_hours"))
     return Table(header, tuple(_row(use) for use in rows)) if rows else None
 
 
-def _row(use: Use) -> tuple[Text, ...]:
-    hours = (t("report.number", hours=figure / HOUR) for figure in (use.seconds, use.idle))
-    return (verbatim(use.name or use.owner), verbatim(use.model), *hours)
+def _row(use: GpuUse) -> tuple[Text, ...]:
+    hours = (t("report.number", hours=figure / HOUR) for figure in (use.gpu_seconds, use.idle_gpu_seconds))
+    return (verbatim(use.owner_name or use.owner), verbatim(use.model), *hours)
 
 
-def usage(found: UsageReport, owner: str) -> Reply:
-    """For one person: what they used."""
-    own = [use for use in found.uses if use.owner == owner]
-    total = sum(use.seconds for use in own) / HOUR
-    title = t("report.usage", count=len(found.days), days=len(found.days), hours=total)
+def usage(content: UsageReport, owner: str) -> Reply:
+    """The report for one person: the GPU-hours of the user id `owner`, by model."""
+    own = [use for use in content.uses if use.owner == owner]
+    total = sum(use.gpu_seconds for use in own) / HOUR
+    title = t("report.usage", count=len(content.days), days=len(content.days), hours=total)
     return Reply(title, table=_table(own), private=True)

@@ -104,12 +104,12 @@ def _element(blank: Blank, say: Say) -> Payload:
         "name": blank.name,
         "help_text": say(blank.label)[:SHORT],
         "optional": not blank.required,
-        "default": blank.given,
+        "default": blank.value,
     }
     if blank.choices:
         options = [{"text": say(choice.label), "value": choice.value} for choice in blank.choices]
         return element | {"type": "select", "options": options}
-    kind, longest = ("textarea", LONG) if blank.long else ("text", SHORT)
+    kind, longest = ("textarea", LONG) if blank.multiline else ("text", SHORT)
     return element | {"type": kind, "max_length": longest}
 
 

@@ -55,11 +55,11 @@ def _input(blank: Blank, say: Say) -> Block:
     element: Block = {"action_id": FIELD}
     if options:
         element |= {"type": "static_select", "options": options}
-        chosen = [option for option in options if option["value"] == blank.given]
+        chosen = [option for option in options if option["value"] == blank.value]
         element |= {"initial_option": chosen[0]} if chosen else {}
     else:
-        element |= {"type": "plain_text_input", "multiline": blank.long, "max_length": 3000}
-        element |= {"initial_value": blank.given} if blank.given else {}
+        element |= {"type": "plain_text_input", "multiline": blank.multiline, "max_length": 3000}
+        element |= {"initial_value": blank.value} if blank.value else {}
     return {
         "type": "input",
         "block_id": blank.name,

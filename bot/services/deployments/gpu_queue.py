@@ -41,22 +41,22 @@ class GpuQueue:
         scheduler's own queue must do."""
         if not self._cluster.nodes():
             return False
-        wish = self._wish(spec, record.changed(queued_since=self._clock.now()))
+        entry = self._entry(spec, record.changed(queued_since=self._clock.now()))
         others = [other for other in self._waiting() if other.name != spec.name]
-        return spec.name not in startable(self._free(), in_order([*others, wish]))
+        return spec.name not in startable(self._free(), in_order([*others, entry]))
 
-    def turn(self, workload: Workload) -> QueuePosition | None:
+    def position(self, workload: Workload) -> QueuePosition | None:
         """Where it stands, if it waits here."""
         if workload.record.queued_since is None:
             return None
         line = in_order(self._waiting())
-        names = [wish.name for wish in line]
+        names = [entry.name for entry in line]
         at = forecast(self._free(), self._releases(), line).get(workload.name)
         return (
             QueuePosition(names.index(workload.name) + 1, len(names), at) if workload.name in names else None
         )
 
-    def asked_back(self) -> tuple[str, str]:
+    def model_to_reclaim(self) -> tuple[str, str]:
         """Of the models that have been idle for half their window the longest idle one, while somebody
         waits; and who. Nothing else is asked back before it is gone."""
         line = in_order(self._waiting())
@@ -91,9 +91,9 @@ class GpuQueue:
             await self._messenger.post(record.card_place, reply, record.locale)
 
     def _waiting(self) -> list[QueueEntry]:
-        return [self._wish(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued_since]
+        return [self._entry(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued_since]
 
-    def _wish(self, spec: Spec, record: Record) -> QueueEntry:
+    def _entry(self, spec: Spec, record: Record) -> QueueEntry:
         """The GPU-seconds of a week decide; where they are equal or not known, what is held now."""
         held = sum(workload.gpus_on_nodes for workload in self._cluster.owned_by(record.owner))
         return QueueEntry(

@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 from rapidfuzz import process
 
 from bot.core.access.roles import Access, Role
-from bot.core.chat.duration import end_of
+from bot.core.chat.duration import end_time
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Button
 from bot.core.chat.text import t, verbatim
-from bot.core.deployment.names import check_name, object_name
+from bot.core.deployment.names import object_name, valid_name
 from bot.core.deployment.record import Record, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Clock, Workloads
@@ -71,7 +71,7 @@ class Lifecycle:
 
     def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
         """Check name and quota; the lease that it gets: as asked, or the longest of the role."""
-        check_name(spec.name)
+        valid_name(spec.name)
         if taken := self._cluster.find(spec.name):
             raise self._taken(taken)
         quota = self._access.quota(user)
@@ -154,7 +154,7 @@ class Lifecycle:
         """Start a sleeping workload again, as it was."""
         workload = self.find(name)
         if workload.phase is not Phase.ASLEEP:
-            raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.said))
+            raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
         if workload.record.owner == user.id:
             self.admit_change(workload, workload.spec, user)
         now, ends, longest = self._clock.now(), workload.record.lease_ends_at, self._access.quota(user).ttl
@@ -177,7 +177,7 @@ class Lifecycle:
     def span(self, asked: timedelta | time) -> timedelta:
         """How long it is, also until a time of day."""
         now = self._clock.now()
-        return end_of(now, asked, self._zone) - now
+        return end_time(now, asked, self._zone) - now
 
     async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
         """Twice the idle window that it had; the new one."""
@@ -214,4 +214,4 @@ class Lifecycle:
         role = self._access.role(user)
         above = Role(min(role + 1, Role.ADMIN))
         who = self._access.who_can(above)
-        return UserError(t(key, role=role.said, **params), lines=who or (t("quota.ask_admin"),))
+        return UserError(t(key, role=role.label, **params), lines=who or (t("quota.ask_admin"),))

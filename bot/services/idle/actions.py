@@ -70,13 +70,13 @@ class SweepActions:
         await self._cluster.update_record(workload.name, warned_at=None)
 
     async def _end_lease(self, workload: Workload, _: Evidence) -> None:
-        await self._scale_down.now(workload, SleepReason.LEASE)
+        await self._scale_down.at_once(workload, SleepReason.LEASE)
         await self._announce_sleep(workload)
 
     async def _give_up(self, workload: Workload, _: Evidence) -> None:
         """Its last lines are kept where its owner reads."""
         lines = await self._cluster.logs(workload.name, LOG_LINES)
-        await self._scale_down.now(workload, SleepReason.FAILED)
+        await self._scale_down.at_once(workload, SleepReason.FAILED)
         await self._announce_sleep(workload, lines)
 
     async def _probe(self, workload: Workload, _: Evidence) -> None:
@@ -107,11 +107,11 @@ class SweepActions:
         await self._tell(workload, idle_messages.withdrawn(workload))
 
     async def _sleep(self, workload: Workload, evidence: Evidence) -> None:
-        if await self._scale_down.idle(workload, early=evidence.sooner):
+        if await self._scale_down.if_idle(workload, early=evidence.sooner):
             await self._announce_sleep(workload)
 
     async def _sleep_after_hours(self, workload: Workload, _: Evidence) -> None:
-        if await self._scale_down.idle(workload, early=self._policy.warned_before(workload)):
+        if await self._scale_down.if_idle(workload, early=self._policy.warned_before(workload)):
             await self._announce_sleep(workload)
 
     async def _tell_asleep(self, workload: Workload, _: Evidence) -> None:

@@ -31,7 +31,7 @@ class Activity:
     ) -> None:
         self._cluster, self._inference, self._clock = cluster, inference, clock
         self._monitoring = monitoring
-        self._quiet: dict[str, ActivityWindow] = {}
+        self._windows: dict[str, ActivityWindow] = {}
         self._asked: dict[str, datetime] = {}
         self._gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
         self._in_flight: Counter[str] = Counter()
@@ -73,25 +73,25 @@ class Activity:
             self._draining.discard(name)
             self._drained.tell(name)
 
-    async def used(self, workload: Workload, user: User) -> None:
+    async def record_use(self, workload: Workload, user: User) -> None:
         """Remember that a person uses it now."""
         now = self._clock.now()
         last = workload.record.last_uses.get(user.id)
         if last is None or now - last.at >= REMEMBER_EVERY:
             await self._cluster.update_record(workload.name, last_uses=workload.record.with_use(user, now))
 
-    async def look(self, workload: Workload) -> Load | None:
+    async def sample(self, workload: Workload) -> Load | None:
         """Ask its servers what they do; None unless all of them say."""
         loads = await self._scrape(workload)
         if loads:
-            quiet = self._quiet.setdefault(workload.name, ActivityWindow())
-            quiet.see(self._clock.now(), loads, self.policy.window_of(workload))
+            activity_window = self._windows.setdefault(workload.name, ActivityWindow())
+            activity_window.add_sample(self._clock.now(), loads, self.policy.window_of(workload))
         return self.load(workload) if loads else None
 
-    async def probed(self, workload: Workload) -> None:
+    async def sample_after_probe(self, workload: Workload) -> None:
         """Look again after a question of our own, which is no sign of life."""
         if loads := await self._scrape(workload):
-            self._quiet[workload.name].probed(loads)
+            self._windows[workload.name].ignore_probe(loads)
 
     async def _scrape(self, workload: Workload) -> dict[str, Load]:
         if workload.phase is not Phase.READY:
@@ -105,26 +105,26 @@ class Activity:
     async def sweep(self) -> None:
         """Ask every ready server."""
 
-        async def look(workload: Workload) -> None:
+        async def sample(workload: Workload) -> None:
             with suppress(UserError):  # gone meanwhile
-                await self.look(workload)
+                await self.sample(workload)
 
         workloads = self._cluster.workloads()
-        await asyncio.gather(*map(look, workloads))
+        await asyncio.gather(*map(sample, workloads))
         if self._monitoring is not None:
             self.figures = await self._monitoring.figures()
         names = {workload.name for workload in workloads}
-        for gone in (set(self._quiet) | set(self._asked)) - names:
-            self._quiet.pop(gone, None)
+        for gone in (set(self._windows) | set(self._asked)) - names:
+            self._windows.pop(gone, None)
             self._asked.pop(gone, None)
         self._in_flight = +self._in_flight  # without those that are zero
 
     def load(self, workload: Workload) -> Load | None:
         """What its servers said last, together."""
-        quiet = self._quiet.get(workload.name)
-        if quiet is None or workload.phase is not Phase.READY:
+        activity_window = self._windows.get(workload.name)
+        if activity_window is None or workload.phase is not Phase.READY:
             return None
-        loads = quiet.loads.values()
+        loads = activity_window.loads.values()
         return Load(
             sum(it.running for it in loads), sum(it.waiting for it in loads), sum(it.tokens for it in loads)
         )
@@ -136,12 +136,12 @@ class Activity:
             workload.record.start_requested_at,
             self._asked.get(workload.name, workload.since),
         )
-        life = LivenessInputs(
+        inputs = LivenessInputs(
             since, workload.record.keep_until, self._in_flight[workload.name], self._gpus(workload)
         )
-        quiet = self._quiet.get(workload.name, ActivityWindow())
+        activity_window = self._windows.get(workload.name, ActivityWindow())
         window = self.policy.window_of(workload) - early
-        return quiet.judge(self._clock.now(), life, window, self.policy.interval)
+        return activity_window.judge(self._clock.now(), inputs, window, self.policy.interval)
 
     def _gpus(self, workload: Workload) -> float:
         """How busy its GPUs were lately, if the cluster's monitoring says."""

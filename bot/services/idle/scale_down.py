@@ -20,13 +20,13 @@ class ScaleDown:
     def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
         self._cluster, self._inference, self._activity = cluster, inference, activity
 
-    async def idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
+    async def if_idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
         """If it is idle to the last look. While that is taken no question of ours reaches the model: it
         waits, and wakes the model if need be."""
         if self._activity.verdict(workload, early).state is not IdleState.IDLE:
             return False
         with self._activity.drain(workload.name):
-            await self._activity.look(workload)
+            await self._activity.sample(workload)
             verdict = self._activity.verdict(workload, early)
             if verdict.state is not IdleState.IDLE:
                 return False
@@ -34,7 +34,7 @@ class ScaleDown:
             await self._to_zero(workload, SleepReason.OFFICE_HOURS if hours else SleepReason.IDLE, verdict)
         return True
 
-    async def now(self, workload: Workload, reason: SleepReason) -> None:
+    async def at_once(self, workload: Workload, reason: SleepReason) -> None:
         """Whatever it does: its time is over, or it has failed."""
         with self._activity.drain(workload.name):
             await self._to_zero(workload, reason, self._activity.verdict(workload))
@@ -62,4 +62,4 @@ class ScaleDown:
                 pass
         except UserError:
             return  # it does not answer: what it does stays unknown
-        await self._activity.probed(workload)
+        await self._activity.sample_after_probe(workload)

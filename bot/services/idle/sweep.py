@@ -40,9 +40,9 @@ class Sweep:
 
     async def run(self) -> None:
         """Do what is due about every model. One that cannot be looked after now delays no other."""
-        asked_back, for_whom = self._gpu_queue.asked_back()
+        reclaimed, for_whom = self._gpu_queue.model_to_reclaim()
         for workload in self._cluster.workloads():
-            wanted_by = for_whom if workload.name == asked_back else ""
+            wanted_by = for_whom if workload.name == reclaimed else ""
             try:
                 await self._look_after(workload, wanted_by)
                 self._failures.succeeded(workload.name)

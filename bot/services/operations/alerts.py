@@ -88,7 +88,9 @@ class AlertService:
         nodes = {node.name: node.total for node in self._cluster.nodes()}
         about = {alert.about for alert in found if alert.kind in (AlertKind.FEWER, AlertKind.NODE)}
         counted = {n: nodes.get(n, 0) if n in about else most for n, most in self.state.gpus.items()}
-        self.state = self.state.put(found, gpus=counted).touched({alert.key for alert in found})
+        self.state = self.state.with_alerts(found, gpus=counted).with_stale_posts(
+            {alert.key for alert in found}
+        )
         self._news.set()
         return found
 
@@ -96,7 +98,7 @@ class AlertService:
         """Nobody hears of it, nor of its like, for a while."""
         found, until = self.find(which), self._clock.now() + span
         quiet = self.state.silenced | {alert.fingerprint: until for alert in found}
-        self.state = self.state.put((), silenced=quiet)
+        self.state = self.state.with_alerts((), silenced=quiet)
         self._news.set()
         return found
 
@@ -140,21 +142,21 @@ class AlertService:
     def compare(self) -> None:
         """Every message that says something else than what is true now is stale."""
         now, before = self._clock.now(), self.state
-        incidents = list(self.incidents.now(before))
+        incidents = list(self.incidents.current(before))
         self._buttons = {incident.fingerprint: incident.buttons for incident in incidents}
-        state = before.counted({node.name: node.total for node in self._cluster.nodes()}, now)
-        state = state.compared(incidents, now)
+        state = before.with_gpu_counts({node.name: node.total for node in self._cluster.nodes()}, now)
+        state = state.with_incidents(incidents, now)
         changed = {a.key for name, a in state.alerts.items() if a != before.alerts.get(name)}
         if self._admins is not None:
-            state, repeated = state.addressed(now).reminded(now)
+            state, repeated = state.with_new_posts(now).with_reminders(now)
             changed |= set(repeated)
         for name in state.alerts.keys() - before.alerts.keys():
             ALERTS.labels(state.alerts[name].kind.value).inc()
-        self.state = state.touched(changed)
+        self.state = state.with_stale_posts(changed)
 
     async def _show(self, key: str) -> None:
         """Make a message say how things are; post it if it is not there."""
-        post, group = self.state.posts[key], self.state.of(key)
+        post, group = self.state.posts[key], self.state.alerts_of_post(key)
         assert self._admins is not None
         shown, known = replace(self._drawn(key), key=key), post.id
         if not known and key in self._unsure:
@@ -166,11 +168,11 @@ class AlertService:
             known = await self._messenger.post(self._admins, shown)
         self._unsure.discard(key)
         fresh = post.model_copy(update={"id": known, "stale": False})
-        self.state = self.state.put((), posts=self.state.posts | {key: fresh})
-        self.state = self.state.drop([alert for alert in group if alert.ended], key)
+        self.state = self.state.with_alerts((), posts=self.state.posts | {key: fresh})
+        self.state = self.state.without([alert for alert in group if alert.ended], key)
 
     def _drawn(self, key: str) -> Reply:
-        group = self.state.of(key)
+        group = self.state.alerts_of_post(key)
         if not group:
             return messages.repeated()
         if key.startswith(STORMS):

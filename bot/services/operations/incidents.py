@@ -42,10 +42,10 @@ class Incidents:
         self._sweep_failures = sweep_failures
         self._away: dict[str, datetime] = {}
 
-    def now(self, state: AlertState) -> Iterator[Incident]:
+    def current(self, state: AlertState) -> Iterator[Incident]:
         """All of them; one that is open stays so while its model starts again."""
         for workload in self._cluster.workloads():
-            yield from self._of(self._smoke_test.told(workload), state)
+            yield from self._of(self._smoke_test.as_shown(workload), state)
         yield from self._of_nodes(state)
         yield from self._of_figures(self._activity.figures)
         yield from self._of_the_bot()

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, ClusterReader, Ledger
-from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.services.idle.activity import Activity
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
 
@@ -52,16 +52,18 @@ class UsageRecorder:
         self._waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
         self._used = await self._ledger.used((now - WEEK).date())
 
-    def _uses(self, passed: float) -> list[Use]:
-        uses: dict[tuple[str, str], Use] = {}
+    def _uses(self, passed: float) -> list[GpuUse]:
+        uses: dict[tuple[str, str], GpuUse] = {}
         for workload in self._cluster.workloads():
             if workload.nodes and passed > 0:
                 owner, model = workload.record.owner, workload.spec.model
                 seconds = workload.gpus_on_nodes * passed
                 idle = seconds if self._rests(workload) else 0.0
-                before = uses.get((owner, model), Use(owner, model, 0.0))
+                before = uses.get((owner, model), GpuUse(owner, model, 0.0))
                 name = workload.record.owner_name
-                uses[owner, model] = Use(owner, model, before.seconds + seconds, before.idle + idle, name)
+                uses[owner, model] = GpuUse(
+                    owner, model, before.gpu_seconds + seconds, before.idle_gpu_seconds + idle, name
+                )
         return list(uses.values())
 
     def _gpus(self, passed: float) -> Iterator[UsageEvent]:
@@ -71,7 +73,7 @@ class UsageRecorder:
         for workload in self._cluster.workloads():
             state = workload.record.sleep_state
             if workload.phase is Phase.ASLEEP and state and state.reason.automatic:
-                yield UsageEvent(UsageKind.BACK, workload.spec.model, workload.spec.gpus * passed)
+                yield UsageEvent(UsageKind.GIVEN_BACK, workload.spec.model, workload.spec.gpus * passed)
 
     def _events(self, now: datetime) -> Iterator[UsageEvent]:
         """Whose turn came, and what failed, since the last sweep."""

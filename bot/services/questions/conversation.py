@@ -69,9 +69,9 @@ class Conversation:
 
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         """Wake and wait if need be; then the answer, each reply longer than the one before."""
-        self._model_selector.spoke(question.place, workload)
+        self._model_selector.remember(question.place, workload)
         while not self._open(workload.name):
-            with self._pending_questions.among_others(workload.name, question.user.id):
+            with self._pending_questions.waiting(workload.name, question.user.id):
                 async with aclosing(self._until_ready(workload.name, question)) as news:
                     async for reply in news:
                         yield reply
@@ -82,7 +82,7 @@ class Conversation:
                 async for reply in replies:
                     yield reply
         with suppress(UserError):  # removed meanwhile, or the API is away: the answer stands
-            await self._activity.used(self._lifecycle.find(workload.name), question.user)
+            await self._activity.record_use(self._lifecycle.find(workload.name), question.user)
 
     def _open(self, name: str) -> bool:
         """It answers, and is not about to sleep."""

@@ -26,7 +26,7 @@ class ModelSelector:
         self._messenger = messenger
         self._last: LRUCache[Place, str] = LRUCache(PLACES_KEPT)
 
-    def spoke(self, place: Place, workload: Workload) -> None:
+    def remember(self, place: Place, workload: Workload) -> None:
         """Remember which model a place talks to."""
         self._last[place] = object_name(workload.name)
 
@@ -82,5 +82,5 @@ class ModelSelector:
 
 
 def _form(name: str) -> Form:
-    blank = Blank("text", t("field.text"), required=True, long=True)
+    blank = Blank("text", t("field.text"), required=True, multiline=True)
     return Form(t("form.ask"), f"ask {name}", (blank,), t("button.ask"))

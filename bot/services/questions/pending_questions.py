@@ -28,7 +28,7 @@ class PendingQuestions:
         self._closing = False
 
     @contextmanager
-    def among_others(self, name: str, user: str) -> Iterator[None]:
+    def waiting(self, name: str, user: str) -> Iterator[None]:
         """A person's question waits for the model; UserError when too many do."""
         if len(self._people.get(name, ())) >= OF_A_MODEL:
             raise UserError(t("ask.crowd", name=name, count=OF_A_MODEL))
@@ -46,13 +46,13 @@ class PendingQuestions:
         """Ids of the people whose questions wait for a model, one for each question."""
         return self._people.get(name, ())
 
-    async def begins(self, name: str, place: Place, message: str) -> None:
+    async def add(self, name: str, place: Place, message: str) -> None:
         """A message says that its question waits."""
         if message not in self._messages.get(name, {}):
             self._messages.setdefault(name, {})[message] = place
             await self._remember(name)
 
-    async def ends(self, name: str, message: str) -> None:
+    async def remove(self, name: str, message: str) -> None:
         """It was answered, cannot be, or was given up; but not because the bot ends."""
         if message in self._messages.get(name, {}) and not self._closing:
             self._drop(name, message)
@@ -74,7 +74,7 @@ class PendingQuestions:
         self._messages.setdefault(name, {})[message] = place
         try:
             if not await self._messenger.resume(place, message):
-                await self.ends(name, message)
+                await self.remove(name, message)
         except UserError as error:  # its chat is away: later
             self._drop(name, message)
             log.info("waits for its chat", workload=name, why=error.text.key)

@@ -102,12 +102,12 @@ class CardUpdater:
         if workload is None:
             await self._gone(name)
             return
-        await self._failure_diagnoses.look(workload)
+        await self._failure_diagnoses.read_log(workload)
         self._unproven.discard(name)
-        if not await self._smoke_test.ask(workload):
+        if not await self._smoke_test.passed(workload):
             self._unproven.add(name)
             return
-        workload = self._smoke_test.told(workload)
+        workload = self._smoke_test.as_shown(workload)
         record = workload.record
         told_before = name not in self._shown and record.announced_news == workload.news
         if not record.card_message_id or record.card_place is None or told_before:
@@ -119,7 +119,7 @@ class CardUpdater:
             progress=self._progress.of(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
-            turn=self._gpu_queue.turn(workload),
+            position=self._gpu_queue.position(workload),
             sleeps_after=self._policy.window_of(workload) if self._policy.act else None,
         )
         if self._same(name, record, reply, workload):

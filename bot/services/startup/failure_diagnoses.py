@@ -33,7 +33,7 @@ class FailureDiagnoses:
         found = self.diagnosis(workload)
         return found.cause if found else workload.cause or "unknown"
 
-    async def look(self, workload: Workload) -> None:
+    async def read_log(self, workload: Workload) -> None:
         """Read the log of a start that crashed, once."""
         if workload.cause not in CRASHED or self.diagnosis(workload):
             return

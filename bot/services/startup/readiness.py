@@ -27,7 +27,7 @@ class SmokeTest:
         self._cluster, self._inference = cluster, inference
         self._found: LRUCache[str, tuple[datetime, str | None]] = LRUCache(MODELS_KEPT)
 
-    async def ask(self, workload: Workload) -> bool:
+    async def passed(self, workload: Workload) -> bool:
         """If it has answered; ask it if it is time to."""
         if workload.phase is not Phase.READY or self._answer(workload) is not None:
             return True
@@ -41,7 +41,7 @@ class SmokeTest:
         self._found[workload.name] = workload.record.start_requested_at, answer
         return True
 
-    def told(self, workload: Workload) -> Workload:
+    def as_shown(self, workload: Workload) -> Workload:
         """As people are told: one that answers nonsense has failed."""
         answer = self._answer(workload)
         if workload.phase is not Phase.READY or not answer or set(answer) != {"!"}:

@@ -40,7 +40,7 @@ def test_defaults(name, expected):
 
 
 def test_every_model_of_the_catalog_runs_or_has_something_that_does():
-    for key in CATALOG.cards:
+    for key in CATALOG.entries:
         verdict = PLANNER.judge(PlanRequest(key))
         assert verdict.fits or verdict.alternatives, key
         assert all(option.fit.fits for option in verdict.alternatives)
@@ -72,7 +72,7 @@ def test_the_nearest_alternative_comes_first(request_, first):
 def test_refused_models_say_why_and_what_instead(name, because):
     verdict = PLANNER.judge(PlanRequest(name))
     assert verdict.reasons[0].params["because"].key == f"refused.{because}"
-    assert {option.card.key for option in verdict.alternatives} == set(CATALOG.find(name)[0].refused.instead)
+    assert {option.entry.key for option in verdict.alternatives} == set(CATALOG.find(name)[0].refused.instead)
 
 
 def test_a_newer_gpu_runs_what_a_v100_refuses():
@@ -88,11 +88,11 @@ def test_an_unlisted_repository_needs_a_shape():
         PLANNER.judge(PlanRequest("some/Tiny-Model"))
     assert unknown.value.text.key == "model.unknown_shape"
     verdict = PLANNER.judge(PlanRequest("some/Tiny.Model_1", shape=TINY))
-    assert verdict.fits and verdict.option.card.key == "tiny.model-1"
+    assert verdict.fits and verdict.option.entry.key == "tiny.model-1"
     awq = PLANNER.judge(PlanRequest("some/Tiny-AWQ", shape=TINY))
     assert [text.key for text in awq.reasons] == ["fit.format"]
     gptq = PLANNER.judge(PlanRequest("some/Tiny-GPTQ-Int4", shape=TINY))
-    assert gptq.fits and gptq.option.card.repo_for(Quantization.GPTQ) == "some/Tiny-GPTQ-Int4"
+    assert gptq.fits and gptq.option.entry.repo_for(Quantization.GPTQ) == "some/Tiny-GPTQ-Int4"
 
 
 def test_a_format_without_a_repository_is_said():

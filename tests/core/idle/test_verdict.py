@@ -22,7 +22,7 @@ def watched(loads, *, begin: int = 0) -> ActivityWindow:
     quiet = ActivityWindow()
     for minute, load in enumerate(loads, begin):
         if load is not None:
-            quiet.see(at(minute), {"pod/0": load}, 2 * WINDOW)
+            quiet.add_sample(at(minute), {"pod/0": load}, 2 * WINDOW)
     return quiet
 
 
@@ -54,7 +54,7 @@ def test_a_stream_longer_than_the_window_is_activity():
 
 def test_another_pod_and_a_restart_are_signs_of_life():
     quiet = watched([NOTHING] * 30)
-    quiet.see(at(30), {"pod/1": NOTHING}, WINDOW)
+    quiet.add_sample(at(30), {"pod/1": NOTHING}, WINDOW)
     assert state(quiet, 30) is IdleState.ACTIVE
 
 
@@ -68,16 +68,16 @@ def test_an_answer_in_flight_a_wake_and_a_wish_to_keep_it_count():
     quiet = watched([NOTHING] * 61)
     assert state(quiet, 60, in_flight=1) is IdleState.ACTIVE
     assert state(quiet, 60, since=at(45)) is IdleState.ACTIVE
-    assert state(quiet, 60, kept=at(40)) is IdleState.ACTIVE  # a whole window after the end of it
-    assert state(quiet, 60, kept=at(30)) is IdleState.IDLE
+    assert state(quiet, 60, keep_until=at(40)) is IdleState.ACTIVE  # a whole window after the end of it
+    assert state(quiet, 60, keep_until=at(30)) is IdleState.IDLE
 
 
 def test_a_clock_that_jumps_makes_nothing_idle():
     quiet = watched([NOTHING] * 10)
     assert state(quiet, 500) is IdleState.UNKNOWN
-    quiet.see(at(500), {"pod/0": NOTHING}, 2 * WINDOW)
+    quiet.add_sample(at(500), {"pod/0": NOTHING}, 2 * WINDOW)
     assert state(quiet, 500) is IdleState.UNKNOWN
-    quiet.see(at(20), {"pod/0": NOTHING}, 2 * WINDOW)  # and back
+    quiet.add_sample(at(20), {"pod/0": NOTHING}, 2 * WINDOW)  # and back
     assert state(quiet, 49) is IdleState.UNKNOWN
     assert state(quiet, 20) is IdleState.ACTIVE
 
@@ -86,12 +86,12 @@ def test_a_request_that_gets_no_token_is_suspect_until_it_was_probed():
     stuck = Load(106, 0, 100.0)
     quiet = watched([stuck] * 31)
     assert state(quiet, 30) is IdleState.SUSPECT
-    quiet.probed({"pod/0": Load(0, 0, 101.0)})  # the gauge had stuck: the probe cleared it
+    quiet.ignore_probe({"pod/0": Load(0, 0, 101.0)})  # the gauge had stuck: the probe cleared it
     assert state(quiet, 30) is IdleState.IDLE
     quiet = watched([stuck] * 31)
-    quiet.probed({"pod/0": Load(106, 0, 101.0)})
+    quiet.ignore_probe({"pod/0": Load(106, 0, 101.0)})
     assert state(quiet, 30) is IdleState.SUSPECT
-    quiet.probed({"pod/0": Load(106, 0, 102.0)})
+    quiet.ignore_probe({"pod/0": Load(106, 0, 102.0)})
     assert state(quiet, 30) is IdleState.IDLE
 
 
@@ -104,7 +104,7 @@ def oracle(now, samples, life, window) -> IdleState:
     backwards = [i for i in range(1, len(samples)) if samples[i][0] < samples[i - 1][0]]
     samples = samples[backwards[-1] :] if backwards else samples
     moved = [t for i, (t, load) in enumerate(samples) if i and load != samples[i - 1][1]]
-    if now - max([life.since, life.kept or life.since, *moved]) < window:
+    if now - max([life.since, life.keep_until or life.since, *moved]) < window:
         return IdleState.ACTIVE
     covered = [t for t, _ in samples if now - window < t]
     if len(covered) < 0.9 * (window / INTERVAL):
@@ -152,7 +152,7 @@ def life_of_a_model(dice: random.Random) -> None:
     for _ in range(dice.randint(15, 70)):
         model.live()
         if dice.random() > 0.04:
-            quiet.see(model.now, model.loads(), 2 * window)
+            quiet.add_sample(model.now, model.loads(), 2 * window)
             samples.append((model.now, model.loads()))
         life = LivenessInputs(model.since, model.kept, dice.choice([0] * 30 + [1]))
         judged = quiet.judge(model.now, life, window, INTERVAL).state

@@ -125,7 +125,7 @@ async def test_a_restart_keeps_the_line(ask, pass_time, settings, cluster, infer
     for name, who in (("m1", "grace"), ("m2", "grace"), ("m3", "ada")):
         await ask(BIG.format(name), who=who)
     again = wiring.build(settings, cluster, inference, chat, clock)
-    assert again.gpu_queue.turn(cluster.workloads()[-1]).place == 1
+    assert again.gpu_queue.position(cluster.workloads()[-1]).place == 1
     await ask("stop m1", who="grace")
     await again.sweep()
     assert phases()["m3"] is not Phase.QUEUED

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from bot.app import wiring
 from bot.core.chat.reply import Tone
-from bot.core.usage.records import UsageEvent, UsageKind, Use
+from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.core.usage.reports import report
 from bot.storage.ledger import SqlLedger
 
@@ -86,7 +86,7 @@ async def test_a_ledger_of_a_newer_version_is_no_empty_report(
 ):
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     written = SqlLedger(url)
-    await written.add(DAY, [Use("ada", "m", 3600)])
+    await written.add(DAY, [GpuUse("ada", "m", 3600)])
     await written.close()
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as database:
         database.execute("update ledger_version set version_num = '9999'")
@@ -116,24 +116,30 @@ async def test_every_morning_admins_hear_of_it(bot, ask, chat, hours, pass_time,
 
 
 def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all():
-    uses = [(DAY, Use("a", "m", 7200, 3600, "ada")), (DAY + timedelta(days=2), Use("a", "m", 3600, 0, "Ada"))]
+    uses = [
+        (DAY, GpuUse("a", "m", 7200, 3600, "ada")),
+        (DAY + timedelta(days=2), GpuUse("a", "m", 3600, 0, "Ada")),
+    ]
     events = [
         (DAY, UsageEvent(UsageKind.CAPACITY, "", 3600.0)),
-        (DAY, UsageEvent(UsageKind.BACK, "m", 1800, 2)),
+        (DAY, UsageEvent(UsageKind.GIVEN_BACK, "m", 1800, 2)),
     ]
     found = report(uses, events, DAY, DAY + timedelta(days=2))
     assert [(day.busy, day.idle, day.free) for day in found.days] == [(1, 1, 0), (0, 0, 0), (1, 0, 0)]
-    assert found.uses == [Use("a", "m", 10800, 3600, "Ada")] and found.total(UsageKind.BACK) == (1800, 2)
+    assert found.uses == [GpuUse("a", "m", 10800, 3600, "Ada")] and found.total(UsageKind.GIVEN_BACK) == (
+        1800,
+        2,
+    )
 
 
 async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path):
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     await SqlLedger(url).add(
-        DAY, [Use("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")]
+        DAY, [GpuUse("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")]
     )
     await SqlLedger(url).add(
-        DAY, [Use("ada", "m", 5, 0, "Ada L.")], [UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 3)]
+        DAY, [GpuUse("ada", "m", 5, 0, "Ada L.")], [UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 3)]
     )
-    assert await SqlLedger(url).uses(DAY) == [(DAY, Use("ada", "m", 65, 10, "Ada L."))]
+    assert await SqlLedger(url).uses(DAY) == [(DAY, GpuUse("ada", "m", 65, 10, "Ada L."))]
     assert await SqlLedger(url).events(DAY) == [(DAY, UsageEvent(UsageKind.FAILED, "cuda_oom", 2.5, 4))]
     assert await SqlLedger(url).uses(DAY + timedelta(days=1)) == []
