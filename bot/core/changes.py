@@ -1,4 +1,4 @@
-"""Tells listeners which names changed; a slow listener hears each name once, however often it changed."""
+"""Tells listeners which names have changed; a slow listener gets each name once, however often it changed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,32 +6,32 @@ from contextlib import asynccontextmanager
 
 
 class Changes:
-    """As many listeners as like to listen; each holds no more than the names there are."""
+    """Passes on names to any number of listeners; each holds no more than one of each name."""
 
     def __init__(self) -> None:
         self._listeners: list[tuple[dict[str, None], asyncio.Event]] = []
 
     def tell(self, name: str) -> None:
-        """`name` changed."""
-        for waiting, event in self._listeners:
-            waiting[name] = None
+        """Pass on to every listener that `name` has changed."""
+        for names, event in self._listeners:
+            names[name] = None
             event.set()
 
     def listen(self) -> AsyncIterator[str]:
-        """Names that change from this moment on, for ever."""
+        """The names that change from this moment on; it never ends."""
         listener: tuple[dict[str, None], asyncio.Event] = ({}, asyncio.Event())
         self._listeners.append(listener)
         return self._hear(listener)
 
     async def _hear(self, listener: tuple[dict[str, None], asyncio.Event]) -> AsyncIterator[str]:
-        waiting, event = listener
+        names, event = listener
         try:
             while True:
                 await event.wait()
                 event.clear()
-                while waiting:
-                    name = next(iter(waiting))
-                    del waiting[name]
+                while names:
+                    name = next(iter(names))
+                    del names[name]
                     yield name
         finally:
             self._listeners.remove(listener)
@@ -39,7 +39,7 @@ class Changes:
 
 @asynccontextmanager
 async def news_of(name: str, *sources: AsyncIterator[str]) -> AsyncIterator[asyncio.Event]:
-    """An event that is set whenever one of `sources`, iterators over names that changed, names `name`."""
+    """An event that is set whenever `name` comes out of one of the sources, iterators over changed names."""
     news = asyncio.Event()
 
     async def listen(source: AsyncIterator[str]) -> None:

@@ -1,9 +1,11 @@
-"""What the bot counts of itself for Prometheus; `bot/app/gauges.py` shows how things are at a scrape."""
+"""Counters and histograms for Prometheus; `bot/app/gauges.py` has the gauges, computed at each scrape."""
 
 from prometheus_client import Counter, Histogram
 
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+"""Upper bounds of buckets, in seconds, for what takes moments."""
 SLOW = (15, 30, 60, 120, 180, 240, 300, 420, 600, 900, 1800, 3600)
+"""Upper bounds of buckets, in seconds, for what takes minutes."""
 
 COMMANDS = Counter("llm_bot_commands", "Commands", ["verb", "outcome", "platform"])
 FIRST_REPLY = Histogram(

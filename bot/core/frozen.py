@@ -1,9 +1,9 @@
-"""The base of the values that are stored or handed from one part to another."""
+"""The base class of values that are stored or passed from one part to another."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value: it never changes, a change makes another one."""
+    """A value that never changes: `model_copy` makes a changed one."""
 
     model_config = ConfigDict(frozen=True)

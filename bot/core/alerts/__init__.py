@@ -1,1 +1,1 @@
-"""What is wrong, and what of it admins were told."""
+"""Alerts to admins: what is wrong now, and what they have been told of it."""

@@ -1,4 +1,4 @@
-"""How alerts read: what is wrong, what to do, and that it is over."""
+"""The messages of alerts: what is wrong, what to do about it, and that it is over."""
 
 import textwrap
 from collections import defaultdict
@@ -11,18 +11,18 @@ from bot.core.chat.text import Text, t, verbatim
 from bot.core.failures.remedies import REMEDIED
 
 LONGEST = 2500
-"""Characters of a line: no platform cuts it."""
+"""Characters of a line at most, so that no platform cuts it."""
 
 
 def sentence(alert: Alert) -> Text:
     """What is wrong, in one sentence."""
     detail = t(f"cause.{alert.detail}") if alert.kind is AlertKind.FAILED else verbatim(alert.detail)
-    told = {"about": alert.about, "detail": detail, "owner": alert.owner, "since": alert.since}
-    return t(f"alert.{alert.kind.value}", **told)
+    params = {"about": alert.about, "detail": detail, "owner": alert.owner, "since": alert.since}
+    return t(f"alert.{alert.kind.value}", **params)
 
 
 def headline(alert: Alert) -> Text:
-    """With its number, the cause by its name, and where."""
+    """The first line: its number, what is wrong, the name of the cause, and the nodes."""
     cause = alert.detail if alert.kind is AlertKind.FAILED else ""
     marks = " · ".join(part for part in (cause, alert.where) if part)
     key = "alert.head_marked" if marks else "alert.head"
@@ -30,10 +30,11 @@ def headline(alert: Alert) -> Text:
 
 
 def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
-    """An open alert: evidence, what to do, and buttons that do it."""
+    """An open alert: evidence, what to do, and buttons: `buttons` do it, the others manage the alert."""
     lines = [t("card.evidence", line=alert.evidence)] if alert.evidence else []
-    known = alert.kind is AlertKind.FAILED and alert.detail in REMEDIED
-    lines.append(t(f"remedy.{alert.detail}") if known else t(f"todo.{alert.kind.value}", about=alert.about))
+    has_remedy = alert.kind is AlertKind.FAILED and alert.detail in REMEDIED
+    todo = t(f"todo.{alert.kind.value}", about=alert.about)
+    lines.append(t(f"remedy.{alert.detail}") if has_remedy else todo)
     if now - alert.since >= REMINDED_EVERY:
         lines.append(t("alert.still", span=timedelta(days=(now - alert.since).days)))
     if alert.by:
@@ -48,19 +49,19 @@ def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
 
 
 def resolved(alert: Alert) -> Reply:
-    """It is over."""
+    """An alert that is over."""
     ended = alert.ended or alert.since
-    told = {"number": f"#{alert.number}", "what": sentence(alert)}
-    return Reply(t("alert.resolved", at=ended, took=ended - alert.since, **told), Tone.READY)
+    params = {"number": f"#{alert.number}", "what": sentence(alert)}
+    return Reply(t("alert.resolved", at=ended, took=ended - alert.since, **params), Tone.READY)
 
 
 def repeated() -> Reply:
-    """It is still open, and a newer message says so."""
+    """An alert that is still open, and that a newer message shows."""
     return Reply(t("alert.repeated"), Tone.QUEUED)
 
 
 def digest(alerts: Sequence[Alert], total: int) -> Reply:
-    """A storm in one message: every alert of it that is still open, by what is wrong."""
+    """A storm in one message: those of its `total` alerts that are still open, grouped by what is wrong."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for alert in alerts:
         if alert.ended is None:

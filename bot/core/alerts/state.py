@@ -1,4 +1,4 @@
-"""What is wrong, and what of it admins were told: pure, so that every step of it can be written down."""
+"""What is wrong, and what admins have been told of it. Pure: each change makes a new state."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -11,31 +11,47 @@ from bot.core.chat.reply import Button
 from bot.core.frozen import Frozen
 
 REMINDED_EVERY = timedelta(days=1)
+"""An alert that is open for so long, and that nobody takes care of, is posted again."""
 STORM, MINUTE, STORMS = 5, timedelta(minutes=1), "storm-"
-"""More than so many messages in a minute are a storm; its key begins like that."""
+"""More messages than this in a minute are a storm, which is one message; how its key begins."""
 MOST = 1000
-"""Alerts that are remembered at once."""
+"""Alerts that are remembered at most."""
 
 
 class AlertKind(StrEnum):
-    """What can be wrong; each has a sentence `[alert]` and, but for `failed`, one of what to do `[todo]`.
+    """What can be wrong. Each kind has a sentence `[alert]` and one of what to do, `[todo]`; what to do about
+    `failed` is the `[remedy]` of its cause.
 
-    It is stored: another one is a new format of what is stored."""
+    The values are stored: a new kind needs a new format."""
 
     FAILED = "failed"
+    """A model has failed."""
     SLOW = "slow"
+    """A model has been starting for too long."""
     KEPT = "kept"
+    """A model is idle and holds its GPUs only because somebody wants it kept."""
     WAITING = "waiting"
+    """A model has been in the queue for long."""
     ENDING = "ending"
+    """A pod should be gone and is not."""
     NODE = "node"
+    """A node with GPUs is gone or not ready."""
     FEWER = "fewer"
+    """A node has fewer GPUs than before."""
     FAULT = "fault"
+    """A GPU has reported a fault."""
     FOREIGN = "foreign"
+    """A pod that is not of this bot holds GPUs and does not use them."""
     VOLUME = "volume"
+    """A volume is nearly full."""
     SWEEP = "sweep"
+    """Sweeps, or what a sweep does about a model, fail again and again."""
     CHAT = "chat"
+    """A chat platform cannot be reached."""
     RIGHT = "right"
+    """The bot may not read a resource that it needs."""
     NEWER = "newer"
+    """A newer version of the bot wrote a Deployment, which this one cannot read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,89 +59,98 @@ class Incident:
     """Something that is wrong now."""
 
     kind: AlertKind
+    """What is wrong."""
     about: str
     """The name of the model, node, pod, volume or part of the bot that it is about."""
     detail: str = ""
-    """Of a failed model its cause, a name of `[cause]`; else a figure, as it is to be read; or nothing."""
+    """Of a failed model, its cause: the name of a sentence `[cause]`. Else a figure as people read it
+    (`3/4`), or empty."""
     owner: str = ""
-    """The name of the person to whom the model belongs; empty: it is about no model."""
+    """The name of the person to whom the model belongs; empty: it is not about a model."""
     where: str = ""
-    """The nodes that it is on, separated by commas; empty if none."""
+    """The names of the nodes where it is, separated by commas; empty: none."""
     evidence: str = ""
-    """The line of a log or event that shows it; empty if there is none."""
+    """The line of a log or event that shows it; empty: there is none."""
     buttons: tuple[Button, ...] = ()
-    """What can be done about it at once."""
+    """Commands that may help."""
 
     @property
     def fingerprint(self) -> str:
-        """The same incident has the same, however it changes."""
+        """What identifies it: it stays the same while detail, place and evidence change."""
         return f"{self.kind.value}:{self.about}"
 
 
 class Alert(Frozen):
-    """An incident as it is told to admins; what is not explained here is as in `Incident`."""
+    """An incident as admins are told of it."""
 
     number: int
-    """What people call it: `#17`. It is given once."""
+    """What people call it: `#17`. No other alert ever gets the same."""
     kind: AlertKind
+    """What is wrong."""
     about: str
+    """As in the incident: the name of the model, node, pod, volume or part of the bot."""
     detail: str = ""
+    """As in the incident: a cause, a figure, or empty."""
     owner: str = ""
+    """As in the incident: the name of the model's owner, or empty."""
     where: str = ""
+    """As in the incident: names of nodes, or empty."""
     evidence: str = ""
+    """As in the incident: a line of a log or event, or empty."""
     since: datetime
     """When it was first seen."""
     ended: datetime | None = None
-    """When it was over; None: it is not. It is dropped once its message says so."""
+    """When it was over; None: it is open. An alert that is over is forgotten once its message says so."""
     key: str = ""
-    """The key of its post, alone or with others; empty: it has not been told."""
+    """The key of the post that shows it, alone or with others; empty: it has not been posted."""
     by: str = ""
-    """The name of the person who takes care of it; empty: nobody said so."""
+    """The name of the person who takes care of it; empty: nobody does."""
 
     @property
     def fingerprint(self) -> str:
-        """That of its incident."""
+        """The fingerprint of its incident."""
         return f"{self.kind.value}:{self.about}"
 
     def updated_from(self, incident: Incident) -> "Alert":
-        """As the incident is now."""
+        """The alert with what the incident shows now; it is open."""
         fields = ("detail", "owner", "where", "evidence")
         return self.model_copy(update={name: getattr(incident, name) for name in fields} | {"ended": None})
 
 
 class AlertPost(Frozen):
-    """A message of one alert, or of many in a storm. It is written down before it is posted."""
+    """A message about one alert, or about many in a storm. It is stored before it is posted."""
 
     at: datetime
-    """When it was written down."""
+    """When it was first stored."""
     id: str = ""
-    """The message on the platform; empty: it was not posted, or the bot ended before it knew."""
+    """The platform's id of the message; empty: it was not posted, or the bot ended before it knew the id."""
     total: int = 1
-    """How many alerts it has told of, over or not."""
+    """How many alerts it has shown since it was posted, open or over."""
     stale: bool = True
-    """It does not say yet how things are."""
+    """It must be posted or edited, because its alerts have changed."""
 
 
 class AlertState(Frozen):
-    """All that must outlive the bot. Each change makes a new one."""
+    """All alerts and their messages: what must survive a restart."""
 
     number: int = 0
-    """The last number that was given to an alert."""
+    """The highest number of an alert so far; 0: there was none."""
     alerts: dict[str, Alert] = Field(default_factory=dict)
-    """What is open, or over and not told yet, by fingerprint."""
+    """The alerts that are open, or over but still shown as open, by fingerprint."""
     posts: dict[str, AlertPost] = Field(default_factory=dict)
-    """Messages that have an alert, by key."""
+    """The messages of these alerts, by key."""
     silenced: dict[str, datetime] = Field(default_factory=dict)
-    """Until when nobody wants to hear of an incident, by fingerprint."""
+    """Until when admins do not want to hear of an incident, by fingerprint."""
     gpus: dict[str, int] = Field(default_factory=dict)
-    """The most GPUs that each node has shown, or as many as an admin has said are right."""
+    """The GPUs that each node should have: the most that it has shown, or as many as it had when an admin
+    acknowledged that there are fewer."""
 
     def is_silenced(self, alert: Alert, now: datetime) -> bool:
-        """Nobody wants to hear of it now."""
+        """Admins do not want to hear of it now."""
         return self.silenced.get(alert.fingerprint, now) > now
 
     def alerts_of_post(self, key: str) -> list[Alert]:
-        """The alerts of a message."""
+        """The alerts that the message with this key shows."""
         return [alert for alert in self.alerts.values() if alert.key == key]
 
     def with_alerts(
@@ -137,22 +162,23 @@ class AlertState(Frozen):
         silenced: dict[str, datetime] | None = None,
         gpus: dict[str, int] | None = None,
     ) -> "AlertState":
-        """With these alerts as they are now, and the other fields as given; None leaves one as it is."""
-        given = {"number": number, "posts": posts, "silenced": silenced, "gpus": gpus}
-        changes = {name: value for name, value in given.items() if value is not None}
-        changed = self.alerts | {alert.fingerprint: alert for alert in alerts}
-        return self.model_copy(update={"alerts": changed, **changes})
+        """The state with these alerts added or replaced, and other fields set; None leaves a field as it
+        is."""
+        fields = {"number": number, "posts": posts, "silenced": silenced, "gpus": gpus}
+        changes = {name: value for name, value in fields.items() if value is not None}
+        all_alerts = self.alerts | {alert.fingerprint: alert for alert in alerts}
+        return self.model_copy(update={"alerts": all_alerts, **changes})
 
     def without(self, gone: Iterable[Alert], key: str = "") -> "AlertState":
-        """Without these alerts, and without the post of a key that has none left."""
+        """The state without these alerts, and without the post of this key if it shows no other alert."""
         names = {alert.fingerprint for alert in gone}
-        left = {name: alert for name, alert in self.alerts.items() if name not in names}
-        used = {alert.key for alert in left.values()}
-        posts = {k: post for k, post in self.posts.items() if k != key or k in used}
-        return self.model_copy(update={"alerts": left, "posts": posts})
+        remaining = {name: alert for name, alert in self.alerts.items() if name not in names}
+        used_keys = {alert.key for alert in remaining.values()}
+        posts = {k: post for k, post in self.posts.items() if k != key or k in used_keys}
+        return self.model_copy(update={"alerts": remaining, "posts": posts})
 
     def with_stale_posts(self, keys: Set[str]) -> "AlertState":
-        """With these posts stale."""
+        """The state with these posts marked as stale."""
         posts = {
             key: post.model_copy(update={"stale": True}) if key in keys else post
             for key, post in self.posts.items()
@@ -160,29 +186,31 @@ class AlertState(Frozen):
         return self.model_copy(update={"posts": posts})
 
     def with_gpu_counts(self, nodes: Mapping[str, int], now: datetime) -> "AlertState":
-        """With the most GPUs that nodes have ever shown, and no silence that is over."""
+        """The state with the GPUs that each node (by name) has now, where these are more than before; without
+        silences that are over."""
         most = {n: max(nodes.get(n, 0), self.gpus.get(n, 0)) for n in {*nodes, *self.gpus}}
         silenced = {name: until for name, until in self.silenced.items() if until > now}
         return self.model_copy(update={"gpus": {n: m for n, m in most.items() if m}, "silenced": silenced})
 
     def with_incidents(self, incidents: Iterable[Incident], now: datetime) -> "AlertState":
-        """With what is wrong now; what is wrong no more has ended."""
-        found = {incident.fingerprint: incident for incident in incidents}
-        known = {
-            name: alert.updated_from(found[name])
-            if name in found
+        """The state with what is wrong now: new alerts for new incidents, and an end for alerts whose
+        incident is gone."""
+        current = {incident.fingerprint: incident for incident in incidents}
+        before = {
+            name: alert.updated_from(current[name])
+            if name in current
             else alert.model_copy(update={"ended": alert.ended or now})
             for name, alert in self.alerts.items()
         }
-        fresh = [incident for name, incident in found.items() if name not in known][: MOST - len(known)]
+        fresh = [incident for name, incident in current.items() if name not in before][: MOST - len(before)]
         numbered = enumerate(fresh, self.number + 1)
         opened = [Alert(number=n, kind=i.kind, about=i.about, since=now).updated_from(i) for n, i in numbered]
         last = self.number + len(fresh)
-        return self.model_copy(update={"alerts": known}).with_alerts(opened, number=last)
+        return self.model_copy(update={"alerts": before}).with_alerts(opened, number=last)
 
     def with_new_posts(self, now: datetime) -> "AlertState":
-        """With a message for each new alert; in a storm a common one. What was over before it was told is
-        not told at all."""
+        """The state with a new post for each alert that has none; in a storm, one post for all of them.
+        Alerts that are over before they were posted are forgotten."""
         untold = [a for a in self.alerts.values() if not a.key and not self.is_silenced(a, now)]
         state = self.without(alert for alert in untold if alert.ended)
         fresh = [alert for alert in untold if alert.ended is None]
@@ -197,14 +225,16 @@ class AlertState(Frozen):
         return state
 
     def with_reminders(self, now: datetime) -> tuple["AlertState", list[str]]:
-        """With a new message for what has been open for a day; the keys of the old ones."""
-        state, old = self, []
+        """The state with a new post for alerts that were posted REMINDED_EVERY ago and still need somebody;
+        and the keys of the old posts."""
+        state, old_keys = self, []
         for key, post in self.posts.items():
-            left = [a for a in self.alerts_of_post(key) if not (a.ended or a.by or self.is_silenced(a, now))]
+            alerts = self.alerts_of_post(key)
+            left = [a for a in alerts if not (a.ended or a.by or self.is_silenced(a, now))]
             if post.id and left and now - post.at >= REMINDED_EVERY:
                 state = state._with_post(f"{key.partition('+')[0]}+{now.isoformat()}", left, now)
-                old.append(key)
-        return state, old
+                old_keys.append(key)
+        return state, old_keys
 
     def _with_post(self, key: str, alerts: Sequence[Alert], now: datetime) -> "AlertState":
         post = self.posts.get(key, AlertPost(at=now, total=0))

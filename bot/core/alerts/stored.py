@@ -1,7 +1,8 @@
-"""What admins were told, as the text that is kept of it: JSON with the version of its format.
+"""The text in which the state of alerts is stored: JSON with the version of its format.
 
-Format 1, of versions up to 0.1.0, did not say so; its fields were the same. A new field with a default needs
-no new format. Another meaning, a field less or a new kind of alert does: older versions would misread it."""
+Format 1, of versions up to 0.1.0, has the same fields, but no version. A new field with a default needs no
+new format. A field with another meaning, a field less or a new kind of alert does: older versions would
+misread it."""
 
 import json
 
@@ -11,22 +12,24 @@ FIRST, CURRENT = 1, 2
 
 
 class NewerState(Exception):
-    """A later version than this one wrote the text: it is left alone."""
+    """A newer version of the bot wrote the text; this one must leave it alone."""
 
 
 def read_state(text: str) -> AlertState:
-    """The state of a text, of the empty one nothing; NewerState, or ValueError when nobody can read it."""
-    found = json.loads(text or "{}")
-    if not isinstance(found, dict):
+    """The state that a text holds; an empty text is an empty state.
+
+    NewerState if a newer version wrote it, ValueError if it cannot be read at all."""
+    content = json.loads(text or "{}")
+    if not isinstance(content, dict):
         raise ValueError("not an object")
-    version = found.pop("format", FIRST)
+    version = content.pop("format", FIRST)
     if isinstance(version, int) and version > CURRENT:
         raise NewerState(f"format {version}; this version writes {CURRENT}")
     if version not in (FIRST, CURRENT):
         raise ValueError(f"format {version!r}")
-    return AlertState.model_validate(found)
+    return AlertState.model_validate(content)
 
 
 def write_state(state: AlertState) -> str:
-    """The text to keep; what has its default is left out."""
+    """The text to store; fields that have their default value are left out."""
     return json.dumps({"format": CURRENT} | state.model_dump(mode="json", exclude_defaults=True))
