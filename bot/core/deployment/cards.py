@@ -23,7 +23,7 @@ TONES = {
 
 
 def tone(workload: Workload) -> Tone:
-    """The mark of its phase."""
+    """The tone of its phase."""
     return TONES.get(workload.phase, Tone.LOADING)
 
 
@@ -61,7 +61,11 @@ def card(
     sleeps_after: timedelta | None = None,
     position: QueuePosition | None = None,
 ) -> Reply:
-    """The card as it is to look now."""
+    """The card of a workload as of now.
+
+    What is left out is not shown: `diagnosis` of a failure, `progress` of a start, `nodes` and `position` of
+    one that waits, the `address` (without `/v1`) and the idle window (`sleeps_after`) of one that is
+    ready."""
     match workload.phase:
         case Phase.READY:
             return _ready(workload, now, address, sleeps_after)
@@ -126,7 +130,7 @@ def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timede
 
 
 def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
-    """What its log shows goes before what the cluster saw of it: the cluster only sees that it ended."""
+    """The cause from its log, if there is one: the cluster only sees that it ended."""
     cause, evidence = workload.cause or "unknown", workload.evidence
     if diagnosis is not None:
         cause, evidence = diagnosis.cause, diagnosis.evidence
@@ -163,11 +167,11 @@ def node_line(node: GpuNode) -> Text:
 
 
 READY_VERBS = ("ask", "webui", "logs", "keep", "sleep", "stop")
-"""What one can do with it while it answers."""
+"""The commands that a person can give about a model that is ready."""
 
 
 def buttons(*verbs: str, workload: Workload) -> tuple[Button, ...]:
-    """Buttons that do something to the workload, and to no other that gets its name later."""
+    """A button for each verb, for this workload and for no other that gets its name later."""
     return tuple(_button(verb, workload) for verb in verbs)
 
 

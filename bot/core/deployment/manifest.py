@@ -1,4 +1,4 @@
-"""Finding things in a manifest by their names: containers that a cluster adds may stand before ours."""
+"""Finds parts of a manifest by their names: a cluster may have put others before them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ Json = dict[str, Any]
 
 
 def named(things: Sequence[Json], name: str, kind: str, file: Path) -> Json:
-    """The one that is called so; UserError that names the `file` if it holds no `kind` of that name."""
+    """The thing of that name; UserError if there is none: it says that `file` lacks a `kind` of that name."""
     for thing in things:
         if thing["name"] == name:
             return thing
-    where = f"{file.parent.name}/{file.name}"
-    raise UserError(t("error.manifest", file=f"manifests/{where}", kind=kind, name=name))
+    path = f"manifests/{file.parent.name}/{file.name}"
+    raise UserError(t("error.manifest", file=path, kind=kind, name=name))

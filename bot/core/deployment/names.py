@@ -1,4 +1,4 @@
-"""What a deployment may be called, and what its objects are."""
+"""Names of deployments, and of their objects on the cluster."""
 
 import re
 
@@ -15,7 +15,7 @@ def object_name(name: str) -> str:
 
 
 def valid_name(name: str) -> str:
-    """Return a name that objects can be called by, or say what a name looks like."""
+    """The name itself; UserError if a deployment cannot be called so."""
     if not NAME.fullmatch(name) or object_name(name) in RESERVED:
         raise UserError(t("deploy.bad_name", name=name))
     return name

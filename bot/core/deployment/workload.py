@@ -10,26 +10,35 @@ from bot.core.frozen import Frozen
 
 
 class Phase(StrEnum):
-    """Where a workload stands. Idle logic exists only in `ready`."""
+    """What a workload is doing. Only one that is `ready` can be idle."""
 
     QUEUED = "queued"
+    """It waits for GPUs."""
     SCHEDULING = "scheduling"
+    """Its pods are being placed on nodes."""
     PULLING = "pulling"
+    """A node pulls the image of its server."""
     DOWNLOADING = "downloading"
+    """Its server downloads the weights."""
     LOADING = "loading"
+    """Its server loads the weights into GPUs."""
     READY = "ready"
+    """It answers."""
     DRAINING = "draining"
+    """Its pods are ending."""
     ASLEEP = "asleep"
+    """It has 0 replicas; everything else is kept."""
     FAILED = "failed"
+    """It cannot start, or has crashed; `Workload.cause` says why."""
 
     @property
     def label(self) -> Text:
-        """The phase in a sentence."""
+        """The phase as people read it."""
         return t(f"phase.{self.value}")
 
     @property
     def settled(self) -> bool:
-        """Nothing more happens by itself, or only when somebody else gives GPUs back."""
+        """It stays like this until somebody does something, or gives GPUs back."""
         return self in (Phase.READY, Phase.ASLEEP, Phase.FAILED, Phase.QUEUED)
 
 
@@ -71,8 +80,11 @@ class Workload(Frozen):
     """A deployed model as last seen."""
 
     spec: Spec
+    """What runs."""
     record: Record
+    """What the bot remembers of it."""
     phase: Phase
+    """What it is doing."""
     since: datetime
     """When the phase began."""
     created: datetime
@@ -80,19 +92,20 @@ class Workload(Frozen):
     version: str = ""
     """The resourceVersion of its Deployment that this view was read at."""
     replicas: int = 1
-    """Replicas that are wanted now; 0: it sleeps or is queued."""
+    """Replicas that it should have now; 0: it sleeps or is queued."""
     ready_replicas: int = 0
     """Replicas that answer."""
     nodes: tuple[str, ...] = ()
     """Names of the nodes that its pods are on, sorted."""
     cause: str = ""
-    """Why it failed, the name of a `[cause]` sentence; of one that does not start, what it waits for."""
+    """Why it failed, the name of a sentence `[cause]`; while it starts, what it waits for, the end of the
+    name of a sentence `[card] waits_…`. Empty: neither."""
     evidence: str = ""
-    """The line of a log, status or event that shows the cause; without secrets."""
+    """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""
-    """Somebody else who decides how many replicas it has; empty: the bot does."""
+    """What else decides how many replicas it has, such as an autoscaler; empty: the bot does."""
     ending_since: datetime | None = None
-    """Since when a pod of it should be gone; None: none is ending."""
+    """Since when one of its pods should be gone; None: all that should be gone are."""
 
     @property
     def name(self) -> str:
@@ -101,12 +114,12 @@ class Workload(Frozen):
 
     @property
     def identity(self) -> str:
-        """This one, not another that had or gets its name."""
+        """Name and time of creation: no other deployment of the same name has had or will get this."""
         return f"{self.name}@{self.created.isoformat()}"
 
     @property
     def gpus_held(self) -> int:
-        """GPUs that it holds or waits for now; none while it sleeps."""
+        """GPUs that it holds or waits for now; 0 while it sleeps."""
         return self.spec.gpus if self.record.queued_since else self.gpus_on_nodes
 
     @property
@@ -115,22 +128,23 @@ class Workload(Frozen):
         return self.spec.tensor_parallel_size * self.replicas
 
     def used_by_others(self, user: str, now: datetime, within: timedelta) -> list[str]:
-        """Names of the other people who used it lately."""
+        """Names of people other than the user id `user` who have used it `within` this time."""
         recent = now - within
         return [use.who for name, use in self.record.last_uses.items() if name != user and use.at >= recent]
 
     @property
     def news(self) -> str:
-        """What there is to tell, as one word that changes with it."""
+        """A word that changes when the owner should be told something: with the phase, the start and the
+        lease."""
         ends = self.record.lease_ends_at.isoformat() if self.record.lease_ends_at else ""
         return f"{self.phase.value}:{self.record.start_requested_at.isoformat()}:{ends}"
 
     @property
     def start_news(self) -> str:
-        """How the news begins that this start has led to an answer."""
+        """How `news` begins once this start has made it ready."""
         return f"{Phase.READY.value}:{self.record.start_requested_at.isoformat()}"
 
     @property
     def last_used(self) -> datetime:
-        """The last question, or else since when it is ready."""
+        """When it was last asked something, but not before its phase began."""
         return max([self.since, *(use.at for use in self.record.last_uses.values())])

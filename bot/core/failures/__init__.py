@@ -1,1 +1,1 @@
-"""Why a model did not start: causes, the log that shows them, remedies."""
+"""Why a model failed: causes, the lines of a log that show them, and remedies."""

@@ -1,18 +1,22 @@
-"""What vLLM, torch, NCCL and the hub write when a start fails (texts of vLLM 0.6 to 0.33).
+"""What vLLM, torch, NCCL and the Hugging Face Hub write to a log when a start fails (vLLM 0.6 to 0.33).
 
-Each sign is a text that must stand in a line, and for some a pattern for the line and the two after
-it (messages are wrapped). A sign of a wrapper says that something failed, not what."""
+A sign is a text that stands in one line of the log. Some signs also have a pattern, for this line and the two
+after it, because messages are wrapped. WRAPPERS only say that something failed, not what."""
 
 import re
 from typing import NamedTuple
 
 
 class Sign(NamedTuple):
-    """`text` is searched for as it is; `pattern` is tried on at most `WINDOW` characters from there."""
+    """What shows a cause in a log."""
 
     cause: str
+    """The cause: the name of a sentence `[cause]`."""
     text: str
+    """The text that must stand in a line, as it is."""
     pattern: re.Pattern[str] | None = None
+    """What must also be found in this line and the two after it, at most `diagnosis.WINDOW` characters; None:
+    nothing else."""
 
 
 def _sign(cause: str, text: str, pattern: str = "") -> Sign:
@@ -175,10 +179,11 @@ LAST_RESORT = (
     _sign("probe_killed", "KeyboardInterrupt: terminated"),
     _sign("probe_killed", 'KeyboardInterrupt("terminated")'),
 )
-"""Only if nothing else is found: how it ended, not why."""
+"""Signs that count only if no other is found: they show how a server ended, not why."""
 DIED = ("Engine loop is not running", "died unexpectedly", "EngineDeadError")
-"""A server that served before, and no longer does."""
+"""Texts of a server that ran and then crashed."""
 SERVING = "Application startup complete"
+"""The text of a server that begins to answer."""
 WRAPPERS = (
     *DIED,
     "Engine process failed to start",
@@ -190,8 +195,9 @@ WRAPPERS = (
     " ERROR ",
     "ERROR ",
 )
+"""Texts that say that something failed, but not what."""
 TOKENS_THAT_FIT = (
     re.compile(rf"stored in KV cache \({NUMBER}\)"),
     re.compile(rf"estimated maximum model length is {NUMBER}"),
 )
-"""Where the log says how long a context would fit."""
+"""Patterns for the number of tokens that would fit."""

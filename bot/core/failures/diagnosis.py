@@ -1,4 +1,4 @@
-"""Why a model server did not start, from its log: the earliest specific cause, and the line that shows it."""
+"""Why a model server failed, from its log: the earliest specific cause, and the line that shows it."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from bot.core.failures.redact import redact
 WINDOW = 600
 """Characters from the start of a sign's line in which its pattern must be found."""
 EVIDENCE, TRIES = 300, 300
-"""Characters of a line that are shown; places of a sign that are looked at in one piece of a log."""
+"""Characters of a line that are shown at most; places of one sign that are tried in one piece of a log."""
 _LEVEL = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b[ :]")
 _PREFIX = re.compile(
     r"^(?:\([^()\n]{1,60}\) ?|\[rank\d{1,3}\]:? ?|(?:ERROR|WARNING|INFO|CRITICAL) \d\d-\d\d [\d:]{8} "
@@ -19,22 +19,26 @@ _PREFIX = re.compile(
 
 
 class Diagnosis(NamedTuple):
-    """`cause` names a `[cause]` sentence, `line` counts from 1, `fits` is the longest context in
-    tokens that the log says would fit, or 0."""
+    """What a log says about the end of a server."""
 
     cause: str
+    """The name of a sentence `[cause]`; `healthy`: nothing is wrong; `unknown`: something is, but not
+    what."""
     evidence: str = ""
+    """The line that shows it, without secrets; empty: there is none."""
     line: int = 0
-    fits: int = 0
+    """The number of that line; the first is 1. 0: there is none."""
+    fitting_context: int = 0
+    """The longest context in tokens that would fit, as the log says; 0: it does not say."""
 
     @property
     def failed(self) -> bool:
-        """Something is wrong; alone, warnings are healthy."""
+        """Something is wrong. Warnings alone are healthy."""
         return self.cause != "healthy"
 
 
-class Reader:
-    """Takes a log in pieces of any size and keeps no more than the last lines of it."""
+class LogReader:
+    """Reads a log in pieces of any size, and keeps no more of it in memory than its last lines."""
 
     def __init__(self) -> None:
         self._rest, self._lines = "", 0
@@ -44,7 +48,8 @@ class Reader:
         self._serves, self._last, self._last_line = False, "", 0
 
     def feed(self, text: str, *, end: bool = False) -> None:
-        """The next piece; lines that may go on in the next one wait for it."""
+        """Read the next piece. With `end` it is the last one; else its last lines are kept until more comes,
+        because a message may go on."""
         text = self._rest + text
         cut = len(text) if end else _start_of_last_lines(text)
         if cut and self._found is None:
@@ -56,7 +61,7 @@ class Reader:
         self._rest = text[cut:]
 
     def diagnosis(self) -> Diagnosis:
-        """What the whole log shows."""
+        """What the log shows up to here; it ends the log."""
         self.feed("", end=True)
         if self._found or self._last_resort:
             return self._found or self._last_resort or Diagnosis("unknown")
@@ -67,15 +72,15 @@ class Reader:
         return Diagnosis("healthy")
 
     def _look(self, text: str, cut: int) -> None:
-        """Search what is whole; of several signs the one that comes first tells."""
+        """Search the first `cut` characters; of several signs the one that comes first decides."""
         places = ((self._place(text, cut, sign), sign) for sign in SIGNS if sign.text in text)
         first = min(((at, sign) for at, sign in places if at >= 0), default=None, key=lambda found: found[0])
         if first:
-            self._found = self._told(text, *first)
+            self._found = self._diagnosis_at(text, *first)
             return
         for sign in LAST_RESORT:
             if self._last_resort is None and (at := self._place(text, cut, sign)) >= 0:
-                self._last_resort = self._told(text, at, sign)
+                self._last_resort = self._diagnosis_at(text, at, sign)
         if not self._serves and text.find(SERVING, 0, cut) >= 0:
             self._serves, self._wrapped = True, None
         for words in DIED if self._serves else WRAPPERS:  # a server that serves may refuse a request
@@ -83,7 +88,7 @@ class Reader:
                 self._wrapped = Diagnosis("unknown", _line(text, at), self._number(text, at))
 
     def _place(self, text: str, cut: int, sign: Sign) -> int:
-        """Where the sign stands for the first time as more than a warning; -1 if nowhere."""
+        """Where the sign first stands in a line that is no warning; -1 if nowhere."""
         at = -len(sign.text)
         for _ in range(TRIES):
             at = text.find(sign.text, at + len(sign.text), cut)
@@ -95,7 +100,7 @@ class Reader:
                 return at
         return -1
 
-    def _told(self, text: str, at: int, sign: Sign) -> Diagnosis:
+    def _diagnosis_at(self, text: str, at: int, sign: Sign) -> Diagnosis:
         window = _window(text, text.rfind("\n", 0, at) + 1)
         fits = [int(found[1]) for pattern in TOKENS_THAT_FIT if (found := pattern.search(window))]
         return Diagnosis(sign.cause, _line(text, at), self._number(text, at), min(fits, default=0))
@@ -106,14 +111,14 @@ class Reader:
 
 def diagnose(pieces: Iterable[str]) -> Diagnosis:
     """The diagnosis of a log that comes in pieces, in constant memory."""
-    reader = Reader()
+    reader = LogReader()
     for piece in pieces:
         reader.feed(piece)
     return reader.diagnosis()
 
 
 def _start_of_last_lines(text: str) -> int:
-    """Where the last three lines begin: a wrapped message may go on. A line without end is cut."""
+    """Where the last three lines begin: a wrapped message may go on. A line that never ends is cut."""
     cut = len(text)
     for _ in range(3):
         cut = text.rfind("\n", 0, max(0, cut - 1)) + 1
@@ -121,7 +126,7 @@ def _start_of_last_lines(text: str) -> int:
 
 
 def _window(text: str, begin: int) -> str:
-    """The line and the two after it as one, without what loggers put before them."""
+    """The line that begins there and the two after it as one, without what loggers put before them."""
     lines = text[begin : begin + WINDOW].split("\n")[:3]
     return " ".join(_PREFIX.sub("", line).strip() for line in lines)
 

@@ -1,10 +1,10 @@
-"""Secrets in foreign text, made unreadable: logs and events end up where others read."""
+"""Hides secrets in logs and events, which are shown where others read them."""
 
 import re
 
 HIDDEN = "•••"
 _TOKEN = r"\b(?:hf|sk|ghp|gho|glpat|xox[abposr]|xapp)[_-][A-Za-z0-9_-]{8,}"
-"""As Hugging Face, OpenAI, GitHub, GitLab and Slack make them."""
+"""Tokens of Hugging Face, OpenAI, GitHub, GitLab and Slack."""
 _NAMED = (
     r"(?i:bearer|basic)[ ]"
     r"|(?i:api[_-]?key|token|passw(?:or)?d|secret)['\"]?[ ]?[=:][ ]?['\"]?"

@@ -7,20 +7,23 @@ from bot.core.failures.causes import LAST_RESORT, SIGNS
 from bot.core.failures.diagnosis import Diagnosis
 
 NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache", "container_oomkilled"}
+"""Causes that more GPUs may remedy."""
 NO_SIGNS = {"container_oomkilled", "node_lost", "evicted", "garbled_answers"}
-"""Causes that no log shows."""
+"""Causes that the cluster shows, or a wrong answer, but no log."""
 REMEDIED = {sign.cause for sign in (*SIGNS, *LAST_RESORT)} | NO_SIGNS
+"""Causes that have a sentence `[remedy]`."""
 LARGEST = 4
-"""GPUs of a node: a model stays on one."""
+"""GPUs of a usual node: a model stays on one node."""
 
 
 def fixes(workload: Workload, diagnosis: Diagnosis | None) -> tuple[Button, ...]:
-    """The changes that may let it start, each as a command."""
+    """Buttons for changes that may let it start; `diagnosis` is that of its log, None if there is none."""
     spec, cause = workload.spec, diagnosis.cause if diagnosis else workload.cause
     changes = []
     if cause == "context_too_long_for_kv_cache":
-        fits = diagnosis.fits if diagnosis and diagnosis.fits else spec.max_model_len // 2
-        changes.append(f"max-len={max(256, fits // 256 * 256)}")
+        fitting = diagnosis.fitting_context if diagnosis else 0
+        length = fitting or spec.max_model_len // 2
+        changes.append(f"max-len={max(256, length // 256 * 256)}")
     if cause in NEED_MEMORY and spec.tensor_parallel_size < LARGEST:
         changes.append(f"tp={spec.tensor_parallel_size * 2}")
     return tuple(

@@ -1,4 +1,4 @@
-"""What an owner hears about a model that nobody uses: one message, from the warning to what became of it."""
+"""Messages to owners about idle models. The message of a warning changes into what came of it."""
 
 from datetime import datetime
 
@@ -10,37 +10,38 @@ from bot.core.deployment.workload import Workload
 from bot.core.idle.verdict import BUSY, IdlePolicy, IdleVerdict
 
 EVENING = "22:00"
+"""Until when a button of a warning keeps a model, in the zone of the bot."""
 
 
 def warning(workload: Workload, verdict: IdleVerdict, at: datetime, now: datetime) -> Reply:
-    """It has been idle, and sleeps at a time, unless somebody wants it kept."""
-    told = {"name": workload.name, "span": now - verdict.since, "since": verdict.since, "at": at}
-    return Reply(t("idle.warning", **told), Tone.LOADING, buttons=_choices(workload))
+    """That it has been idle and will sleep at the time `at`, unless somebody keeps it."""
+    params = {"name": workload.name, "span": now - verdict.since, "since": verdict.since, "at": at}
+    return Reply(t("idle.warning", **params), Tone.LOADING, buttons=_choices(workload))
 
 
 def ending(workload: Workload, at: datetime) -> Reply:
-    """Its lease is nearly over."""
+    """That its lease will be over at the time `at`."""
     return Reply(t("idle.ending", name=workload.name, at=at), Tone.LOADING, buttons=_choices(workload))
 
 
 def withdrawn(workload: Workload) -> Reply:
-    """It goes on."""
-    kept = workload.record.keep_until
-    text = t("idle.kept", name=workload.name, until=kept) if kept else t("idle.used", name=workload.name)
+    """That it stays awake: somebody keeps it, or uses it again."""
+    until, name = workload.record.keep_until, workload.name
+    text = t("idle.kept", name=name, until=until) if until else t("idle.used", name=name)
     return Reply(text, Tone.READY)
 
 
 def slept(workload: Workload) -> Reply:
-    """It sleeps: why, what is free again, and how to have it back."""
+    """That it sleeps: why, how many GPUs are free again, and how to wake it."""
     state = workload.record.sleep_state
-    why = state.reason if state else SleepReason.UNKNOWN
-    reason = why if why in (SleepReason.LEASE, SleepReason.FAILED) else SleepReason.IDLE
+    stored = state.reason if state else SleepReason.UNKNOWN
+    reason = stored if stored in (SleepReason.LEASE, SleepReason.FAILED) else SleepReason.IDLE
     if workload.record.office_hours and reason is SleepReason.IDLE:
         return Reply(
             t("idle.hours_over", name=workload.name), Tone.ASLEEP, buttons=buttons("wake", workload=workload)
         )
     last = (state and state.last_activity) or workload.last_used
-    undo = (_button("undo", workload, f"undo {workload.name}"),) if why is SleepReason.IDLE else ()
+    undo = (_button("undo", workload, f"undo {workload.name}"),) if stored is SleepReason.IDLE else ()
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,
@@ -50,28 +51,28 @@ def slept(workload: Workload) -> Reply:
 
 
 def removal(workload: Workload, at: datetime) -> Reply:
-    """Nobody has woken it for long."""
+    """That it has slept for long and will be removed at the time `at`."""
     text = t("idle.removal", name=workload.name, since=workload.since, at=at)
     return Reply(text, Tone.ASLEEP, buttons=buttons("wake", "stop", workload=workload))
 
 
 def removed(workload: Workload) -> Reply:
-    """It is gone."""
+    """That it has been removed."""
     return Reply(t("idle.removed", name=workload.name, since=workload.since), Tone.ASLEEP)
 
 
 def reported(workload: Workload, verdict: IdleVerdict) -> Reply:
-    """What would happen, where the bot may only tell."""
-    told = {"name": workload.name, "owner": workload.record.owner_name, "since": verdict.since}
+    """For admins: that it is idle, where the bot only reports and does not put it to sleep."""
+    params = {"name": workload.name, "owner": workload.record.owner_name, "since": verdict.since}
     if workload.managed_by:
-        return Reply(t("idle.hands_off", by=workload.managed_by, gpus=workload.gpus_held, **told))
-    return Reply(t("idle.report", gpus=workload.gpus_held, **told))
+        return Reply(t("idle.hands_off", by=workload.managed_by, gpus=workload.gpus_held, **params))
+    return Reply(t("idle.report", gpus=workload.gpus_held, **params))
 
 
 def explained(
-    workload: Workload, verdict: IdleVerdict, policy: IdlePolicy, zone_now: datetime
+    workload: Workload, verdict: IdleVerdict, policy: IdlePolicy, now: datetime
 ) -> tuple[Text, ...]:
-    """The verdict and its evidence, then what would happen when."""
+    """The verdict with its evidence, a line each, and what will happen to it when."""
     evidence = t(
         f"why.{verdict.state}",
         since=verdict.since,
@@ -82,19 +83,19 @@ def explained(
         count=verdict.in_flight,
     )
     busy = (t("why.gpus", share=f"{verdict.gpus:.0%}"),) if verdict.gpus > BUSY else ()
-    return (evidence, *busy, *_last_question(workload), _outlook(workload, verdict, policy, zone_now))
+    return (evidence, *busy, *_last_question(workload), _outlook(workload, verdict, policy, now))
 
 
 def why_asleep(workload: Workload) -> Reply:
-    """What put it to sleep, with what was known then, and how to have it back."""
+    """Why it sleeps, with what was known when it went to sleep, and how to wake it."""
     name, state = workload.name, workload.record.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
-    known = {
+    params = {
         "by": state.by,
         "since": state.last_activity,
         "seen": state.samples_seen,
         "expected": state.samples_expected,
     }
-    reason = t(f"why.asleep_{state.reason.value}", **known)
+    reason = t(f"why.asleep_{state.reason.value}", **params)
     undo = (_button("undo", workload, f"undo {name}"),) if state.reason is SleepReason.IDLE else ()
     return Reply(
         t("why.asleep", name=name, since=workload.since),

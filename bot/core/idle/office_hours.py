@@ -10,20 +10,22 @@ _HOURS = re.compile(r"([^\W\d_]+)(?:-([^\W\d_]+))?[ ,/]+(\d{1,2})(?::(\d\d))?-(\
 
 
 class OfficeHours:
-    """`typed` as people write it, days in any language of `bot/locales/`; ValueError if it is not that.
+    """Office hours as people type them, with days in any language of `bot/locales/`; ValueError if they are
+    not written like `mo-fr 8-20`.
 
-    Hours that end before they begin go over midnight, and belong to the day on which they begin."""
+    Hours that end before they begin last over midnight, and belong to the day on which they begin."""
 
     def __init__(self, typed: str) -> None:
-        found = _HOURS.fullmatch(typed.strip().lower())
-        if found is None or found[1] not in DAYS or (found[2] or found[1]) not in DAYS:
+        match = _HOURS.fullmatch(typed.strip().lower())
+        if match is None or match[1] not in DAYS or (match[2] or match[1]) not in DAYS:
             raise ValueError("office hours are written like mo-fr 8-20")
-        first, last = DAYS[found[1]], DAYS[found[2] or found[1]]
+        first, last = DAYS[match[1]], DAYS[match[2] or match[1]]
         self.days = {(first + days) % 7 for days in range((last - first) % 7 + 1)}
-        self._begin, self._end = _time(found[3], found[4]), _time(found[5], found[6])
+        """Days of the week; Monday is 0."""
+        self._begin, self._end = _time(match[3], match[4]), _time(match[5], match[6])
 
     def inside(self, now: datetime, zone: ZoneInfo) -> bool:
-        """By the clocks on the wall, whatever a night of changing clocks does."""
+        """A moment is inside of them, by what the clocks of the zone show then."""
         local = now.astimezone(zone)
         today, yesterday = local.weekday(), (local - timedelta(days=1)).weekday()
         at = local.time()
@@ -33,5 +35,5 @@ class OfficeHours:
 
 
 def _time(hour: str, minute: str | None) -> time:
-    """24 is the midnight at the end of a day."""
+    """The time of day; hour 24 is midnight."""
     return time(int(hour) % 24 if int(hour) == 24 else int(hour), int(minute or 0))

@@ -1,14 +1,14 @@
-"""The time, as an argument: tests and the demo have their own."""
+"""The time as a port: tests and the demo have clocks of their own."""
 
 from datetime import datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time it is, and waiting; in the demo it runs faster."""
+    """Tells the time, and waits."""
 
     def now(self) -> datetime:
-        """The time, with its zone."""
+        """The time, with a time zone."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for seconds of this clock."""
+        """Wait for so many seconds of this clock."""

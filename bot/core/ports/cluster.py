@@ -1,4 +1,4 @@
-"""Where models run: reading it, changing it, and asking a single workload."""
+"""The cluster on which models run: reading it, changing it, and reaching a single workload."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,14 @@ class GpuNode:
     """A node with GPUs."""
 
     name: str
+    """The name of the node."""
     total: int
     """GPUs that pods can get, used or not."""
     used: dict[str, int]
-    """How many GPUs are held by what: a workload's name, or `namespace/pod` of others."""
+    """GPUs in use, by what holds them: the name of a workload, or `namespace/pod` of a pod that is not the
+    bot's."""
     schedulable: bool = True
-    """New pods may come."""
+    """It takes new pods."""
     ready: bool = True
     """Its kubelet answers."""
 
@@ -32,12 +34,12 @@ class GpuNode:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model answers, and how it is asked."""
+    """The address of a model's server, and what a request needs."""
 
     url: str
-    """Without `/v1`."""
+    """The address, without `/v1`."""
     model: str
-    """What its server calls it."""
+    """The name of the model that its server answers to."""
     api_key: str
     """The key that its server asks for."""
 
@@ -47,76 +49,84 @@ class Server:
     """One ready replica of a workload."""
 
     id: str
-    """Another one with each pod and each restart of its container: its counters begin again then."""
+    """Identifies one run of its container: a new pod or a restart has another id, and its counters start at
+    0."""
     url: str
-    """Its own address, without `/v1`; where pods cannot be reached, that of all replicas together."""
+    """Its own address, without `/v1`; where pods cannot be reached, that of the workload."""
     pod: str = ""
-    """The name of its pod; empty if there is none."""
+    """The name of its pod; empty: there is none."""
 
 
 class ClusterReader(Protocol):
-    """What is on the cluster as last seen. It is in memory: reading asks nobody and cannot fail."""
+    """What is on the cluster, as last seen. It is in memory: reading it sends no request and cannot fail."""
 
     namespace: str
-    """Where all of the bot's workloads are."""
+    """The namespace of all of the bot's workloads."""
 
     def workloads(self) -> Sequence[Workload]:
         """Every workload."""
 
     def find(self, name: str) -> Workload | None:
-        """The workload whose objects have this name's object name: `Qwen2-5-7b` finds `qwen2.5-7b`."""
+        """The workload of that name, or of one with the same object name (`Qwen2-5-7b` finds `qwen2.5-7b`);
+        None if there is none."""
 
     def owned_by(self, owner: str) -> Sequence[Workload]:
         """The workloads of the person with this user id."""
 
     def written_by_newer(self) -> Sequence[str]:
-        """Object names of the Deployments that a newer llm-bot wrote. They are no workloads here: this
-        version can neither read nor change them, and leaves them alone."""
+        """The names of Deployments that a newer version of the bot wrote. This one can neither read nor
+        change them: they are not among the workloads."""
 
     def nodes(self) -> Sequence[GpuNode]:
-        """Nodes with GPUs; empty when we may not read nodes."""
+        """The nodes with GPUs; empty if the bot may not read nodes."""
 
     def changes(self) -> AsyncIterator[str]:
-        """Names of workloads as they change, from now on; for ever."""
+        """The names of workloads as they change from now on; it never ends."""
 
     def servers(self, name: str) -> Sequence[Server]:
-        """The workload's ready replicas, each with an address of its own."""
+        """The ready replicas of the workload of that name."""
 
     def address(self, name: str) -> str:
         """The workload's address inside the cluster, without `/v1`."""
 
     def key_command(self, name: str) -> str:
-        """A command line that shows its API key to whoever may read it."""
+        """A command line that shows the workload's API key to people who may read it."""
 
     def missing_rights(self) -> Sequence[str]:
-        """Resources that we may not read, though the bot has less to show without."""
+        """Kinds of objects that the bot would like to read and may not."""
 
     def stalled(self) -> Sequence[str]:
-        """Resources that are shown as they were a minute ago or longer: nothing brings them up to date."""
+        """Kinds of objects that are shown as they were a minute ago or longer, because nothing updates
+        them."""
 
 
 class ClusterWriter(Protocol):
     """Changes workloads.
 
-    UserError when the cluster is away or refuses, and when the workload is gone or written by a newer bot."""
+    UserError when the cluster cannot be reached or refuses, and when the workload is gone or was written by a
+    newer version of the bot."""
 
     async def create(self, spec: Spec, record: Record) -> None:
-        """Start a workload, with 0 replicas if its record says that it waits; NameTaken when it is there."""
+        """Start a workload, with 0 replicas if its record says that it is queued; NameTaken when there is one
+        of that name."""
 
     async def complete(self, spec: Spec) -> None:
-        """Make sure that everything beside the Deployment exists (after a crash in `create`)."""
+        """Create the workload's objects that are missing, except the Deployment: a crash may have cut
+        `create` short."""
 
     async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
-        """Give a workload other arguments, replicas and record in one step; if not `awake`, 0 replicas."""
+        """Set spec and record of a workload in one step, with the replicas of the spec, or 0 if not
+        `awake`."""
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
-        """Set replicas, 0 to sleep; Changed when a `version` is given and is no longer its version."""
+        """Set the replicas; 0 puts it to sleep. Changed if `version` is not empty and not its version any
+        more."""
 
     async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
-        """Set these fields of the workload's Record; the others stay. What is empty is removed."""
+        """Set fields of the workload's record; the others stay as they are."""
 
     async def remove(self, name: str) -> None:
-        """Remove the workload; the model cache stays."""
+        """Remove the workload; the downloaded weights stay."""
 
 
 class Workloads(ClusterReader, ClusterWriter, Protocol):
@@ -124,14 +134,15 @@ class Workloads(ClusterReader, ClusterWriter, Protocol):
 
 
 class WorkloadAccess(Protocol):
-    """What a single workload says, and how it is reached. UserError when the cluster is away."""
+    """The log and the address of a single workload. UserError when the cluster cannot be reached."""
 
     async def logs(self, name: str, lines: int) -> str:
-        """The last lines of its newest pod, of the run before if that one crashed; or nothing."""
+        """The last lines of its newest pod's log, or of the run before if this one crashed; empty if there is
+        none."""
 
     async def endpoint(self, name: str) -> Endpoint:
-        """Where it answers, with its key; UserError when it is gone."""
+        """Its address and key; UserError when it is gone."""
 
 
 class Cluster(Workloads, WorkloadAccess, WebUiHost, StateStore, Protocol):
-    """All of it, as it is wired: a service asks for the part that it needs."""
+    """All of it. A service takes only the part that it needs."""

@@ -1,4 +1,5 @@
-"""What the bot needs to know of an engine, the server in a pod that runs a model; bot/engines/ has them."""
+"""What the bot needs to know of an engine, the server in a pod that runs a model. They are in
+bot/engines/."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a start is."""
+    """How far the start of a model is."""
 
     phase: Phase
-    """Of the workload, as the log shows it: downloading or loading."""
+    """What the log shows: downloading or loading."""
     text: Text
-    """In words, for the card."""
+    """How far it is, for the card."""
 
 
 class Engine(Protocol):
@@ -29,7 +30,7 @@ class Engine(Protocol):
 
     @property
     def container(self) -> str:
-        """The name of its container in a pod; state and log are those of this container."""
+        """The name of its container in a pod, whose state and log the bot reads."""
 
     @property
     def manifest(self) -> Path:
@@ -41,6 +42,6 @@ class Engine(Protocol):
         UserError if the file lacks what it needs."""
 
     def progress(self, log: str, weights_gib: float) -> Progress | None:
-        """The last sign of progress in the end of its log; None if there is none.
+        """The progress that the last lines of its log show; None if they show none.
 
-        `weights_gib` is how much there is to download, in GiB."""
+        `weights_gib` are the GiB that it has to download."""

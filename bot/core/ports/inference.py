@@ -1,4 +1,4 @@
-"""The models' servers: what they are asked, and what they say of themselves."""
+"""The servers of models: questions to them, and their load."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from bot.core.ports.cluster import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a model is to answer; None is what its server does by default."""
+    """How a model is to choose its words. None leaves a value to its server."""
 
     temperature: float | None = None
-    """0 is always the likeliest token; higher is more varied."""
+    """0 always takes the likeliest token; up to 2, the higher the more varied."""
     top_p: float | None = None
     """Only the likeliest tokens that together have this probability, above 0 up to 1."""
     max_tokens: int | None = None
@@ -25,35 +25,37 @@ class Piece:
     """A piece of an answer, as it is streamed."""
 
     text: str = ""
-    """What comes next; the last piece has none."""
+    """The next part of the answer; empty in the last piece."""
     tokens: int | None = None
-    """Tokens of the whole answer; only the last piece has it, and only if the server says."""
+    """The tokens of the whole answer, in the last piece; None: it is not the last one, or the server does not
+    say."""
     cut: bool = False
-    """The answer ended because it was as long as it may be."""
+    """The answer was cut because it reached the longest length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a model server says of itself."""
+    """What a server is doing, as its metrics say."""
 
     running: int
-    """Requests that it answers now."""
+    """Requests that it is answering."""
     waiting: int
-    """Requests that wait in its queue."""
+    """Requests in its queue."""
     tokens: float
     """Tokens that it has read and written since it started."""
 
 
 class Inference(Protocol):
-    """The models' servers."""
+    """Asks the servers of models."""
 
     def answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """Stream an answer; closing it ends generation. UserError when it cannot go on."""
+        """Stream the answer to a conversation; closing the stream ends generation. UserError when the server
+        cannot be reached, refuses, or stops in the middle."""
 
     async def count_tokens(self, endpoint: Endpoint, turns: Sequence[Turn]) -> int | None:
-        """Tokens that the turns take, or None if the server cannot say."""
+        """The tokens of the conversation; None if the server cannot say."""
 
     async def load(self, url: str) -> Load | None:
-        """What the server at this address does now, or None if it does not say."""
+        """The load of the server at this address (without `/v1`); None if it does not say."""

@@ -1,4 +1,4 @@
-"""Who used how many GPUs, day by day."""
+"""The ledger: the GPU time that people used, day by day."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -9,20 +9,20 @@ from bot.core.usage.records import GpuUse, UsageEvent
 
 
 class Ledger(Protocol):
-    """Who used how much. Never needed to be right: without it, what is held now decides."""
+    """Stores usage. No method fails: without a ledger the queue goes by the GPUs that people hold now."""
 
     @property
     def problem(self) -> Text | None:
-        """What people should know of why it is neither written nor read, as of the last call."""
+        """Why the last call could neither write nor read; None if it could, or if people need not know."""
 
     async def add(self, day: date, uses: Sequence[GpuUse], events: Sequence[UsageEvent] = ()) -> None:
-        """Write down more of it."""
+        """Add to the records of a day."""
 
     async def used(self, since: date) -> Mapping[str, float]:
-        """GPU-seconds of each owner from that day on; nothing if it cannot be read."""
+        """The GPU-seconds of each owner from that day on, by user id; empty if it cannot be read."""
 
     async def uses(self, since: date) -> Sequence[tuple[date, GpuUse]]:
-        """All of it from that day on, by day; nothing if it cannot be read."""
+        """All GPU time from that day on, with its day; empty if it cannot be read."""
 
     async def events(self, since: date) -> Sequence[tuple[date, UsageEvent]]:
-        """The same of what else happened."""
+        """All events from that day on, with their day; empty if it cannot be read."""

@@ -1,4 +1,4 @@
-"""Chats, whatever platform they are on."""
+"""Messages on every chat platform."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,22 +8,23 @@ from bot.core.chat.reply import Reply
 
 
 class Messenger(Protocol):
-    """Where people are told things, and where they were told before."""
+    """Posts, edits and finds messages. UserError when the platform cannot be reached or refuses."""
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
-        """Post in a language, and return the message's id."""
+        """Post a reply and return the message's id. An empty `locale` means the language of the settings."""
 
     async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
-        """Put `reply` in the place of a message posted before."""
+        """Replace a message, by its id, with this reply."""
 
     async def history(self, place: Place) -> Sequence[Turn]:
-        """The conversation with models in this place, oldest first."""
+        """The conversation with models in this place, the oldest turn first."""
 
     async def find(self, place: Place, key: str) -> str:
-        """The message that was posted with this `Reply.key`, if it is there; else nothing."""
+        """The id of the message that was posted with this `Reply.key`; empty if there is none."""
 
     def away(self) -> Sequence[str]:
-        """Platforms that people cannot reach us by now."""
+        """The names of platforms that the bot has no connection to."""
 
     async def resume(self, place: Place, message: str) -> bool:
-        """Run the line again that a message waits for, for whoever typed it; False if it waits no more."""
+        """Run the `Reply.again` of a message once more, for the person who typed it; False if the message
+        does not wait any more."""

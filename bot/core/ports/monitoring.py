@@ -1,4 +1,4 @@
-"""What others measure of the cluster."""
+"""What the cluster's own monitoring measures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,18 +7,18 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the monitoring of the cluster shows; what it does not show is missing."""
+    """What the cluster's monitoring measures; what it does not know is missing."""
 
     busy: Mapping[str, float] = field(default_factory=dict)
-    """How busy the GPUs of a pod (`namespace/pod`) were at most in the last ten minutes, from 0 to 1."""
+    """How busy the GPUs of a pod were at most in the last ten minutes, from 0 to 1, by `namespace/pod`."""
     faults: Mapping[str, int] = field(default_factory=dict)
-    """The XID of the last fault of a GPU, by node."""
+    """The last fault of a GPU, as NVIDIA's XID number, by name of the node."""
     volumes: Mapping[str, float] = field(default_factory=dict)
-    """How full a volume is, from 0 to 1, by its claim."""
+    """How full a volume is, from 0 to 1, by the name of its claim."""
 
 
 class Monitoring(Protocol):
-    """What others measure of the cluster. Never needed: it can only speak against an action."""
+    """Reads the cluster's monitoring. The bot works without: figures only keep models awake and raise alerts."""
 
     async def figures(self) -> Figures:
-        """As of now; what cannot be read is missing."""
+        """The figures as of now; what cannot be read is missing."""

@@ -1,16 +1,16 @@
-"""Where a text is kept that is about no workload alone: what admins were told."""
+"""Stores what belongs to no single workload: the state of alerts."""
 
 from typing import Protocol
 
 
 class StateStore(Protocol):
-    """One text, which outlives the bot. UserError when the cluster is away."""
+    """Stores one text, which survives a restart. UserError when the cluster cannot be reached."""
 
     async def load_state(self) -> str:
-        """The text that was saved last; empty if none was."""
+        """The text that was saved last; empty if there is none."""
 
     async def save_state(self, text: str) -> None:
-        """Keep a text, of up to 1 MiB, in the place of the one before."""
+        """Store a text of up to 1 MiB, and forget the one before."""
 
     async def set_state_aside(self, text: str) -> None:
-        """Keep a text that nobody can read, beside the other, for whoever looks into it."""
+        """Store a text that the bot cannot read beside the other one, so that an admin can look at it."""

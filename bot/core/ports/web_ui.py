@@ -12,20 +12,20 @@ class WebUi:
     ready: bool
     """It answers."""
     connected: tuple[str, ...]
-    """Names of the workloads that it knows."""
+    """The names of the workloads that it offers."""
     url: str
-    """Where it is reachable from outside; empty: it is not."""
+    """Its address outside of the cluster; empty: it has none."""
     reach: str
-    """A command line that makes it reachable from one's own machine."""
+    """A command line that makes it reachable from a person's own machine."""
     owner: str
-    """The user id of whoever started it."""
+    """The user id of the person who started it."""
 
 
 class WebUiHost(Protocol):
-    """Runs Open WebUI. UserError when the cluster is away or refuses."""
+    """Runs Open WebUI. UserError when the cluster cannot be reached or refuses."""
 
     def web_ui(self) -> WebUi | None:
-        """The namespace's Open WebUI as last seen, if there is one."""
+        """The namespace's Open WebUI as last seen; None if there is none."""
 
     async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
         """Start Open WebUI, or connect it to exactly these workloads; `owner` is a user id."""

@@ -1,1 +1,1 @@
-"""Start, change and stop models; the queue of those that wait for GPUs."""
+"""Starting, changing and stopping models, and the queue of those that wait for GPUs."""

@@ -1,4 +1,4 @@
-"""The line of those who wait for GPUs: who starts next, and what the others are told."""
+"""The queue of deployments that wait for GPUs: which starts next, and when the others may."""
 
 import asyncio
 from collections import Counter
@@ -20,8 +20,9 @@ log = structlog.get_logger()
 
 
 class GpuQueue:
-    """Kept on the cluster: whoever waits has replicas 0, and since when in its record. `used` gives the
-    GPU-seconds that a person held lately."""
+    """The queue is stored on the cluster: a deployment that waits has 0 replicas and `queued_since` in its record.
+
+    `used` gives the GPU-seconds that a person, by user id, held lately."""
 
     def __init__(
         self,
@@ -37,8 +38,8 @@ class GpuQueue:
         self._advancing = asyncio.Lock()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
-        """No node can take it now, or it is somebody else's turn. Where nodes cannot be read, the
-        scheduler's own queue must do."""
+        """Not enough GPUs are free, or others come first. False where the bot may not read nodes: then pods wait for
+        the scheduler."""
         if not self._cluster.nodes():
             return False
         entry = self._entry(spec, record.changed(queued_since=self._clock.now()))
@@ -46,36 +47,37 @@ class GpuQueue:
         return spec.name not in startable(self._free(), in_order([*others, entry]))
 
     def position(self, workload: Workload) -> QueuePosition | None:
-        """Where it stands, if it waits here."""
+        """Where it stands in the queue; None if it is not in it."""
         if workload.record.queued_since is None:
             return None
-        line = in_order(self._waiting())
-        names = [entry.name for entry in line]
-        at = forecast(self._free(), self._releases(), line).get(workload.name)
+        queue = in_order(self._waiting())
+        names = [entry.name for entry in queue]
+        at = forecast(self._free(), self._releases(), queue).get(workload.name)
         return (
             QueuePosition(names.index(workload.name) + 1, len(names), at) if workload.name in names else None
         )
 
     def model_to_reclaim(self) -> tuple[str, str]:
-        """Of the models that have been idle for half their window the longest idle one, while somebody
-        waits; and who. Nothing else is asked back before it is gone."""
-        line = in_order(self._waiting())
-        if not line:
+        """While somebody waits: the name of the model to put to sleep early, and of the person who waits. It is the
+        one that has been idle longest, of those that have been idle for half of their window. Else two empty
+        strings. It stays the same until it sleeps or is used."""
+        queue = in_order(self._waiting())
+        if not queue:
             return "", ""
         idle = [(verdict.since, w.name) for w in self._ready() if (verdict := self._half_idle(w))]
-        waiting = self._cluster.find(line[0].name)
-        return (min(idle)[1], waiting.record.owner_name) if idle and waiting else ("", "")
+        first = self._cluster.find(queue[0].name)
+        return (min(idle)[1], first.record.owner_name) if idle and first else ("", "")
 
     async def follow(self) -> None:
-        """Whoever waits starts as soon as GPUs are free; for ever."""
+        """Start those that wait whenever something changes on the cluster; it never ends."""
         async for _ in self._cluster.changes():
             await self.advance()
 
     async def advance(self) -> None:
-        """Start those whose turn it is."""
+        """Start those that come first and whose GPUs are free."""
         async with self._advancing:
-            line = in_order(self._waiting())
-            for name in startable(self._free(), line) if line else []:
+            queue = in_order(self._waiting())
+            for name in startable(self._free(), queue) if queue else []:
                 workload = self._cluster.find(name)
                 try:
                     if workload:  # not removed meanwhile
@@ -94,7 +96,8 @@ class GpuQueue:
         return [self._entry(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued_since]
 
     def _entry(self, spec: Spec, record: Record) -> QueueEntry:
-        """The GPU-seconds of a week decide; where they are equal or not known, what is held now."""
+        """Owners are compared by their GPU-seconds of a week; where these are equal or not known, by the GPUs that
+        they hold now."""
         held = sum(workload.gpus_on_nodes for workload in self._cluster.owned_by(record.owner))
         return QueueEntry(
             spec.name,
@@ -107,7 +110,7 @@ class GpuQueue:
         )
 
     def _free(self) -> dict[str, int]:
-        """Free GPUs by node, less those of models that are about to be placed."""
+        """The free GPUs of each node, without those that models about to be placed will take."""
         free = Counter({node.name: node.free for node in self._cluster.nodes()})
         for workload in self._cluster.workloads():
             coming = workload.phase in (Phase.SCHEDULING, Phase.QUEUED) and workload.replicas
@@ -120,15 +123,15 @@ class GpuQueue:
         return [w for w in self._cluster.workloads() if w.phase is Phase.READY and not w.managed_by]
 
     def _releases(self) -> list[Release]:
-        """By leases and by what is idle: each model's GPUs on its node."""
-        found = []
+        """The GPUs of models whose lease will end, or that will go to sleep if nobody uses them."""
+        releases = []
         for workload in self._ready():
             ends, due = workload.record.lease_ends_at, self._activity.verdict(workload).due
             sleeps = [due] if self._activity.policy.act and not workload.record.office_hours else []
             times = [*([ends] if ends else []), *sleeps]
             tp = workload.spec.tensor_parallel_size
-            found += [Release(min(times), node, tp) for node in workload.nodes if times]
-        return found
+            releases += [Release(min(times), node, tp) for node in workload.nodes if times]
+        return releases
 
     def _half_idle(self, workload: Workload) -> IdleVerdict | None:
         half = self._activity.policy.window_of(workload) / 2

@@ -1,4 +1,4 @@
-"""Start, change, sleep, wake and stop models: the rules, whoever asks."""
+"""The rules for starting, changing, putting to sleep, waking and stopping models."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from bot.core.ports import Clock, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 
 RECENT = timedelta(hours=1)
-"""Whoever asked a model within this time is asked before it stops."""
+"""If somebody else has used a model within this time, `stop` asks first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,18 @@ class DeployOptions:
     """What a person wants of a deployment besides its spec."""
 
     ttl: timedelta | None = None
-    """How long its lease is; None: as long as the role allows."""
+    """How long its lease is; None: as long as the role's quota allows."""
     idle_window: timedelta | None = None
-    """How long it may be idle; None: as long as everybody's."""
+    """How long it may be idle; None: as long as its model may."""
     office_hours: str = ""
-    """When it stays warm; empty: it has no such hours."""
+    """When it stays awake (`mo-fr 8-20`); empty: it has no office hours."""
     urgent: bool = False
-    """An admin wants it to start before all others."""
+    """It goes to the front of the queue."""
 
 
 class Lifecycle:
-    """Every change of a workload goes through here, so that every change obeys the rules."""
+    """Every change that a person asks for goes through here, so that it obeys the rules. All methods raise UserError
+    if a rule forbids it, or if the cluster cannot be reached."""
 
     def __init__(
         self, cluster: Workloads, access: Access, gpu_queue: GpuQueue, clock: Clock, zone: ZoneInfo
@@ -49,18 +50,18 @@ class Lifecycle:
         self._creating = asyncio.Lock()
 
     def find(self, name: str) -> Workload:
-        """The workload of that name; UserError with the nearest names, or why it is none."""
+        """The workload of that name; UserError with similar names if there is none."""
         if workload := self._cluster.find(name):
             return workload
         if object_name(name) in self._cluster.written_by_newer():
             raise UserError(t("workload.newer", name=object_name(name)))
         names = [workload.name for workload in self._cluster.workloads()]
-        near = process.extract(name[:60], names, limit=3, score_cutoff=50)
-        buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in near)
+        similar = process.extract(name[:60], names, limit=3, score_cutoff=50)
+        buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in similar)
         raise UserError(t("workload.unknown", name=name[:60]), buttons=buttons)
 
     def own(self, name: str, user: User) -> Workload:
-        """The workload, if it is the person's or the person is an admin."""
+        """The workload of that name; UserError unless the person owns it or is an admin."""
         workload = self.find(name)
         if workload.record.owner != user.id and self._access.role(user) < Role.ADMIN:
             raise UserError(
@@ -70,17 +71,18 @@ class Lifecycle:
         return workload
 
     def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
-        """Check name and quota; the lease that it gets: as asked, or the longest of the role."""
+        """Check name and quota of a new deployment. Returns how long its lease will be: `ttl`, or the longest that
+        the role allows; None: it has no lease."""
         valid_name(spec.name)
-        if taken := self._cluster.find(spec.name):
-            raise self._taken(taken)
+        if existing := self._cluster.find(spec.name):
+            raise self._taken(existing)
         quota = self._access.quota(user)
         if ttl and quota.ttl and ttl > quota.ttl:
             raise self._over("quota.ttl", user, asked=ttl, limit=quota.ttl)
-        mine = self._cluster.owned_by(user.id)
-        if quota.deployments is not None and len(mine) >= quota.deployments:
-            raise self._over("quota.deployments", user, held=len(mine), limit=quota.deployments)
-        self._check_size(spec, user, [w for w in mine if w.name != spec.name])
+        own_workloads = self._cluster.owned_by(user.id)
+        if quota.deployments is not None and len(own_workloads) >= quota.deployments:
+            raise self._over("quota.deployments", user, held=len(own_workloads), limit=quota.deployments)
+        self._check_size(spec, user, [w for w in own_workloads if w.name != spec.name])
         return ttl or quota.ttl
 
     async def deploy(
@@ -91,7 +93,8 @@ class Lifecycle:
         card: str | None,
         options: DeployOptions,
     ) -> None:
-        """Start a model; the card_updater keeps its card, the message `card` in `place`, from then on."""
+        """Start a model, or let it wait in the queue. The message with the id `card` in `place` is its card from now
+        on; None: it has none."""
         async with self._creating:  # so that two at once cannot both use the last of a quota
             lease = self.admit(spec, user, options.ttl)
             now = self._clock.now()
@@ -108,22 +111,23 @@ class Lifecycle:
                 office_hours=options.office_hours,
                 urgent=options.urgent,
             )
-            await self._cluster.create(spec, self._in_line(spec, record))
+            await self._cluster.create(spec, self._queued_if_needed(spec, record))
 
-    def _in_line(self, spec: Spec, record: Record) -> Record:
-        """As it is to start; or to wait, where its GPUs are not free."""
+    def _queued_if_needed(self, spec: Spec, record: Record) -> Record:
+        """The record with `queued_since` set if the deployment has to wait for GPUs."""
         wait = self._gpu_queue.must_wait(spec, record)
         return record.changed(queued_since=self._clock.now() if wait else None)
 
     def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
-        """Check the quota for a change of size."""
-        mine = self._cluster.owned_by(user.id)
-        self._check_size(spec, user, [w for w in mine if w.name != workload.name])
+        """Check that the person's quota allows this new spec of a workload."""
+        own_workloads = self._cluster.owned_by(user.id)
+        self._check_size(spec, user, [w for w in own_workloads if w.name != workload.name])
 
     async def change(
         self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
     ) -> None:
-        """Give it other replicas or arguments, or wake it; its card is the new message."""
+        """Give a workload a new spec, or wake it (`awake`). The message with the id `card` in `place` is its card from
+        now on; None: it has none."""
         record = workload.record.changed(
             card_place=place,
             card_message_id=card or "",
@@ -134,11 +138,11 @@ class Lifecycle:
             keep_until=None,
         )
         if awake and workload.phase is Phase.ASLEEP:
-            record = self._in_line(spec, record)
+            record = self._queued_if_needed(spec, record)
         await self._cluster.change(spec, record, awake=awake and record.queued_since is None)
 
     async def sleep(self, workload: Workload, user: User) -> None:
-        """Give its GPUs back; everything else stays."""
+        """Put it to sleep because a person asked for it: its GPUs are free, everything else stays."""
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
         state = SleepState(
@@ -164,7 +168,8 @@ class Lifecycle:
         await self.change(workload, workload.spec, place, card, awake=True)
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
-        """Let it neither sleep nor end before `span` is over, or before that time of day; until when."""
+        """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns until
+        when."""
         length, longest = self.span(span), self._access.quota(user).ttl
         if longest and length > longest:
             raise self._over("quota.ttl", user, asked=length, limit=longest)
@@ -175,7 +180,7 @@ class Lifecycle:
         return keep_until
 
     def span(self, asked: timedelta | time) -> timedelta:
-        """How long it is, also until a time of day."""
+        """The duration itself, or how long it is until that time of day."""
         now = self._clock.now()
         return end_time(now, asked, self._zone) - now
 
