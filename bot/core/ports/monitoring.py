@@ -18,7 +18,8 @@ class Figures:
 
 
 class Monitoring(Protocol):
-    """Reads the cluster's monitoring. The bot works without: figures only keep models awake and raise alerts."""
+    """Reads the cluster's monitoring. The bot works without: figures only keep models awake and raise
+    alerts."""
 
     async def figures(self) -> Figures:
         """The figures as of now; what cannot be read is missing."""

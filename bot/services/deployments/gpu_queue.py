@@ -20,7 +20,8 @@ log = structlog.get_logger()
 
 
 class GpuQueue:
-    """The queue is stored on the cluster: a deployment that waits has 0 replicas and `queued_since` in its record.
+    """The queue is stored on the cluster: a deployment that waits has 0 replicas and `queued_since` in its
+    record.
 
     `used` gives the GPU-seconds that a person, by user id, held lately."""
 
@@ -38,8 +39,8 @@ class GpuQueue:
         self._advancing = asyncio.Lock()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
-        """Not enough GPUs are free, or others come first. False where the bot may not read nodes: then pods wait for
-        the scheduler."""
+        """Not enough GPUs are free, or others come first. False where the bot may not read nodes: then pods
+        wait for the scheduler."""
         if not self._cluster.nodes():
             return False
         entry = self._entry(spec, record.changed(queued_since=self._clock.now()))
@@ -58,9 +59,9 @@ class GpuQueue:
         )
 
     def model_to_reclaim(self) -> tuple[str, str]:
-        """While somebody waits: the name of the model to put to sleep early, and of the person who waits. It is the
-        one that has been idle longest, of those that have been idle for half of their window. Else two empty
-        strings. It stays the same until it sleeps or is used."""
+        """While somebody waits: the name of the model to put to sleep early, and of the person who waits. It
+        is the one that has been idle longest, of those that have been idle for half of their window. Else two
+        empty strings. It stays the same until it sleeps or is used."""
         queue = in_order(self._waiting())
         if not queue:
             return "", ""
@@ -80,10 +81,12 @@ class GpuQueue:
             for name in startable(self._free(), queue) if queue else []:
                 workload = self._cluster.find(name)
                 try:
-                    if workload:  # not removed meanwhile
+                    if workload:  # else it has been removed
                         await self._start(workload)
-                except UserError as error:  # started, but not told, or not yet: the next change tries again
-                    log.warning("turn", workload=name, why=error.text.key)
+                except (
+                    UserError
+                ) as error:  # it did not start, or its owner was not told: the next change tries again
+                    log.warning("queue.start_postponed", workload=name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
         record = workload.record.changed(queued_since=None, start_requested_at=self._clock.now())
@@ -96,8 +99,8 @@ class GpuQueue:
         return [self._entry(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued_since]
 
     def _entry(self, spec: Spec, record: Record) -> QueueEntry:
-        """Owners are compared by their GPU-seconds of a week; where these are equal or not known, by the GPUs that
-        they hold now."""
+        """Owners are compared by their GPU-seconds of a week; where these are equal or not known, by the GPUs
+        that they hold now."""
         held = sum(workload.gpus_on_nodes for workload in self._cluster.owned_by(record.owner))
         return QueueEntry(
             spec.name,

@@ -38,8 +38,8 @@ class DeployOptions:
 
 
 class Lifecycle:
-    """Every change that a person asks for goes through here, so that it obeys the rules. All methods raise UserError
-    if a rule forbids it, or if the cluster cannot be reached."""
+    """Every change that a person asks for goes through here, so that it obeys the rules. All methods raise
+    UserError if a rule forbids it, or if the cluster cannot be reached."""
 
     def __init__(
         self, cluster: Workloads, access: Access, gpu_queue: GpuQueue, clock: Clock, zone: ZoneInfo
@@ -71,8 +71,8 @@ class Lifecycle:
         return workload
 
     def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
-        """Check name and quota of a new deployment. Returns how long its lease will be: `ttl`, or the longest that
-        the role allows; None: it has no lease."""
+        """Check name and quota of a new deployment. Returns how long its lease will be: `ttl`, or the longest
+        that the role allows; None: it has no lease."""
         valid_name(spec.name)
         if existing := self._cluster.find(spec.name):
             raise self._taken(existing)
@@ -93,8 +93,8 @@ class Lifecycle:
         card: str | None,
         options: DeployOptions,
     ) -> None:
-        """Start a model, or let it wait in the queue. The message with the id `card` in `place` is its card from now
-        on; None: it has none."""
+        """Start a model, or let it wait in the queue. The message with the id `card` in `place` is its card
+        from now on; None: it has none."""
         async with self._creating:  # so that two at once cannot both use the last of a quota
             lease = self.admit(spec, user, options.ttl)
             now = self._clock.now()
@@ -126,8 +126,8 @@ class Lifecycle:
     async def change(
         self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
     ) -> None:
-        """Give a workload a new spec, or wake it (`awake`). The message with the id `card` in `place` is its card from
-        now on; None: it has none."""
+        """Give a workload a new spec, or wake it (`awake`). The message with the id `card` in `place` is its
+        card from now on; None: it has none."""
         record = workload.record.changed(
             card_place=place,
             card_message_id=card or "",
@@ -168,8 +168,8 @@ class Lifecycle:
         await self.change(workload, workload.spec, place, card, awake=True)
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
-        """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns until
-        when."""
+        """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns
+        until when."""
         length, longest = self.span(span), self._access.quota(user).ttl
         if longest and length > longest:
             raise self._over("quota.ttl", user, asked=length, limit=longest)
@@ -179,18 +179,20 @@ class Lifecycle:
         await self._cluster.update_record(workload.name, keep_until=keep_until, lease_ends_at=lease_ends_at)
         return keep_until
 
-    def span(self, asked: timedelta | time) -> timedelta:
+    def span(self, until: timedelta | time) -> timedelta:
         """The duration itself, or how long it is until that time of day."""
         now = self._clock.now()
-        return end_time(now, asked, self._zone) - now
+        return end_time(now, until, self._zone) - now
 
     async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
-        """Twice the idle window that it had; the new one."""
-        await self._cluster.update_record(workload.name, idle_window=window * 2)
-        return window * 2
+        """Let it be idle for twice as long as `window`, its idle window until now. Returns the new one."""
+        doubled = window * 2
+        await self._cluster.update_record(workload.name, idle_window=doubled)
+        return doubled
 
     async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
-        """Remove it; asks first when others used it lately. The model cache stays."""
+        """Remove it; the downloaded weights stay. UserError, which asks first, if others used it lately and
+        the person is not `sure`."""
         others = workload.used_by_others(user.id, self._clock.now(), RECENT)
         if others and not sure:
             raise UserError(

@@ -1,4 +1,4 @@
-"""What a sweep does about a model, and what its owner hears of it."""
+"""Carries out what a sweep has decided about a model, and tells its owner."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,12 +17,14 @@ from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.scale_down import ScaleDown
 
 LOG_LINES = 300
-"""Of a model that failed, kept where its owner reads."""
+"""Lines of a failed model's log that its owner gets."""
 
 
 class SweepActions:
-    """One method for each step. `admins` is where admins read. Whatever is told is written down before it is
-    said: whatever breaks in between, nobody is told twice."""
+    """One method for each step. `admins` is where admins read; None: there is no such place.
+
+    Each method stores what it is about to tell before it posts it: if the bot ends in between, nobody is told
+    twice."""
 
     def __init__(
         self,
@@ -57,7 +59,8 @@ class SweepActions:
         }
 
     async def take(self, step: Step, workload: Workload, evidence: Evidence) -> None:
-        """Do it; UserError when it cannot be done now, Changed when the workload is no longer as it was."""
+        """Carry out a step. UserError when that is not possible now, Changed when the workload has changed
+        since it was read."""
         if step is not Step.NOTHING:
             await self._methods[step](workload, evidence)
 
@@ -74,7 +77,7 @@ class SweepActions:
         await self._announce_sleep(workload)
 
     async def _give_up(self, workload: Workload, _: Evidence) -> None:
-        """Its last lines are kept where its owner reads."""
+        """Put it to sleep; its owner gets the end of its log."""
         lines = await self._cluster.logs(workload.name, LOG_LINES)
         await self._scale_down.at_once(workload, SleepReason.FAILED)
         await self._announce_sleep(workload, lines)
@@ -118,7 +121,7 @@ class SweepActions:
         await self._announce_sleep(workload)
 
     async def _open(self, workload: Workload, _: Evidence) -> None:
-        """It starts, or waits in the queue."""
+        """Start it, or put it into the queue."""
         now = self._clock.now()
         record = workload.record.changed(
             start_requested_at=now, sleep_state=None, warned_at=None, warning_message_id=""
@@ -142,19 +145,17 @@ class SweepActions:
         await self._tell(workload, idle_messages.removed(workload))
 
     async def _announce_sleep(self, before: Workload, log: str = "") -> None:
-        """The warning says so now, or a new message if there was none. Whom a person put to sleep nobody need
-        be told."""
+        """Tell its owner that it sleeps, unless a person put it to sleep who was not warned before."""
         workload = self._cluster.find(before.name) or before
         record, state = workload.record, _state(workload)
-        told = state.changed(told=True)
         await self._cluster.update_record(
-            workload.name, sleep_state=told, warned_at=None, warning_message_id=""
+            workload.name, sleep_state=state.changed(told=True), warned_at=None, warning_message_id=""
         )
         if record.warned_at or state.reason.automatic:
             await self._tell(workload, replace(idle_messages.slept(workload), log=log))
 
     async def _tell(self, workload: Workload, reply: Reply) -> None:
-        """Tell its owner, in the message of the warning where there is one."""
+        """Tell its owner: the message of the warning changes, or a new one is posted if there is none."""
         record = workload.record
         if record.card_place is None:
             return

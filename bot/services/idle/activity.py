@@ -1,4 +1,4 @@
-"""Who uses which model, and what the models' servers say they do."""
+"""How much each model is used: by people in chat, and by what its servers and the monitoring show."""
 
 import asyncio
 from collections import Counter
@@ -16,10 +16,12 @@ from bot.core.ports import Clock, Figures, Inference, Load, Monitoring, Workload
 REMEMBER_EVERY = timedelta(minutes=5)
 """A person's use is written to the cluster at most this often."""
 SCRAPES_AT_ONCE = 50
+"""Models whose servers are asked at the same time."""
 
 
 class Activity:
-    """Own requests in flight, people's last use, and what the servers showed since the bot began."""
+    """Counts questions in flight, keeps samples of every model's servers since the bot started, and judges by
+    them whether a model is idle."""
 
     def __init__(
         self,
@@ -32,40 +34,41 @@ class Activity:
         self._cluster, self._inference, self._clock = cluster, inference, clock
         self._monitoring = monitoring
         self._windows: dict[str, ActivityWindow] = {}
-        self._asked: dict[str, datetime] = {}
+        self._last_answer: dict[str, datetime] = {}
         self._gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
         self._in_flight: Counter[str] = Counter()
         self._draining: set[str] = set()
         self._drained = Changes()
         self.policy = policy
+        """The idle windows."""
         self.figures = Figures()
         """What the cluster's monitoring showed at the last sweep."""
 
     @contextmanager
     def answering(self, name: str) -> Iterator[None]:
-        """Counts one question as in flight; whoever drains the model waits for its end."""
+        """Count one question to the model as in flight until the end of the block."""
         self._in_flight[name] += 1
         try:
             yield
         finally:
             self._in_flight[name] -= 1
-            self._asked[name] = self._clock.now()
+            self._last_answer[name] = self._clock.now()
 
     def in_flight(self, name: str) -> int:
-        """Questions of ours that the model is answering now."""
+        """Questions from chat that the model is answering now."""
         return self._in_flight[name]
 
     def draining(self, name: str) -> bool:
-        """The model is about to sleep: no new question may go to it."""
+        """The model may be about to sleep: no new question may be sent to it."""
         return name in self._draining
 
     def drained(self) -> AsyncIterator[str]:
-        """Names of models whose draining ends, from now on; for ever."""
+        """The names of models whose draining ends, from now on; it never ends."""
         return self._drained.listen()
 
     @contextmanager
     def drain(self, name: str) -> Iterator[None]:
-        """No new question goes to the model until the end of the block."""
+        """Send no new question to the model until the end of the block."""
         self._draining.add(name)
         try:
             yield
@@ -74,14 +77,15 @@ class Activity:
             self._drained.tell(name)
 
     async def record_use(self, workload: Workload, user: User) -> None:
-        """Remember that a person uses it now."""
+        """Store that a person uses it now; at most every REMEMBER_EVERY. UserError if it is gone."""
         now = self._clock.now()
         last = workload.record.last_uses.get(user.id)
         if last is None or now - last.at >= REMEMBER_EVERY:
             await self._cluster.update_record(workload.name, last_uses=workload.record.with_use(user, now))
 
     async def sample(self, workload: Workload) -> Load | None:
-        """Ask its servers what they do; None unless all of them say."""
+        """Take a sample of its servers now, and return their loads together; None unless all of them
+        answer."""
         loads = await self._scrape(workload)
         if loads:
             activity_window = self._windows.setdefault(workload.name, ActivityWindow())
@@ -89,7 +93,7 @@ class Activity:
         return self.load(workload) if loads else None
 
     async def sample_after_probe(self, workload: Workload) -> None:
-        """Look again after a question of our own, which is no sign of life."""
+        """Take a sample after a probe; what the probe changed does not count as use."""
         if loads := await self._scrape(workload):
             self._windows[workload.name].ignore_probe(loads)
 
@@ -99,14 +103,14 @@ class Activity:
         servers = self._cluster.servers(workload.name)
         async with self._gate:
             loads = await asyncio.gather(*(self._inference.load(server.url) for server in servers))
-        found = {server.id: load for server, load in zip(servers, loads, strict=True) if load is not None}
-        return found if len(found) == len(servers) else {}
+        by_server = {s.id: load for s, load in zip(servers, loads, strict=True) if load is not None}
+        return by_server if len(by_server) == len(servers) else {}
 
     async def sweep(self) -> None:
-        """Ask every ready server."""
+        """Take a sample of every model, read the monitoring, and forget models that are gone."""
 
         async def sample(workload: Workload) -> None:
-            with suppress(UserError):  # gone meanwhile
+            with suppress(UserError):  # it is gone by now
                 await self.sample(workload)
 
         workloads = self._cluster.workloads()
@@ -114,13 +118,14 @@ class Activity:
         if self._monitoring is not None:
             self.figures = await self._monitoring.figures()
         names = {workload.name for workload in workloads}
-        for gone in (set(self._windows) | set(self._asked)) - names:
+        for gone in (set(self._windows) | set(self._last_answer)) - names:
             self._windows.pop(gone, None)
-            self._asked.pop(gone, None)
+            self._last_answer.pop(gone, None)
         self._in_flight = +self._in_flight  # without those that are zero
 
     def load(self, workload: Workload) -> Load | None:
-        """What its servers said last, together."""
+        """The loads of its servers together, in the last sample; None if it is not ready or there is no
+        sample."""
         activity_window = self._windows.get(workload.name)
         if activity_window is None or workload.phase is not Phase.READY:
             return None
@@ -130,11 +135,11 @@ class Activity:
         )
 
     def verdict(self, workload: Workload, early: timedelta = timedelta(0)) -> IdleVerdict:
-        """Whether it is idle now; or would be, if its window were that much shorter."""
+        """Whether it is idle now, or would be if its window were shorter by `early`."""
         since = max(
             workload.last_used,
             workload.record.start_requested_at,
-            self._asked.get(workload.name, workload.since),
+            self._last_answer.get(workload.name, workload.since),
         )
         inputs = LivenessInputs(
             since, workload.record.keep_until, self._in_flight[workload.name], self._gpus(workload)
@@ -144,12 +149,12 @@ class Activity:
         return activity_window.judge(self._clock.now(), inputs, window, self.policy.interval)
 
     def _gpus(self, workload: Workload) -> float:
-        """How busy its GPUs were lately, if the cluster's monitoring says."""
+        """How busy its busiest GPU was lately, from 0 to 1; 0 if the monitoring does not say."""
         if not self.figures.busy:
             return 0.0
         pods = [f"{self._cluster.namespace}/{s.pod}" for s in self._cluster.servers(workload.name)]
         return max((self.figures.busy.get(pod, 0.0) for pod in pods), default=0.0)
 
     def idle_since(self, workload: Workload) -> datetime:
-        """When it last did something, as far as we know; ready counts as something."""
+        """When it was last used or started, as far as is known."""
         return self.verdict(workload).since

@@ -1,4 +1,4 @@
-"""How a model goes to sleep by itself: never while anybody uses it, and never on an old view of it."""
+"""Puts models to sleep without being asked: never while somebody uses them, never by an outdated view."""
 
 from datetime import timedelta
 
@@ -12,17 +12,20 @@ from bot.core.ports import Cluster, Endpoint, Inference, Sampling
 from bot.services.idle.activity import Activity
 
 PROBE = [Turn("user", "ping")]
+"""The question of a probe."""
 
 
 class ScaleDown:
-    """Acts on a verdict, and looks a last time before it does."""
+    """Scales workloads to 0 and records why. UserError when the cluster refuses, Changed when the workload
+    has changed since it was read."""
 
     def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
         self._cluster, self._inference, self._activity = cluster, inference, activity
 
     async def if_idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
-        """If it is idle to the last look. While that is taken no question of ours reaches the model: it
-        waits, and wakes the model if need be."""
+        """Put it to sleep if a last sample shows that it is still idle, with a window shorter by `early`.
+        Returns whether it was. Meanwhile questions from chat wait; they wake the model if it has gone to
+        sleep."""
         if self._activity.verdict(workload, early).state is not IdleState.IDLE:
             return False
         with self._activity.drain(workload.name):
@@ -35,12 +38,12 @@ class ScaleDown:
         return True
 
     async def at_once(self, workload: Workload, reason: SleepReason) -> None:
-        """Whatever it does: its time is over, or it has failed."""
+        """Put it to sleep even if it is used, because its lease is over or it has failed."""
         with self._activity.drain(workload.name):
             await self._to_zero(workload, reason, self._activity.verdict(workload))
 
     async def _to_zero(self, workload: Workload, reason: SleepReason, verdict: IdleVerdict) -> None:
-        """Changed if anything about it changed since `workload` was read."""
+        """Scale it to 0 and record why."""
         await self._cluster.scale(workload.name, 0, version=workload.version)
         SCALE_DOWNS.labels(reason.value).inc()
         state = SleepState(
@@ -55,11 +58,12 @@ class ScaleDown:
         await self._cluster.update_record(workload.name, **changes)
 
     async def probe(self, workload: Workload) -> None:
-        """Ask one token: a server's figures are only fresh after a step of its engine."""
+        """Ask its server for one token and take a sample: its metrics are updated only when its engine does
+        something. Nothing happens if the server does not answer."""
         try:
             endpoint: Endpoint = await self._cluster.endpoint(workload.name)
             async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
                 pass
         except UserError:
-            return  # it does not answer: what it does stays unknown
+            return  # it does not answer: the samples stay as they are
         await self._activity.sample_after_probe(workload)

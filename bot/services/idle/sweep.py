@@ -1,6 +1,6 @@
-"""The sweep: gather what is known of every model, judge what is due, do it, and tell its owner.
+"""The sweep: gather what is known of every model, judge what is due, act on it, and tell its owner.
 
-`next_step` judges, without side effects; `actions` does, and tells."""
+`next_step` judges and has no side effects; `actions` acts and tells."""
 
 from datetime import timedelta
 
@@ -20,8 +20,8 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """Run every SWEEP_INTERVAL. All that it must know of a model is on the cluster, so that a restart neither
-    repeats nor forgets."""
+    """Runs every SWEEP_INTERVAL. What it has to remember of a model is stored on the cluster, so that after a
+    restart it repeats and forgets nothing."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class Sweep:
         self._policy, self._clock = policy, clock
 
     async def run(self) -> None:
-        """Do what is due about every model. One that cannot be looked after now delays no other."""
+        """Do what is due about every model. A failure with one of them does not stop the others."""
         reclaimed, for_whom = self._gpu_queue.model_to_reclaim()
         for workload in self._cluster.workloads():
             wanted_by = for_whom if workload.name == reclaimed else ""
             try:
                 await self._look_after(workload, wanted_by)
                 self._failures.succeeded(workload.name)
-            except UserError as error:  # changed meanwhile, or a server is away: next sweep
+            except UserError as error:  # it has changed, or a server is away: the next sweep tries again
                 self._failures.failed(workload.name)
                 log.warning("sweep.postponed", workload=workload.name, why=error.text.key)
 
@@ -56,7 +56,7 @@ class Sweep:
         await self._actions.take(step, workload, evidence)
 
     def _gather(self, workload: Workload, wanted_by: str) -> Evidence:
-        """What the last looks at its servers have shown."""
+        """The evidence from the samples so far."""
         sooner = self._policy.window_of(workload) / 2 if wanted_by else timedelta(0)
         notice = self._policy.warned_before(workload)
         load = self._activity.load(workload)

@@ -1,1 +1,1 @@
-"""What admins hear: alerts, usage, reports."""
+"""Alerts, usage and reports: what admins are told."""

@@ -1,4 +1,4 @@
-"""Tells admins what is wrong: each incident once, changed in place, and that it is over."""
+"""Tells admins what is wrong: one message for each incident, which changes until the incident is over."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,14 +19,15 @@ from bot.core.ports import Clock, ClusterReader, Messenger, StateStore
 from bot.services.operations.incidents import Incidents
 
 GATHER = 2.0
-"""Seconds in which news gather: a storm is one message."""
+"""Seconds between a change and a message, so that a storm becomes one message."""
 
 log = structlog.get_logger()
 
 
 class AlertService:
-    """What it has told is on the cluster: a restart neither repeats nor forgets. Without a place of the
-    admins nothing is posted, and `alerts` lists what is open."""
+    """Keeps the messages of alerts true. Its state is stored on the cluster, so that after a restart it
+    repeats and forgets nothing. `admins` is where admins read; None: nothing is posted, and the command
+    `alerts` lists what is open."""
 
     def __init__(
         self,
@@ -39,24 +40,26 @@ class AlertService:
     ) -> None:
         self._cluster, self._store, self._messenger = cluster, store, messenger
         self.incidents, self._clock, self._admins = incidents, clock, admins
-        self._turn, self._news = asyncio.Lock(), asyncio.Event()
+        self._looking, self._news = asyncio.Lock(), asyncio.Event()
         self._buttons: dict[str, tuple[Button, ...]] = {}
         self._saved: AlertState | None = None
         self._unsure: set[str] = set()
+        """Keys of posts that may be on the platform already, although no message id is known."""
         self._newer = False
         self.state = AlertState()
+        """All alerts, their messages and silences."""
 
     @property
     def problem(self) -> Text | None:
-        """Why nothing is told and nothing written down, if that is so."""
+        """Why alerts are neither posted nor stored; None if they are."""
         return t("alerts.newer") if self._newer else None
 
     def down(self) -> Sequence[str]:
-        """What does not work, for whoever asks how the bot is."""
+        """What does not work, for the health check; empty if everything does."""
         return ["alerts: what was told is in a newer format"] if self._newer else []
 
     async def run(self) -> None:
-        """Look whenever something changes, a moment later; for ever."""
+        """Look GATHER seconds after each change; it never ends."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear())
             while True:
@@ -70,11 +73,12 @@ class AlertService:
             self._news.set()
 
     def open(self) -> list[Alert]:
-        """What is open, the oldest first."""
+        """The open alerts, the oldest first."""
         return [alert for alert in self.state.alerts.values() if alert.ended is None]
 
     def find(self, which: str) -> list[Alert]:
-        """Those of a number, or of what they are about; UserError when there is none."""
+        """The open alerts with this number (`17` or `#17`), or about this model, node, pod, volume or part of
+        the bot. UserError when there is none."""
         if problem := self.problem:
             raise UserError(problem)
         found = [a for a in self.open() if which.lstrip("#") in (str(a.number), a.about)]
@@ -83,41 +87,43 @@ class AlertService:
         return found
 
     def acknowledge(self, which: str, who: str) -> list[Alert]:
-        """Somebody takes care of it: no more reminders, and fewer GPUs are as many as there are now."""
-        found = [alert.model_copy(update={"by": who}) for alert in self.find(which)]
+        """Record that the person called `who` takes care of an alert: there are no more reminders. A node
+        that has fewer GPUs than before, or is gone, should have as many as it has now. Returns the alerts;
+        UserError when there is none."""
+        acknowledged = [alert.model_copy(update={"by": who}) for alert in self.find(which)]
         nodes = {node.name: node.total for node in self._cluster.nodes()}
-        about = {alert.about for alert in found if alert.kind in (AlertKind.FEWER, AlertKind.NODE)}
-        counted = {n: nodes.get(n, 0) if n in about else most for n, most in self.state.gpus.items()}
-        self.state = self.state.with_alerts(found, gpus=counted).with_stale_posts(
-            {alert.key for alert in found}
-        )
+        about = {a.about for a in acknowledged if a.kind in (AlertKind.FEWER, AlertKind.NODE)}
+        gpus = {n: nodes.get(n, 0) if n in about else most for n, most in self.state.gpus.items()}
+        keys = {alert.key for alert in acknowledged}
+        self.state = self.state.with_alerts(acknowledged, gpus=gpus).with_stale_posts(keys)
         self._news.set()
-        return found
+        return acknowledged
 
     def silence(self, which: str, span: timedelta) -> list[Alert]:
-        """Nobody hears of it, nor of its like, for a while."""
-        found, until = self.find(which), self._clock.now() + span
-        quiet = self.state.silenced | {alert.fingerprint: until for alert in found}
-        self.state = self.state.with_alerts((), silenced=quiet)
+        """Post nothing about an alert, or another one about the same thing, for a while. Returns the alerts;
+        UserError when there is none."""
+        alerts, until = self.find(which), self._clock.now() + span
+        silenced = self.state.silenced | {alert.fingerprint: until for alert in alerts}
+        self.state = self.state.with_alerts((), silenced=silenced)
         self._news.set()
-        return found
+        return alerts
 
     async def look(self) -> None:
-        """Compare what is wrong with what was told, and tell the difference."""
-        async with self._turn:
+        """Compare what is wrong with what admins were told; post and edit what differs."""
+        async with self._looking:
             try:
-                await self._recall()
+                await self._load()
                 if self._newer:
                     return
                 self.compare()
-                await self._save()  # before anything is posted: what is killed then looks for its message
+                await self._save()  # before anything is posted: after a crash its messages are looked for
                 for key in [key for key, post in self.state.posts.items() if post.stale]:
                     await self._show(key)
                 await self._save()
-            except UserError as error:  # the cluster or the chat is away: the next look will do
-                log.warning("alerts", why=error.text.key)
+            except UserError as error:  # the cluster or the chat is away: the next look tries again
+                log.warning("alerts.postponed", why=error.text.key)
 
-    async def _recall(self) -> None:
+    async def _load(self) -> None:
         if self._saved is None:
             text = await self._store.load_state()
             try:
@@ -140,7 +146,7 @@ class AlertService:
             self._saved = self.state
 
     def compare(self) -> None:
-        """Every message that says something else than what is true now is stale."""
+        """Bring the state up to date with what is wrong now, and mark the posts that must change as stale."""
         now, before = self._clock.now(), self.state
         incidents = list(self.incidents.current(before))
         self._buttons = {incident.fingerprint: incident.buttons for incident in incidents}
@@ -148,30 +154,30 @@ class AlertService:
         state = state.with_incidents(incidents, now)
         changed = {a.key for name, a in state.alerts.items() if a != before.alerts.get(name)}
         if self._admins is not None:
-            state, repeated = state.with_new_posts(now).with_reminders(now)
-            changed |= set(repeated)
+            state, old_keys = state.with_new_posts(now).with_reminders(now)
+            changed |= set(old_keys)
         for name in state.alerts.keys() - before.alerts.keys():
             ALERTS.labels(state.alerts[name].kind.value).inc()
         self.state = state.with_stale_posts(changed)
 
     async def _show(self, key: str) -> None:
-        """Make a message say how things are; post it if it is not there."""
+        """Edit the message of a post, or post it if there is none yet."""
         post, group = self.state.posts[key], self.state.alerts_of_post(key)
         assert self._admins is not None
-        shown, known = replace(self._drawn(key), key=key), post.id
-        if not known and key in self._unsure:
-            known = await self._messenger.find(self._admins, key)
-        if known:
-            await self._messenger.edit(self._admins, known, shown)
+        reply, message = replace(self._reply(key), key=key), post.id
+        if not message and key in self._unsure:
+            message = await self._messenger.find(self._admins, key)
+        if message:
+            await self._messenger.edit(self._admins, message, reply)
         else:
             self._unsure.add(key)
-            known = await self._messenger.post(self._admins, shown)
+            message = await self._messenger.post(self._admins, reply)
         self._unsure.discard(key)
-        fresh = post.model_copy(update={"id": known, "stale": False})
+        fresh = post.model_copy(update={"id": message, "stale": False})
         self.state = self.state.with_alerts((), posts=self.state.posts | {key: fresh})
         self.state = self.state.without([alert for alert in group if alert.ended], key)
 
-    def _drawn(self, key: str) -> Reply:
+    def _reply(self, key: str) -> Reply:
         group = self.state.alerts_of_post(key)
         if not group:
             return messages.repeated()

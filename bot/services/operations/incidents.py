@@ -1,4 +1,4 @@
-"""What is wrong now: of models, of nodes, of the bot itself."""
+"""Finds what is wrong now with models, nodes and the bot itself."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -17,14 +17,17 @@ from bot.services.startup.readiness import SmokeTest
 
 STARTING = (Phase.SCHEDULING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 WAITS_LONG = timedelta(minutes=30)
+"""How long a deployment may wait in the queue before it is an incident."""
 ENDS_LONG = timedelta(minutes=5)
+"""How long a pod may take to end before it is an incident."""
 AWAY_LONG = timedelta(minutes=2)
+"""How long a platform may be away before it is an incident."""
 FULL = 0.85
-"""Of a volume."""
+"""A volume that is fuller than this is an incident; from 0 to 1."""
 
 
 class Incidents:
-    """Reads what others have seen; asks nobody."""
+    """Finds incidents in what is in memory; it sends no request."""
 
     def __init__(
         self,
@@ -43,7 +46,8 @@ class Incidents:
         self._away: dict[str, datetime] = {}
 
     def current(self, state: AlertState) -> Iterator[Incident]:
-        """All of them; one that is open stays so while its model starts again."""
+        """All incidents; that of a failed model goes on until the model is ready again. `state` is that of
+        the alerts so far."""
         for workload in self._cluster.workloads():
             yield from self._of(self._smoke_test.as_shown(workload), state)
         yield from self._of_nodes(state)
@@ -68,17 +72,21 @@ class Incidents:
             yield from self._kept(workload, now)
 
     def _failed(self, workload: Workload) -> Incident:
-        found, cause = self._failure_diagnoses.diagnosis(workload), self._failure_diagnoses.cause(workload)
-        evidence = found.evidence if found else workload.evidence
-        doing = (*buttons("logs", workload=workload), *fixes(workload, found))
-        return _about(workload, AlertKind.FAILED, cause, evidence, doing)
+        diagnosis = self._failure_diagnoses.diagnosis(workload)
+        return _about(
+            workload,
+            AlertKind.FAILED,
+            self._failure_diagnoses.cause(workload),
+            diagnosis.evidence if diagnosis else workload.evidence,
+            (*buttons("logs", workload=workload), *fixes(workload, diagnosis)),
+        )
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
-        """Its window is long over, and it holds its GPUs only because somebody wants it kept."""
+        """Nobody has used it for its window, and it is awake only because somebody keeps it."""
         verdict = self._activity.verdict(workload)
-        quiet = verdict.state is IdleState.ACTIVE and not verdict.in_flight and not verdict.running
-        if quiet and now - verdict.since >= self._activity.policy.window_of(workload):
-            yield _about(workload, AlertKind.KEPT, doing=buttons("sleep", workload=workload))
+        unused = verdict.state is IdleState.ACTIVE and not verdict.in_flight and not verdict.running
+        if unused and now - verdict.since >= self._activity.policy.window_of(workload):
+            yield _about(workload, AlertKind.KEPT, actions=buttons("sleep", workload=workload))
 
     def _of_nodes(self, state: AlertState) -> Iterator[Incident]:
         nodes = {node.name: node for node in self._cluster.nodes()}
@@ -91,10 +99,10 @@ class Incidents:
     def _of_figures(self, figures: Figures) -> Iterator[Incident]:
         for host, number in figures.faults.items():
             yield Incident(AlertKind.FAULT, host, str(number))
-        ours = {f"{self._cluster.namespace}/{pod}" for pod in self._pods()}
+        own_pods = {f"{self._cluster.namespace}/{pod}" for pod in self._pods()}
         for node in self._cluster.nodes():
             for holder, gpus in node.used.items():
-                if "/" in holder and holder not in ours and figures.busy.get(holder, 1.0) == 0:
+                if "/" in holder and holder not in own_pods and figures.busy.get(holder, 1.0) == 0:
                     yield Incident(AlertKind.FOREIGN, holder, str(gpus), where=node.name)
         for volume, share in figures.volumes.items():
             if share > FULL:
@@ -118,7 +126,7 @@ class Incidents:
 
 
 def _about(
-    workload: Workload, kind: AlertKind, detail: str = "", evidence: str = "", doing: Sequence[Button] = ()
+    workload: Workload, kind: AlertKind, detail: str = "", evidence: str = "", actions: Sequence[Button] = ()
 ) -> Incident:
     where = ", ".join(workload.nodes)
-    return Incident(kind, workload.name, detail, workload.record.owner_name, where, evidence, tuple(doing))
+    return Incident(kind, workload.name, detail, workload.record.owner_name, where, evidence, tuple(actions))

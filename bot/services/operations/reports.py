@@ -12,11 +12,13 @@ from bot.core.ports import Clock, Ledger, Messenger
 from bot.core.usage.reports import Day, UsageReport, report, summary, usage
 
 Draw = Callable[[Sequence[Day]], bytes]
+"""Draws the chart of some days, as PNG."""
 MONDAY, WEEK = 0, 7
 
 
 class Reports:
-    """`draw` makes a chart of days, and takes its time."""
+    """Makes reports. `draw` may take a second: it is called in a thread. `admins` is where admins read; None:
+    there is no morning report."""
 
     def __init__(
         self,
@@ -31,22 +33,22 @@ class Reports:
         self._clock, self._zone, self._admins = clock, zone, admins
 
     async def all(self, days: int) -> Reply:
-        """Of everybody, with a chart."""
-        found = await self._report(days)
-        if not any(day.busy or day.idle or day.free for day in found.days):
+        """The report about everybody for the last `days` days, with a chart."""
+        content = await self._report(days)
+        if not any(day.busy or day.idle or day.free for day in content.days):
             return Reply(self._ledger.problem or t("report.empty"))
-        png = await asyncio.to_thread(self._draw, found.days)
-        name = f"gpu-hours-{found.days[-1].day.isoformat()}.png"
-        return summary(found, Picture(name, png, t("report.alt", count=days, days=days)))
+        png = await asyncio.to_thread(self._draw, content.days)
+        name = f"gpu-hours-{content.days[-1].day.isoformat()}.png"
+        return summary(content, Picture(name, png, t("report.alt", count=days, days=days)))
 
     async def own(self, owner: str, days: int) -> Reply:
-        """Of one person."""
-        found = await self._report(days)
+        """The report about the person with the user id `owner` for the last `days` days."""
+        content = await self._report(days)
         problem = self._ledger.problem
-        return Reply(problem, private=True) if problem else usage(found, owner)
+        return Reply(problem, private=True) if problem else usage(content, owner)
 
     async def morning(self) -> None:
-        """To admins: yesterday and today so far; on Mondays the week."""
+        """Post the morning report to admins: yesterday and today so far; on Mondays the last seven days."""
         if self._admins is not None:
             monday = self._clock.now().astimezone(self._zone).weekday() == MONDAY
             await self._messenger.post(self._admins, await self.all(WEEK if monday else 2))

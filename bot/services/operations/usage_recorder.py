@@ -1,4 +1,4 @@
-"""Who uses how many GPUs for how long, written down at each sweep: a fair line goes by it."""
+"""Records at each sweep who holds how many GPUs; the order of the queue depends on it."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -11,11 +11,12 @@ from bot.services.startup.failure_diagnoses import FailureDiagnoses
 
 WEEK = timedelta(days=7)
 LONGEST = 5
-"""Sweeps that one may count for: after a long pause nobody knows who held what."""
+"""Sweep intervals that one recording covers at most: after a longer pause nobody knows who held what."""
 
 
 class UsageRecorder:
-    """Nothing here is needed for correctness."""
+    """Writes GPU time and events to the ledger. The bot works without it: then the queue is only less
+    fair."""
 
     def __init__(
         self,
@@ -32,14 +33,15 @@ class UsageRecorder:
         self._last: datetime | None = None
         self._waiting: dict[str, datetime] = {}
         self._failed: set[tuple[str, datetime]] = set()
-        """Starts whose failure is written down: a model that crashes in a loop has failed once."""
+        """Starts whose failure is recorded: a model that crashes in a loop has failed once."""
 
     def used_last_week(self, owner: str) -> float:
-        """GPU-seconds that a person held in the last seven days, as far as the ledger knows."""
+        """The GPU-seconds that a person, by user id, held in the last seven days, as far as the ledger
+        knows."""
         return self._used.get(owner, 0.0)
 
     async def record(self) -> None:
-        """Write down what was held since the last time, and read what the last week saw."""
+        """Record what was held since the last call, and read the sums of the last week."""
         now, last = self._clock.now(), self._last
         self._last = now
         if last is not None:
@@ -58,7 +60,7 @@ class UsageRecorder:
             if workload.nodes and passed > 0:
                 owner, model = workload.record.owner, workload.spec.model
                 seconds = workload.gpus_on_nodes * passed
-                idle = seconds if self._rests(workload) else 0.0
+                idle = seconds if self._is_unused(workload) else 0.0
                 before = uses.get((owner, model), GpuUse(owner, model, 0.0))
                 name = workload.record.owner_name
                 uses[owner, model] = GpuUse(
@@ -67,7 +69,7 @@ class UsageRecorder:
         return list(uses.values())
 
     def _gpus(self, passed: float) -> Iterator[UsageEvent]:
-        """What the cluster had, and what sleeping models left to others."""
+        """The GPU time that the cluster had, and that sleeping models left to others."""
         if gpus := sum(node.total for node in self._cluster.nodes()):
             yield UsageEvent(UsageKind.CAPACITY, "", gpus * passed)
         for workload in self._cluster.workloads():
@@ -76,7 +78,7 @@ class UsageRecorder:
                 yield UsageEvent(UsageKind.GIVEN_BACK, workload.spec.model, workload.spec.gpus * passed)
 
     def _events(self, now: datetime) -> Iterator[UsageEvent]:
-        """Whose turn came, and what failed, since the last sweep."""
+        """Deployments that left the queue, and starts that failed, since the last sweep."""
         for workload in self._cluster.workloads():
             since = self._waiting.get(workload.name)
             if since and not workload.record.queued_since:
@@ -84,12 +86,12 @@ class UsageRecorder:
             if workload.phase is Phase.FAILED and _start(workload) not in self._failed:
                 yield UsageEvent(UsageKind.FAILED, self._failure_diagnoses.cause(workload))
 
-    def _rests(self, workload: Workload) -> bool:
-        """It could answer, and is not asked."""
+    def _is_unused(self, workload: Workload) -> bool:
+        """It is ready and answers nothing."""
         load = self._activity.load(workload)
         return load is not None and not load.running and not self._activity.in_flight(workload.name)
 
 
 def _start(workload: Workload) -> tuple[str, datetime]:
-    """The same until it is started anew."""
+    """Identifies a start of a workload."""
     return workload.name, workload.record.start_requested_at

@@ -1,1 +1,1 @@
-"""Questions to models: which one is meant, waiting until it is ready, the answer."""
+"""Questions to models: choosing the model, waiting until it is ready, and its answer."""

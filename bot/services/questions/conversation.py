@@ -1,4 +1,4 @@
-"""Questions to models: waiting until one is ready, then its answer as it comes."""
+"""Asks models: waits until one is ready, then passes on its answer as it comes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -23,26 +23,33 @@ from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 
 WAIT_IN_QUEUE = timedelta(minutes=10)
+"""How long a question waits for a model that waits for GPUs."""
 WAIT_AT_MOST = timedelta(hours=1)
+"""How long a question waits for a model that starts."""
 ANSWER_SHARE = 4
-"""A quarter of the context is kept free for the answer."""
+"""One part in so many of the context is kept free for the answer."""
 CHARACTERS_PER_TOKEN = 2
-"""Fewer than texts of European languages have: the cautious guess where nobody counts."""
+"""A cautious guess where the server does not count: texts in European languages have more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person asks, where, and how it is to be answered."""
+    """A person's question to a model."""
 
     text: str
+    """The question itself."""
     user: User
+    """The person who asks."""
     place: Place
+    """Where it was asked; the conversation of this place goes with it."""
     sampling: Sampling
+    """How the model is to choose its words."""
     system: str = ""
+    """The system prompt; empty: there is none."""
 
 
 class Conversation:
-    """Keeps nothing: the place of a conversation remembers it."""
+    """Answers questions. It stores no conversations: the chat where they take place does."""
 
     def __init__(
         self,
@@ -68,49 +75,51 @@ class Conversation:
         self._clock = clock
 
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
-        """Wake and wait if need be; then the answer, each reply longer than the one before."""
+        """Wake the model and wait for it if need be; then its answer, each reply longer than the one before.
+        UserError if the model fails, cannot be reached, or is not ready in time."""
         self._model_selector.remember(question.place, workload)
         while not self._open(workload.name):
             with self._pending_questions.waiting(workload.name, question.user.id):
                 async with aclosing(self._until_ready(workload.name, question)) as news:
                     async for reply in news:
                         yield reply
-        with self._activity.answering(workload.name):  # nothing is awaited between the look and this
+        with self._activity.answering(workload.name):  # nothing was awaited since it was open
             endpoint = await self._cluster.endpoint(workload.name)
             turns = await self._turns(endpoint, workload, question)
             async with aclosing(self._answer(endpoint, turns, question)) as replies:
                 async for reply in replies:
                     yield reply
-        with suppress(UserError):  # removed meanwhile, or the API is away: the answer stands
+        with suppress(UserError):  # it is gone, or the cluster is away: the answer is there all the same
             await self._activity.record_use(self._lifecycle.find(workload.name), question.user)
 
     def _open(self, name: str) -> bool:
-        """It answers, and is not about to sleep."""
+        """It is ready, and not about to sleep."""
         ready = self._lifecycle.find(name).phase is Phase.READY
         return ready and not self._activity.draining(name)
 
     async def _answer(
         self, endpoint: Endpoint, turns: Sequence[Turn], question: Question
     ) -> AsyncGenerator[Reply, None]:
-        told = Reply(question=question.text, workload=endpoint.model)
+        base = Reply(question=question.text, workload=endpoint.model)
         answer, begun, piece = "", perf_counter(), Piece()
         try:
             async with aclosing(self._inference.answer(endpoint, turns, question.sampling)) as pieces:
                 async for piece in pieces:
                     if piece.text:
                         answer += piece.text
-                        yield replace(told, answer=answer)
+                        yield replace(base, answer=answer)
         except UserError as error:
             if not answer:
                 raise
             note = t("ask.broken", why=error.text)
-            yield replace(told, answer=answer, footnote=note, tone=Tone.FAILED)
+            yield replace(base, answer=answer, footnote=note, tone=Tone.FAILED)
             return
         note = _footnote(endpoint.model, piece, perf_counter() - begun)
-        yield replace(told, answer=answer, footnote=note)
+        yield replace(base, answer=answer, footnote=note)
 
     async def _until_ready(self, name: str, question: Question) -> AsyncGenerator[Reply, None]:
-        """What there is to say until it answers; wakes it if need be. UserError when that does not come."""
+        """Replies about its start until it is ready; wakes it if need be. UserError when it fails or takes
+        too long."""
         begun, shown = self._clock.now(), None
         sources = self._cluster.changes(), self._activity.drained(), self._progress.changes()
         async with news_of(name, *sources) as news:
@@ -129,11 +138,11 @@ class Conversation:
                         question=question.text,
                         workload=name,
                     )
-                await self._until(news, left)
+                await self._wait(news, left)
 
     def _patience(self, workload: Workload, begun: datetime) -> timedelta:
-        """How much longer a question may wait that has waited since `begun`; UserError when that is over, or
-        the model has failed."""
+        """How much longer a question may wait that has waited since `begun`; UserError when its time is over
+        or the model has failed."""
         if workload.phase is Phase.FAILED:
             cause = self._failure_diagnoses.cause(workload)
             raise UserError(
@@ -146,8 +155,8 @@ class Conversation:
             raise UserError(t("ask.waited", name=workload.name, waited=waited))
         return longest - waited
 
-    async def _until(self, news: asyncio.Event, left: timedelta) -> None:
-        """Until there is news, or the time is up."""
+    async def _wait(self, news: asyncio.Event, left: timedelta) -> None:
+        """Wait until there is news, but not longer than the time that is left."""
         waiting = [
             asyncio.create_task(news.wait()),
             asyncio.create_task(self._clock.sleep(left.total_seconds() + 1)),
@@ -159,16 +168,16 @@ class Conversation:
                 task.cancel()
 
     async def _turns(self, endpoint: Endpoint, workload: Workload, question: Question) -> list[Turn]:
-        """System prompt, as much of the conversation as fits the context, and the question."""
+        """The system prompt, as many of the last turns as fit into the context, and the question."""
         system = [Turn("system", question.system)] if question.system else []
-        asked = Turn("user", question.text)
+        last = Turn("user", question.text)
         history = list(await self._messenger.history(question.place))
         length = workload.spec.max_model_len
         room = length - (question.sampling.max_tokens or length // ANSWER_SHARE)
         while history:
-            turns = [*system, *history, asked]
+            turns = [*system, *history, last]
             characters = sum(len(turn.content) for turn in turns)
-            if characters <= room // 2:  # fits for certain: no need to have it counted
+            if characters <= room // 2:  # it fits in any case: the server need not count
                 return turns
             counted = await self._inference.count_tokens(endpoint, turns)
             tokens = characters / CHARACTERS_PER_TOKEN if counted is None else counted
@@ -176,7 +185,7 @@ class Conversation:
                 return turns
             surplus = max(2, int(len(history) * (1 - room / tokens)) // 2 * 2)
             history = history[surplus:]
-        return [*system, asked]
+        return [*system, last]
 
 
 def _footnote(model: str, last: Piece, seconds: float) -> Text:

@@ -1,4 +1,4 @@
-"""Questions that wait until a model is ready: how many may, and how they outlive the bot."""
+"""Questions that wait until a model is ready: how many may wait, and how they go on after a restart."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,28 +11,32 @@ from bot.core.chat.text import t
 from bot.core.ports import Clock, Messenger, Workloads
 
 OF_A_MODEL, OF_A_PERSON = 20, 3
+"""Questions that may wait for one model, and of one person, at the same time."""
 LOOK_EVERY = 5.0
+"""Seconds between two looks for questions that waited when the bot ended."""
 
 log = structlog.get_logger()
 
 
 class PendingQuestions:
-    """Where a question waits is remembered on the cluster; what it is, in its own message."""
+    """Keeps track of questions that wait. The cluster stores where their messages are; the messages
+    themselves store the questions (`Reply.again`)."""
 
     def __init__(self, cluster: Workloads, messenger: Messenger, clock: Clock) -> None:
         self._cluster, self._messenger, self._clock = cluster, messenger, clock
         self._people: dict[str, list[str]] = {}
-        """Ids of those whose questions wait, by model; a model that nobody waits for is not in it."""
+        """User ids, one for each question that waits, by model; only models that somebody waits for."""
         self._messages: dict[str, dict[str, Place]] = {}
-        """The messages that wait, by model, and their places; likewise."""
+        """The places of messages that wait, by model and message id; only models that somebody waits for."""
         self._closing = False
 
     @contextmanager
     def waiting(self, name: str, user: str) -> Iterator[None]:
-        """A person's question waits for the model; UserError when too many do."""
+        """Count a person's question to the model as waiting during the block; UserError when too many
+        wait."""
         if len(self._people.get(name, ())) >= OF_A_MODEL:
             raise UserError(t("ask.crowd", name=name, count=OF_A_MODEL))
-        if sum(line.count(user) for line in self._people.values()) >= OF_A_PERSON:
+        if sum(ids.count(user) for ids in self._people.values()) >= OF_A_PERSON:
             raise UserError(t("ask.patience", count=OF_A_PERSON))
         self._people.setdefault(name, []).append(user)
         try:
@@ -43,49 +47,51 @@ class PendingQuestions:
                 del self._people[name]
 
     def waiting_for(self, name: str) -> Sequence[str]:
-        """Ids of the people whose questions wait for a model, one for each question."""
+        """The user ids of people whose questions wait for a model, one for each question."""
         return self._people.get(name, ())
 
     async def add(self, name: str, place: Place, message: str) -> None:
-        """A message says that its question waits."""
+        """Store that a message waits for the model, so that its question goes on after a restart."""
         if message not in self._messages.get(name, {}):
             self._messages.setdefault(name, {})[message] = place
-            await self._remember(name)
+            await self._store(name)
 
     async def remove(self, name: str, message: str) -> None:
-        """It was answered, cannot be, or was given up; but not because the bot ends."""
+        """Forget a message: its question was answered, refused or given up. While the bot ends, nothing is
+        forgotten."""
         if message in self._messages.get(name, {}) and not self._closing:
-            self._drop(name, message)
-            await self._remember(name)
+            self._forget(name, message)
+            await self._store(name)
 
     async def run(self) -> None:
-        """Whatever waits on the cluster and not here waited when the bot ended: it goes on; for ever."""
+        """Resume the questions that waited when the bot ended: those that are stored on the cluster, but not
+        known here. It never ends."""
         try:
             while True:
                 for workload in self._cluster.workloads():
                     for message, place in workload.record.pending_questions.items():
                         if message not in self._messages.get(workload.name, {}):
-                            await self._go_on(workload.name, place, message)
+                            await self._resume(workload.name, place, message)
                 await self._clock.sleep(LOOK_EVERY)
         finally:
             self._closing = True
 
-    async def _go_on(self, name: str, place: Place, message: str) -> None:
+    async def _resume(self, name: str, place: Place, message: str) -> None:
         self._messages.setdefault(name, {})[message] = place
         try:
             if not await self._messenger.resume(place, message):
                 await self.remove(name, message)
         except UserError as error:  # its chat is away: later
-            self._drop(name, message)
-            log.info("waits for its chat", workload=name, why=error.text.key)
+            self._forget(name, message)
+            log.info("question.chat_away", workload=name, why=error.text.key)
 
-    def _drop(self, name: str, message: str) -> None:
+    def _forget(self, name: str, message: str) -> None:
         del self._messages[name][message]
         if not self._messages[name]:
             del self._messages[name]
 
-    async def _remember(self, name: str) -> None:
+    async def _store(self, name: str) -> None:
         try:
             await self._cluster.update_record(name, pending_questions=self._messages.get(name, {}))
         except UserError as error:
-            log.warning("not remembered", workload=name, why=error.text.key)
+            log.warning("question.not_stored", workload=name, why=error.text.key)

@@ -1,1 +1,1 @@
-"""What people see while a model starts: its card, its progress, why it failed."""
+"""The start of a model: its card, its progress, its first answer, and why it failed."""

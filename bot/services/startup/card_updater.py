@@ -1,4 +1,4 @@
-"""Keeps every deployment's card true, from the first message to ready, asleep or failed."""
+"""Keeps the card of every deployment up to date."""
 
 import asyncio
 
@@ -19,13 +19,13 @@ from bot.services.startup.progress import StartupProgress
 from bot.services.startup.readiness import SmokeTest
 
 ASK_EVERY = 3.0
-"""Seconds until a model that did not answer its first question is asked again."""
+"""Seconds until a model that did not pass its smoke test is tested again."""
 
 log = structlog.get_logger()
 
 
 class CardUpdater:
-    """One path for news: what changes on the cluster goes into the card, whoever changed it."""
+    """Edits the card of a workload whenever something about it changes on the cluster."""
 
     def __init__(
         self,
@@ -45,15 +45,15 @@ class CardUpdater:
         self._failure_diagnoses = failure_diagnoses
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._due: set[str] = set()
-        self._unproven: set[str] = set()
+        self._untested: set[str] = set()
         self._refreshing: set[str] = set()
 
     async def run(self) -> None:
-        """Watch for ever, beginning with what happened while nobody watched."""
+        """Bring all cards up to date, then follow changes; it never ends."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_changes(tasks))
             tasks.create_task(self._follow_progress(tasks))
-            tasks.create_task(self._ask_again(tasks))
+            tasks.create_task(self._test_again(tasks))
 
     async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
         changes = self._cluster.changes()
@@ -62,12 +62,13 @@ class CardUpdater:
             self._changed(workload.name, tasks)
         async for name in changes:
             self._changed(name, tasks)
-            for waiting in self._cluster.workloads():  # its place may be another now
-                if waiting.record.queued_since:
-                    self._changed(waiting.name, tasks)
+            for workload in self._cluster.workloads():  # places in the queue may have changed
+                if workload.record.queued_since:
+                    self._changed(workload.name, tasks)
 
     def _changed(self, name: str, tasks: asyncio.TaskGroup) -> None:
-        """Each card by itself: a chat server that is slow about one holds up no other."""
+        """Update this card in a task of its own: if the chat is slow about one card, the others do not
+        wait."""
         self._due.add(name)
         if name not in self._refreshing:
             self._refreshing.add(name)
@@ -84,33 +85,33 @@ class CardUpdater:
             try:
                 await self._cluster.complete(workload.spec)
             except UserError as error:
-                log.warning("incomplete", workload=workload.name, why=error.text.key)
+                log.warning("workload.incomplete", workload=workload.name, why=error.text.key)
 
     async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
         async for name in self._progress.changes():
             self._changed(name, tasks)
 
-    async def _ask_again(self, tasks: asyncio.TaskGroup) -> None:
+    async def _test_again(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             await self._clock.sleep(ASK_EVERY)
-            for name in self._unproven:
+            for name in self._untested:
                 self._changed(name, tasks)
 
     async def _refresh(self, name: str) -> None:
-        """Make the card of `name` say how it is now."""
+        """Make the card of a workload show how it is now."""
         workload = self._cluster.find(name)
         if workload is None:
             await self._gone(name)
             return
         await self._failure_diagnoses.read_log(workload)
-        self._unproven.discard(name)
+        self._untested.discard(name)
         if not await self._smoke_test.passed(workload):
-            self._unproven.add(name)
+            self._untested.add(name)
             return
         workload = self._smoke_test.as_shown(workload)
         record = workload.record
-        told_before = name not in self._shown and record.announced_news == workload.news
-        if not record.card_message_id or record.card_place is None or told_before:
+        shown_before = name not in self._shown and record.announced_news == workload.news
+        if not record.card_message_id or record.card_place is None or shown_before:
             return
         reply = card(
             workload,
@@ -129,7 +130,7 @@ class CardUpdater:
             await self._announced(workload)
 
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
-        """Nothing new: the same card, or one that only counts minutes."""
+        """The card shows this already, or differs only in durations."""
         shown = self._shown.get(name)
         if shown is None or shown[0].card_message_id != record.card_message_id:
             return False
@@ -138,7 +139,7 @@ class CardUpdater:
 
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
-        self._unproven.discard(name)
+        self._untested.discard(name)
         if record is not None:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 
@@ -148,7 +149,7 @@ class CardUpdater:
         try:
             await self._messenger.edit(record.card_place, record.card_message_id, reply, record.locale)
         except UserError as error:
-            log.warning("card not edited", card=record.card_message_id, why=error.text.key)
+            log.warning("card.not_edited", card=record.card_message_id, why=error.text.key)
             return False
         return True
 
@@ -163,4 +164,4 @@ class CardUpdater:
         try:
             await self._cluster.update_record(workload.name, **changes)
         except UserError as error:
-            log.warning("not remembered", workload=workload.name, why=error.text.key)
+            log.warning("card.news_not_stored", workload=workload.name, why=error.text.key)

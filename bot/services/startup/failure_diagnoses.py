@@ -1,4 +1,4 @@
-"""Why models failed: the log of a crash is read once, and says more than the cluster does."""
+"""Why models failed, from their logs: these say more than the cluster does."""
 
 from datetime import datetime
 
@@ -10,36 +10,37 @@ from bot.core.failures.diagnosis import Diagnosis, diagnose
 from bot.core.ports import WorkloadAccess
 
 LINES = 3000
-"""Of a log, in which a cause shows."""
+"""Lines at the end of a log in which a cause is searched."""
 MODELS_KEPT = 1000
+"""Models whose last diagnosis is remembered."""
 CRASHED = ("crashed", "container_oomkilled")
 
 
 class FailureDiagnoses:
-    """Remembers what the log of each start said."""
+    """Reads the log of each crashed start once, and remembers the diagnosis."""
 
     def __init__(self, cluster: WorkloadAccess) -> None:
         self._cluster = cluster
-        self._found: LRUCache[str, tuple[datetime, Diagnosis]] = LRUCache(MODELS_KEPT)
+        self._diagnoses: LRUCache[str, tuple[datetime, Diagnosis]] = LRUCache(MODELS_KEPT)
 
     def diagnosis(self, workload: Workload) -> Diagnosis | None:
-        """Why it failed, if its log of this start says."""
-        started, found = self._found.get(workload.name, (None, None))
+        """Why it failed; None if it has not failed or the log of this start does not say."""
+        started, diagnosis = self._diagnoses.get(workload.name, (None, None))
         failed = workload.phase is Phase.FAILED and started == workload.record.start_requested_at
-        return found if failed else None
+        return diagnosis if failed else None
 
     def cause(self, workload: Workload) -> str:
-        """The name of the `[cause]` sentence of a failed workload."""
-        found = self.diagnosis(workload)
-        return found.cause if found else workload.cause or "unknown"
+        """The cause of a failed workload: the name of a sentence `[cause]`."""
+        diagnosis = self.diagnosis(workload)
+        return diagnosis.cause if diagnosis else workload.cause or "unknown"
 
     async def read_log(self, workload: Workload) -> None:
-        """Read the log of a start that crashed, once."""
+        """Read the workload's log if it has crashed and the log of this start has not been read yet."""
         if workload.cause not in CRASHED or self.diagnosis(workload):
             return
         try:
-            found = diagnose([await self._cluster.logs(workload.name, LINES)])
+            diagnosis = diagnose([await self._cluster.logs(workload.name, LINES)])
         except UserError:
-            return  # the cluster's own word must do
-        if found.cause not in ("healthy", "unknown"):
-            self._found[workload.name] = workload.record.start_requested_at, found
+            return  # then only the cluster says why it failed
+        if diagnosis.cause not in ("healthy", "unknown"):
+            self._diagnoses[workload.name] = workload.record.start_requested_at, diagnosis

@@ -1,4 +1,4 @@
-"""How far the models that load now are, read from the end of their logs."""
+"""How far starting models are, read from the end of their logs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,11 +11,11 @@ from bot.core.ports import Clock, Cluster, Engine, Progress
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""
 TAIL = 60
-"""Lines of a log in which progress shows."""
+"""Lines at the end of a log in which progress is searched."""
 
 
 class StartupProgress:
-    """Knows what the logs showed at the last look; `run` it to look."""
+    """Reads the logs of starting models every few seconds, while `run` runs."""
 
     def __init__(self, cluster: Cluster, engine: Engine, clock: Clock) -> None:
         self._cluster, self._engine, self._clock = cluster, engine, clock
@@ -23,16 +23,16 @@ class StartupProgress:
         self._changes = Changes()
 
     def of(self, workload: Workload) -> Progress | None:
-        """How far a starting workload is, if its log says."""
+        """How far a starting workload is; None if it does not start or its log does not say."""
         starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
         return self._found.get(workload.name) if starting else None
 
     def changes(self) -> AsyncIterator[str]:
-        """Names of workloads that got further, from now on; for ever."""
+        """The names of workloads that get further, from now on; it never ends."""
         return self._changes.listen()
 
     async def run(self) -> None:
-        """Look again and again, for ever."""
+        """Read the logs again and again; it never ends."""
         while True:
             loading = [w for w in self._cluster.workloads() if w.phase is Phase.LOADING]
             self._found = {w.name: self._found[w.name] for w in loading if w.name in self._found}
@@ -44,7 +44,7 @@ class StartupProgress:
         try:
             log = await self._cluster.logs(name, TAIL)
         except UserError:
-            return  # no log yet, or the API is away: the next look will tell
+            return  # there is no log yet, or the cluster is away: the next look tries again
         found = self._engine.progress(log, workload.spec.weights_gib)
         if found and found != self._found.get(name):
             self._found[name] = found

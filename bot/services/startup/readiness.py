@@ -1,4 +1,4 @@
-"""Ready means a real answer: a model that has just started is asked something first."""
+"""A smoke test: a model that has just started must answer a question before people hear that it is ready."""
 
 import asyncio
 from contextlib import aclosing
@@ -15,20 +15,24 @@ HELLO = [Turn("user", "Say hello.")]
 """Short: a GPTQ model whose fp16 arithmetic overflows answers nothing but `!` to that (vLLM #10656)."""
 SHORT = Sampling(temperature=0.0, max_tokens=8)
 SECONDS = 60.0
+"""How long the answer may take."""
 MODELS_KEPT = 1000
+"""Models whose last answer is remembered."""
 UNABLE_TO_CHAT = "ask.no_chat_template"
-"""A base model: it completes texts, and says of itself that it does not chat."""
+"""The error of a base model: it completes texts and cannot chat, which is no failure."""
 
 
 class SmokeTest:
-    """Asked once for each start; not again after a restart of the bot if that was announced."""
+    """Asks a model once for each start; after a restart of the bot not again, if its card says that it is
+    ready."""
 
     def __init__(self, cluster: WorkloadAccess, inference: Inference) -> None:
         self._cluster, self._inference = cluster, inference
         self._found: LRUCache[str, tuple[datetime, str | None]] = LRUCache(MODELS_KEPT)
 
     async def passed(self, workload: Workload) -> bool:
-        """If it has answered; ask it if it is time to."""
+        """Ask a model that is ready, unless it has been asked. False: it must be asked again, because it has
+        not answered."""
         if workload.phase is not Phase.READY or self._answer(workload) is not None:
             return True
         if workload.record.announced_news.startswith(workload.start_news):
@@ -37,12 +41,12 @@ class SmokeTest:
             async with asyncio.timeout(SECONDS):
                 answer = await self._reply(workload)
         except (UserError, TimeoutError):
-            return False  # its server is not there yet, after all
+            return False  # its server cannot be reached yet
         self._found[workload.name] = workload.record.start_requested_at, answer
         return True
 
     def as_shown(self, workload: Workload) -> Workload:
-        """As people are told: one that answers nonsense has failed."""
+        """The workload as people are shown it: if it answered nonsense, it has failed."""
         answer = self._answer(workload)
         if workload.phase is not Phase.READY or not answer or set(answer) != {"!"}:
             return workload
@@ -50,7 +54,7 @@ class SmokeTest:
         return workload.model_copy(update=failed)
 
     def _answer(self, workload: Workload) -> str | None:
-        """What this start answered, if it was asked."""
+        """What it answered after this start; None if it has not been asked."""
         started, answer = self._found.get(workload.name, (None, None))
         return answer if started == workload.record.start_requested_at else None
 

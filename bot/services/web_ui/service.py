@@ -1,4 +1,4 @@
-"""Open WebUI for the models of the namespace: one for all, always connected to what runs."""
+"""Open WebUI for the models of the namespace: one for everybody, always connected to all models."""
 
 import structlog
 
@@ -12,22 +12,22 @@ log = structlog.get_logger()
 
 
 class WebUiService:
-    """Starts, connects and stops it."""
+    """Starts, connects and stops Open WebUI. UserError when the cluster cannot be reached or refuses."""
 
     def __init__(self, cluster: ClusterReader, host: WebUiHost, access: Access) -> None:
         self._cluster, self._host = cluster, host
         self._access = access
 
     def state(self) -> WebUi | None:
-        """The Open WebUI as last seen, if there is one."""
+        """The Open WebUI as last seen; None if there is none."""
         return self._host.web_ui()
 
     async def start(self, user: User) -> None:
-        """Start it on the models that are there."""
+        """Start it and connect it to all models; the person owns it."""
         await self._host.apply_web_ui(self._names(), user.id)
 
     async def stop(self, user: User) -> None:
-        """Stop it; whoever started it may, and admins. Chats and accounts stay."""
+        """Stop it; chats and accounts stay. UserError unless the person started it or is an admin."""
         found = self.state()
         if found is None:
             raise UserError(t("webui.none"))
@@ -36,14 +36,14 @@ class WebUiService:
         await self._host.remove_web_ui()
 
     async def run(self) -> None:
-        """Keep it connected to the models that are there, for ever."""
+        """Keep it connected to all models; it never ends."""
         async for _ in self._cluster.changes():
             found = self.state()
             if found and list(found.connected) != self._names():
                 try:
                     await self._host.apply_web_ui(self._names(), found.owner)
                 except UserError as error:
-                    log.warning("webui not connected", why=error.text.key)
+                    log.warning("web_ui.not_connected", why=error.text.key)
 
     def _names(self) -> list[str]:
         return sorted(workload.name for workload in self._cluster.workloads())
