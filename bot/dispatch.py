@@ -1,4 +1,4 @@
-"""The road of every request: parse, authorise, run, and explain what went wrong."""
+"""What happens to every request: parse, authorise, run, and explain what went wrong."""
 
 import secrets
 from collections.abc import Mapping
@@ -21,15 +21,19 @@ log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Takes a message, yields replies; each takes the place of the one before."""
+    """Runs the commands that people type or click. `commands` are those that exist, by verb."""
 
     def __init__(self, services: Services, commands: Mapping[str, type[Command]]) -> None:
         self._services = services
         self._commands = commands
 
     async def handle(self, message: Message) -> Replies:
-        """Every reply to a message; send back the id of the message that the reply became."""
-        verb, outcome, begun = "?", "cancelled", perf_counter()
+        """The replies to a message; each replaces the one before. The caller sends back the id of the message
+        that a reply was posted as.
+
+        It raises nothing: a UserError becomes a refusal, and a bug is logged under an id that the person
+        sees."""
+        verb, outcome, started = "?", "cancelled", perf_counter()
         try:
             command = self._read(message)
             verb = command.verb
@@ -45,12 +49,12 @@ class Dispatcher:
             yield self._refusal(error)
         except Exception:
             outcome, number = "bug", secrets.token_hex(4)
-            log.exception("bug", verb=verb, user=message.user.id, id=number)
+            log.exception("command.bug", verb=verb, user=message.user.id, id=number)
             yield Reply(t("error.internal", id=number), Tone.FAILED, private=True)
         finally:
             COMMANDS.labels(verb, outcome, message.place.platform).inc()
-            took = round(perf_counter() - begun, 3)
-            log.info("command", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
+            took = round(perf_counter() - started, 3)
+            log.info("command.done", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
 
     def _read(self, message: Message) -> Command:
         names = self._services.names
@@ -58,7 +62,8 @@ class Dispatcher:
         return parse(line, self._commands, names)
 
     def _authorise(self, message: Message, command: Command) -> None:
-        """By role; and a button is about the deployment that it was shown for, not another of its name."""
+        """UserError unless the person's role allows it; also if a clicked button was shown for a deployment
+        that is gone, even if there is another one of its name."""
         self._services.access.require(message.user, command.needs)
         about = message.about
         if about and about not in [workload.identity for workload in self._services.cluster.workloads()]:
@@ -67,12 +72,12 @@ class Dispatcher:
     def _refusal(self, error: UserError) -> Reply:
         form = None
         if isinstance(error, Missing) and error.command.form:
-            form = form_of(error.command, error.given, self._services, self._commands)
+            form = form_of(error.command, error.arguments, self._services, self._commands)
         return refusal(error, form=form, private=True)
 
 
 async def _next(replies: Replies, sent: str | None) -> Reply | None:
-    """The next reply, told which message the last one became; None at the end."""
+    """The next reply; None at the end. `sent` is the id of the message that the last one was posted as."""
     try:
         return await replies.asend(sent)
     except StopAsyncIteration:

@@ -1,4 +1,4 @@
-"""One file per verb. Drop a file here and the verb exists, in `/llm help` too."""
+"""One file for each command. A new file here is a new command, in `/llm help` too."""
 
 from importlib import import_module
 from pkgutil import iter_modules
@@ -16,3 +16,4 @@ def _all() -> dict[str, type[Command]]:
 
 
 COMMANDS: dict[str, type[Command]] = _all()
+"""Every command by its verb."""

@@ -44,15 +44,15 @@ class Alerts(Command):
 
 
 def _listed(ctx: Context) -> Reply:
-    """Every open one, a line each."""
-    found, state = ctx.services.alerts.open(), ctx.services.alerts.state
-    if not found:
+    """Every open alert in a line."""
+    alerts, state = ctx.services.alerts.open(), ctx.services.alerts.state
+    if not alerts:
         return Reply(t("alerts.none"), Tone.READY)
     now = ctx.services.clock.now()
     lines = [
         t("alerts.silent", what=headline(alert), until=state.silenced[alert.fingerprint])
         if state.is_silenced(alert, now)
         else headline(alert)
-        for alert in found
+        for alert in alerts
     ]
-    return Reply(t("alerts.title", count=len(found)), Tone.FAILED, lines=tuple(lines))
+    return Reply(t("alerts.title", count=len(alerts)), Tone.FAILED, lines=tuple(lines))

@@ -12,7 +12,7 @@ from bot.core.deployment.cards import headline, memory_line
 from bot.core.fit.gpu import Quantization
 from bot.core.fit.request import Option, spec_of
 from bot.grammar.command import Context, Group, Replies
-from bot.grammar.fields import GivenHours, IdleWindow, ModelRequest, Until
+from bot.grammar.fields import HoursArgument, IdleWindow, ModelRequest, Until
 from bot.grammar.plan_replies import refuse, unknown
 from bot.services.deployments.lifecycle import DeployOptions
 
@@ -29,12 +29,12 @@ class Deploy(ModelRequest):
     ttl: Until | None = Field(None, examples=["4h"])
     idle: IdleWindow | None = Field(None, examples=["2h"])
     priority: Literal["high"] | None = Field(None, examples=["high"])
-    hours: GivenHours | None = Field(None, examples=["mo-fr 8-20"])
+    hours: HoursArgument | None = Field(None, examples=["mo-fr 8-20"])
 
     async def run(self, ctx: Context) -> Replies:
         if self.priority:
             ctx.services.access.require(ctx.user, Role.ADMIN)
-        option = self._judged(ctx)
+        option = self._option(ctx)
         name = (self.name or option.entry.key).lower()
         spec = spec_of(option, name, self.replicas, self.shape)
         ttl = ctx.services.lifecycle.span(self.ttl) if self.ttl else None
@@ -57,8 +57,9 @@ class Deploy(ModelRequest):
         )
         await ctx.services.lifecycle.deploy(spec, ctx.user, ctx.place, card, options)
 
-    def _judged(self, ctx: Context) -> Option:
-        """The way to start it; a repository outside the catalog is for researchers."""
+    def _option(self, ctx: Context) -> Option:
+        """The way to start it. UserError if there is none, or if the model is a repository that is not in the
+        catalog and the person is no researcher."""
         planner = ctx.services.planner
         if "/" in self.model and planner.catalog.find(self.model) is None:
             ctx.services.access.require(ctx.user, Role.RESEARCHER)

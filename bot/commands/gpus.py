@@ -30,7 +30,7 @@ class Gpus(Command):
 
 
 def row(node: GpuNode, owners: dict[str, str]) -> tuple[Text, ...]:
-    """One node: who holds how many."""
+    """The row of a node; `owners` are names of people by name of their workload."""
     holders = [
         f"{count} × {name}" + (f" ({owners[name]})" if name in owners else "")
         for name, count in sorted(node.used.items())

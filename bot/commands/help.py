@@ -28,7 +28,7 @@ class Help(Command):
 
 
 def overview(ctx: Context) -> Reply:
-    """Every verb in a line, grouped by what people want."""
+    """Every command in a line, by group."""
     lines: list[Text] = []
     for group in Group:
         lines.append(t(f"help.{group.value}"))
@@ -38,7 +38,7 @@ def overview(ctx: Context) -> Reply:
 
 
 def about(command: type[Command]) -> Reply:
-    """One verb: usage, arguments with defaults, examples."""
+    """One command: how it is typed, its arguments with their defaults, and examples."""
     lines = [t("slip.usage", usage=f"/llm {command.usage()}")]
     fields = zip(command.model_fields, command.arguments().items(), strict=True)
     for name, (typed, field) in fields:
@@ -58,7 +58,7 @@ def about(command: type[Command]) -> Reply:
 
 
 def _line(command: type[Command]) -> Text:
-    """One verb in a line, with the other words for it."""
+    """A command in a line, with the other words for it."""
     usage, what = _short(command), command.summary()
     if command.aliases:
         return t("help.line_alias", usage=usage, what=what, aliases=command.aliases)

@@ -6,6 +6,7 @@ from bot.core.deployment.workload import Workload
 from bot.grammar.command import Command, Context, Group, Replies
 
 OFFERED = 8
+"""Models that are named at most."""
 
 
 class Home(Command):
@@ -21,11 +22,11 @@ class Home(Command):
             for entry in planner.catalog.entries.values()
             if (option := planner.smallest_option(entry)) and option.setup.tensor_parallel_size <= largest
         ]
-        mine = ctx.services.cluster.owned_by(ctx.user.id)
+        own_workloads = ctx.services.cluster.owned_by(ctx.user.id)
         yield Reply(
             t("home.title", free=sum(node.free for node in nodes), total=sum(node.total for node in nodes)),
-            lines=(t("home.mine", count=len(mine)) if mine else t("home.none"),),
-            fields=tuple((verbatim(workload.name), _state(workload)) for workload in mine),
+            lines=(t("home.mine", count=len(own_workloads)) if own_workloads else t("home.none"),),
+            fields=tuple((verbatim(workload.name), _state(workload)) for workload in own_workloads),
             footnote=t("home.fits", models=fitting[:OFFERED]) if fitting else t("home.full"),
             buttons=(
                 Button(t("button.deploy_new"), "deploy"),

@@ -14,12 +14,13 @@ from bot.grammar.fields import WorkloadName
 
 @runtime_checkable
 class Breakable(Protocol):
-    """A cluster whose models can be made to fail: `causes` are those it knows."""
+    """A cluster whose models can be made to fail."""
 
     causes: tuple[str, ...]
+    """The causes that it can simulate."""
 
     def fail(self, name: str, cause: str) -> None:
-        """Let its servers crash now."""
+        """Let the workload's servers crash now, with one of the causes."""
 
 
 class Simulate(Command):
@@ -36,7 +37,7 @@ class Simulate(Command):
         cluster = ctx.services.cluster
         workload = ctx.services.lifecycle.find(self.name)
         if not isinstance(cluster, Breakable) or self.cause not in cluster.causes:
-            known = cluster.causes if isinstance(cluster, Breakable) else ()
-            raise UserError(t("simulate.unknown", cause=self.cause, causes=known))
+            causes = cluster.causes if isinstance(cluster, Breakable) else ()
+            raise UserError(t("simulate.unknown", cause=self.cause, causes=causes))
         cluster.fail(workload.name, self.cause)
         yield Reply(t("simulate.done", name=workload.name), private=True)

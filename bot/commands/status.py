@@ -42,7 +42,7 @@ class Status(Command):
 
 
 def row(workload: Workload, ctx: Context) -> tuple[Text, ...]:
-    """One line of the list."""
+    """The row of a workload in the list."""
     return (
         verbatim(f"{tone(workload)} {workload.name}"),
         _phase(workload, ctx),
@@ -55,9 +55,9 @@ def row(workload: Workload, ctx: Context) -> tuple[Text, ...]:
 
 
 def one(workload: Workload, ctx: Context) -> Reply:
-    """Everything about one."""
+    """Everything about one workload."""
     spec, now = workload.spec, ctx.services.clock.now()
-    told = [
+    fields = [
         ("phase", _phase(workload, ctx)),
         ("owner", verbatim(workload.record.owner_name)),
         ("model", verbatim(spec.repo)),
@@ -69,16 +69,16 @@ def one(workload: Workload, ctx: Context) -> Reply:
         ("address", verbatim(f"{ctx.services.cluster.address(workload.name)}/v1")),
     ]
     if workload.nodes:
-        told.insert(5, ("node", verbatim(", ".join(workload.nodes))))
+        fields.insert(5, ("node", verbatim(", ".join(workload.nodes))))
     if workload.record.lease_ends_at:
         ends = workload.record.lease_ends_at
-        told.append(("ends", t("status.ends_at", at=ends, left=ends - now)))
+        fields.append(("ends", t("status.ends_at", at=ends, left=ends - now)))
     if workload.evidence:
-        told.append(("evidence", verbatim(workload.evidence)))
+        fields.append(("evidence", verbatim(workload.evidence)))
     return Reply(
         verbatim(workload.name),
         tone=tone(workload),
-        fields=tuple((t(f"status.{name}"), value) for name, value in told),
+        fields=tuple((t(f"status.{name}"), value) for name, value in fields),
         buttons=buttons(*_verbs(workload), workload=workload),
     )
 

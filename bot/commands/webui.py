@@ -8,7 +8,7 @@ from bot.grammar.command import Command, Context, Group, Replies
 
 
 class Action(StrEnum):
-    """What to do with it."""
+    """What to do with Open WebUI."""
 
     START = "start"
     STOP = "stop"

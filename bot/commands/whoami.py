@@ -13,19 +13,19 @@ class Whoami(Command):
     async def run(self, ctx: Context) -> Replies:
         access, cluster = ctx.services.access, ctx.services.cluster
         quota = access.quota(ctx.user)
-        mine = cluster.owned_by(ctx.user.id)
-        held = sum(workload.gpus_held for workload in mine)
-        told = (
+        own_workloads = cluster.owned_by(ctx.user.id)
+        held = sum(workload.gpus_held for workload in own_workloads)
+        fields = (
             ("role", access.role(ctx.user).label),
             ("namespace", verbatim(cluster.namespace)),
             ("gpus", _of(held, quota.gpus)),
-            ("deployments", _of(len(mine), quota.deployments)),
+            ("deployments", _of(len(own_workloads), quota.deployments)),
             ("tp", _limit(quota.tensor_parallel_size)),
             ("ttl", t("status.span", span=quota.ttl) if quota.ttl else t("whoami.no_limit")),
         )
         yield Reply(
             t("whoami.title", name=ctx.user.name, id=ctx.user.id),
-            fields=tuple((t(f"whoami.{name}"), value) for name, value in told),
+            fields=tuple((t(f"whoami.{name}"), value) for name, value in fields),
             private=True,
         )
 

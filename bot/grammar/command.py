@@ -1,4 +1,5 @@
-"""What every command is: a frozen model whose fields are its arguments in typed order."""
+"""The base of every command: a frozen model whose fields are its arguments, in the order in which they are
+typed."""
 
 import sys
 from abc import ABC, abstractmethod
@@ -32,31 +33,37 @@ from bot.services.startup.progress import StartupProgress
 from bot.services.web_ui.service import WebUiService
 
 Replies = AsyncGenerator[Reply, str | None]
-"""Each reply takes the place of the one before; sent back is the id of the message it became."""
+"""The replies of a command. Each replaces the one before; what is sent back is the id of the message that a
+reply was posted as, or None if it was not posted."""
 
 Rest = NewType("Rest", str)
-"""As the last field of a command: everything that is left of the line, verbatim."""
+"""The type of a command's last field if it takes the rest of the line as it is."""
 
 
 class Group(StrEnum):
-    """What people want; `help` is grouped by it."""
+    """What people want to do; `help` groups commands by it."""
 
     RUN = "run"
+    """Run models."""
     USE = "use"
+    """Use models that run."""
     SEE = "see"
+    """See how things are."""
     FREE = "free"
+    """Free GPUs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Marks a field whose values are names we know, for a "did you mean"."""
+class KnownName:
+    """Marks a field whose value should be a name that exists, so that a wrong one can be corrected."""
 
-    of: str
+    kind: str
+    """What the name is of: `model` or `workload`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything a command may use."""
+    """Everything that a command may use."""
 
     access: Access
     activity: Activity
@@ -75,53 +82,62 @@ class Services:
     progress: StartupProgress
     web_ui: WebUiService
 
-    def names(self, of: str) -> list[str]:
-        """The names that a `Known(of)` field may have."""
-        if of == "model":
+    def names(self, kind: str) -> list[str]:
+        """The names that exist of a kind: those of all models for `model`, else those of all workloads."""
+        if kind == "model":
             return self.planner.catalog.names()
         return [workload.name for workload in self.cluster.workloads()]
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who asks, where, and with what."""
+    """What a command runs with."""
 
     user: User
+    """The person who gave it."""
     place: Place
+    """Where it was given."""
     services: Services
+    """What it may use."""
     commands: Mapping[str, type["Command"]]
+    """All commands by verb, for `help`."""
 
 
 class Command(BaseModel, ABC):
-    """One thing people can ask for."""
+    """Something that people can ask the bot for. Its fields are its arguments, in the order in which they are
+    typed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     verb: ClassVar[str]
+    """The word that people type for it."""
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other words that people type for the verb; `by_word` finds the command by them too."""
     needs: ClassVar[Role] = Role.STUDENT
+    """The role that a person needs at least."""
     group: ClassVar[Group]
+    """Where `help` shows it."""
     examples: ClassVar[tuple[str, ...]] = ()
+    """Lines that people could type, without `/llm`."""
     form: ClassVar[tuple[str, ...]] = ()
-    """Fields that a form asks for when something is left out; none has no form."""
+    """The fields of the form that is shown when a required argument is left out; empty: it has no form."""
     check: ClassVar[str] = ""
-    """A verb that takes the same arguments and only tells what would happen."""
+    """A verb that takes the same arguments and only says what would happen; empty: there is none."""
 
     @abstractmethod
     def run(self, ctx: Context) -> Replies:
-        """Do it."""
+        """Carry it out. UserError when that cannot be done."""
 
     @classmethod
     def summary(cls) -> Text:
-        """What it does: the sentence `verb.NAME` of the locales; without one, the words after the dash in
-        the first line of its file."""
+        """What it does: the sentence `verb.VERB` of the locales; if there is none, the words after the dash
+        in the first line of its file."""
         first, *_ = (sys.modules[cls.__module__].__doc__ or cls.verb).splitlines()
         return or_else(t(f"verb.{cls.verb}"), first.rpartition("— ")[2])
 
     @classmethod
     def arguments(cls) -> dict[str, FieldInfo]:
-        """Fields by the short name that people type, such as `max-len`."""
+        """Its fields by the name that people type, such as `max-len`."""
         return {field.alias or name.replace("_", "-"): field for name, field in cls.model_fields.items()}
 
     @classmethod
@@ -141,11 +157,11 @@ class Command(BaseModel, ABC):
         return " ".join(words)
 
     def line(self, **changes: Any) -> str:
-        """The command as one would type it, with some fields changed."""
-        given = {name: getattr(self, name) for name in self.model_fields_set} | changes
+        """The line that a person would type for it, with some fields changed."""
+        values = {name: getattr(self, name) for name in self.model_fields_set} | changes
         words = [self.verb]
         for name, field in type(self).model_fields.items():
-            value = given.get(name)
+            value = values.get(name)
             if value is None or (value == field.default and not field.is_required()):
                 continue
             spelled = spell(value)
@@ -159,20 +175,21 @@ class Command(BaseModel, ABC):
 
 
 def by_word(commands: Mapping[str, type[Command]]) -> dict[str, type[Command]]:
-    """The commands by every word that people type for them: their verbs, then their aliases, then words of
-    any language."""
+    """The commands by all words for them. If a word has several meanings, a verb counts before an alias, and
+    an alias before the words of the locales."""
     aliases = {alias: command for command in commands.values() for alias in command.aliases}
     words = {word: commands[verb] for word, verb in VERBS.items() if verb in commands}
     return {**words, **aliases, **commands}
 
 
 def explain_field(name: str, field: FieldInfo) -> Text:
-    """What a field is: the sentence `field.NAME` of the locales, else its own description or its name."""
+    """What a field is: the sentence `field.NAME` of the locales; if there is none, its description, or its
+    name."""
     return or_else(t(f"field.{name}"), field.description or name.replace("_", " "))
 
 
 def spell(value: Any) -> str:
-    """A value as one would type it: 4 hours as `4h`."""
+    """The value as a person would type it: 4 hours as `4h`."""
     return spell_duration(value) if isinstance(value, timedelta) else str(value)
 
 

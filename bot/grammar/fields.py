@@ -1,4 +1,4 @@
-"""Types of arguments: units people type, and the fields that several commands share."""
+"""Types of arguments, in the units that people type, and the fields that several commands share."""
 
 import re
 from datetime import time, timedelta
@@ -13,14 +13,17 @@ from bot.core.fit.gpu import Quantization
 from bot.core.fit.request import PlanRequest
 from bot.core.fit.shape import Shape, parse_shape
 from bot.core.idle.office_hours import OfficeHours
-from bot.grammar.command import Command, Known
+from bot.grammar.command import Command, KnownName
 
 _TOKENS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(k?)")
 _TIME = re.compile(rf"(?:(?:{'|'.join(map(re.escape, UNTIL))})[ ,]?)?(\d{{1,2}}):(\d{{2}})(?::00)?")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)(%?)")
 MIN_CONTEXT = 256
+"""The shortest context, in tokens."""
 SHORTEST_WINDOW = timedelta(minutes=10)
+"""The shortest idle window."""
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=365)
+"""The shortest and the longest duration."""
 
 
 def _context(value: Any) -> Any:
@@ -89,31 +92,42 @@ def _format(value: Any) -> Any:
 
 
 ContextLength = Annotated[int, BeforeValidator(_context)]
+"""Tokens: `8192`, or `8k` for 8 × 1,024."""
 Duration = Annotated[timedelta, BeforeValidator(_span)]
+"""A duration: `4h`, `1h30m`."""
 Until = Annotated[timedelta | time, BeforeValidator(_until)]
-GivenHours = Annotated[str, BeforeValidator(_hours)]
+"""A duration, or a time of day: `22:00`, `until 22:00`."""
+HoursArgument = Annotated[str, BeforeValidator(_hours)]
+"""Office hours: `mo-fr 8-20`."""
 IdleWindow = Annotated[Duration, AfterValidator(_long_enough)]
+"""A duration of at least SHORTEST_WINDOW."""
 Share = Annotated[float, BeforeValidator(_share)]
-GivenShape = Annotated[Shape, BeforeValidator(_shape)]
-Format = Annotated[Quantization, BeforeValidator(_format)]
-ModelName = Annotated[str, Known("model"), Field(max_length=200)]
-WorkloadName = Annotated[str, Known("workload"), Field(max_length=200)]
+"""A share from 0 to 1: `0.9`, `90%`."""
+ShapeArgument = Annotated[Shape, BeforeValidator(_shape)]
+"""The shape of a model: `32/4096/32/8/128/14336/128256`."""
+FormatName = Annotated[Quantization, BeforeValidator(_format)]
+"""The name of a format of weights: `gptq`."""
+ModelName = Annotated[str, KnownName("model"), Field(max_length=200)]
+"""A model's key, alias or repository."""
+WorkloadName = Annotated[str, KnownName("workload"), Field(max_length=200)]
+"""The name of a deployment."""
 
 
 class ModelRequest(Command):
-    """The fields that say which model is to run, and how."""
+    """A command about a model that is to run: which model, and how."""
 
     model: ModelName
+    """Which model."""
     tensor_parallel_size: int | None = Field(None, alias="tp", ge=1, le=16, examples=[2])
-    quantization: Format | None = Field(None, alias="quant", examples=["gptq"])
+    quantization: FormatName | None = Field(None, alias="quant", examples=["gptq"])
     max_model_len: ContextLength | None = Field(
         None, alias="max-len", ge=MIN_CONTEXT, le=2**24, examples=["8k"]
     )
     gpu_memory_utilization: Share = Field(0.9, alias="util", ge=0.3, le=0.97)
-    shape: GivenShape | None = Field(None, examples=["32/4096/32/8/128/14336/128256"])
+    shape: ShapeArgument | None = Field(None, examples=["32/4096/32/8/128/14336/128256"])
 
     def request(self) -> PlanRequest:
-        """What the planner is asked."""
+        """The request to the planner."""
         return PlanRequest(
             self.model,
             self.tensor_parallel_size,

@@ -1,4 +1,4 @@
-"""A form of a command, derived from its fields: choices are what would work here."""
+"""The form of a command, derived from its fields; only values that work on this cluster can be picked."""
 
 from collections.abc import Mapping
 from itertools import takewhile
@@ -9,23 +9,23 @@ from bot.core.chat.text import or_else, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.fit.gpu import FORMATS, Quantization
 from bot.core.fit.planning import Planner
-from bot.grammar.command import Command, Known, Services, explain_field, spell
+from bot.grammar.command import Command, KnownName, Services, explain_field, spell
 
 
 def form_of(
     command: type[Command],
-    given: Mapping[str, Any],
+    arguments: Mapping[str, Any],
     services: Services,
     commands: Mapping[str, type[Command]],
 ) -> Form:
-    """The form, with what was given filled in."""
+    """The form, with these arguments (by field) filled in."""
     blanks = []
     checked = commands[command.check].model_fields if command.check else ()
     for name in command.form:
         field = command.model_fields[name]
         typed = field.alias or name.replace("_", "-")
         choices = _choices(name, field.metadata, services.planner)
-        value = spell(given.get(name, ""))
+        value = spell(arguments.get(name, ""))
         blanks.append(
             Blank(
                 typed,
@@ -43,7 +43,7 @@ def form_of(
 
 def _choices(name: str, marks: list[Any], planner: Planner) -> tuple[Choice, ...]:
     gpu = planner.gpu
-    if Known("model") in marks:
+    if KnownName("model") in marks:
         return _models(planner)
     if name == "tensor_parallel_size":
         sizes = takewhile(lambda size: size <= gpu.per_node, (1, 2, 4, 8))
@@ -55,8 +55,8 @@ def _choices(name: str, marks: list[Any], planner: Planner) -> tuple[Choice, ...
 
 
 def _models(planner: Planner) -> tuple[Choice, ...]:
-    """What can run here, each with the least that it takes."""
-    found = []
+    """The models that can run on these GPUs, each with the smallest way to start it."""
+    choices = []
     for entry in planner.catalog.entries.values():
         option = planner.smallest_option(entry)
         if option is not None:
@@ -67,5 +67,5 @@ def _models(planner: Planner) -> tuple[Choice, ...]:
                 format=FORMATS[option.setup.quantization].label,
                 context=Tokens(option.setup.max_model_len),
             )
-            found.append(Choice(entry.key, label))
-    return tuple(found)
+            choices.append(Choice(entry.key, label))
+    return tuple(choices)

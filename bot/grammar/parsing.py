@@ -15,9 +15,9 @@ from bot.grammar.command import Command, Rest, by_word
 from bot.grammar.suggestions import Names, explain, mend, similar
 
 LONGEST = 20_000
-"""Characters of one message that are read at all; a chat message is shorter."""
+"""Characters of a message that are read; the rest is ignored."""
 MOST_WORDS = 100
-"""Of a command without free text; what follows can only be a mistake as well."""
+"""Words of a command without free text that are read; the rest is ignored."""
 _QUOTES = str.maketrans("“”„‟«»‘’‚", '""""""\'\'\'')
 PREFIX = re.compile(r"\s*/llm(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(
@@ -35,71 +35,75 @@ _FLAG = re.compile(r"(?:--|[—–]{1,2})([A-Za-z][\w-]{0,40})")
 
 
 class Missing(UserError):
-    """Nothing is wrong with a line, but something is left out; a form can ask for it."""
+    """A required argument is left out, and nothing else is wrong: a form can ask for it."""
 
-    def __init__(self, command: type[Command], given: Mapping[str, Any]) -> None:
+    def __init__(self, command: type[Command], arguments: Mapping[str, Any]) -> None:
         required = (name for name, field in command.arguments().items() if field.is_required())
-        given_names = {field.alias or name for name, field in command.model_fields.items() if name in given}
-        name = next(name for name in required if name not in given_names)
+        there = {field.alias or name for name, field in command.model_fields.items() if name in arguments}
+        name = next(name for name in required if name not in there)
         usage = t("slip.usage", usage=f"/llm {command.usage()}")
         super().__init__(t("slip.missing", option=name), lines=(usage,))
         self.command = command
-        self.given = given
+        """Which command it is."""
+        self.arguments = arguments
+        """The arguments that are there, by field."""
 
 
 def parse(text: str, commands: Mapping[str, type[Command]], names: Names) -> Command:
-    """The command that `text` is; UserError says what is wrong, and what was probably meant.
+    """The command that a line stands for; UserError says what is wrong, and what was probably meant.
 
-    `names` gives the names that a `Known` field may have."""
+    `names` gives the names that exist of a kind, `model` or `workload`."""
     text = PREFIX.sub("", text[:LONGEST], count=1).strip()
     verb, _, line = text.partition(" ") if "\n" not in text.split(" ")[0] else text.partition("\n")
     words = by_word(commands)
     command = words.get(verb.lower() or "help")
     if command is None:
         _unknown_verb(verb, line, words, names)
-    given, strange, surplus = pair(command, line)
-    if strange or surplus:
-        _strange(command, given, strange, surplus, names)
+    arguments, unknown_options, surplus = pair(command, line)
+    if unknown_options or surplus:
+        _refuse_unknown(command, arguments, unknown_options, surplus, names)
     try:
-        return command.model_validate(given)
+        return command.model_validate(arguments)
     except ValidationError as error:
         if all(problem["type"] == "missing" for problem in error.errors()):
-            raise Missing(command, given) from None
+            raise Missing(command, arguments) from None
         raise UserError(
             explain(command, error),
             lines=(t("slip.usage", usage=f"/llm {command.usage()}"),),
-            buttons=_instead(mend(command, given, names)),
+            buttons=_correction(mend(command, arguments, names)),
         ) from None
 
 
 def pair(command: type[Command], line: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """Pair words with fields: what was given, options we do not have, and words too many."""
+    """Pair the words of a line with fields. Returns the arguments by field, options that do not exist with
+    their values, and words that are too many. UserError if an option is there twice."""
     fields = list(command.model_fields)
     if fields and command.model_fields[fields[-1]].annotation is Rest:
         return _with_rest(command, line), {}, []
-    given: dict[str, Any] = {}
-    strange: dict[str, str] = {}
-    plain: list[str] = []
+    arguments: dict[str, Any] = {}
+    unknown_options: dict[str, str] = {}
+    positional: list[str] = []
     words = islice(_words(line), MOST_WORDS)
     for word in words:
         key, value = _option(word, words, command)
         if not key:
-            plain.append(value)
+            positional.append(value)
         elif field := _field(command, key):
-            if field in given:
+            if field in arguments:
                 raise UserError(t("slip.twice", option=key))
-            given[field] = value
+            arguments[field] = value
         else:
-            strange[key] = value
+            unknown_options[key] = value
     flags = [name for name, field in command.model_fields.items() if field.annotation is bool]
-    free = [name for name in fields if name not in (*given, *flags)]
-    given |= dict(zip(free, plain, strict=False))
-    return given, strange, plain[len(free) :]
+    free = [name for name in fields if name not in (*arguments, *flags)]
+    arguments |= dict(zip(free, positional, strict=False))
+    return arguments, unknown_options, positional[len(free) :]
 
 
 def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
-    """Options stand before or after the first word; all else is the text, untouched."""
-    given: dict[str, Any] = {}
+    """Arguments of a command that takes the rest of the line: options stand before or after the first word,
+    and anything else is the text as it is."""
+    arguments: dict[str, Any] = {}
     last = list(command.model_fields)[-1]
     first, position = "", 0
     straight = line.translate(_QUOTES)  # as long as the line itself
@@ -107,7 +111,7 @@ def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
         option = _OPTION.fullmatch(found[0])
         field = _field(command, option[1]) if option else None
         if option and field and field != last:
-            given[field] = _unquoted(found, option[2])
+            arguments[field] = _unquoted(found, option[2])
         elif not first:
             first = line[found.start() : found.end()]
         else:
@@ -115,7 +119,7 @@ def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
         position = found.end()
     rest = line[position:].strip()
     text = f"{first} {rest}" if rest else first
-    return given | {last: text} if text else given
+    return arguments | {last: text} if text else arguments
 
 
 def _words(line: str) -> Any:
@@ -134,7 +138,7 @@ def _unquoted(found: re.Match[str], otherwise: str) -> str:
 
 
 def _option(word: str, words: Any, command: type[Command]) -> tuple[str, str]:
-    """`key=value`, `--key=value`, `--key value` and `--flag`; a plain word has no key."""
+    """`key=value`, `--key=value`, `--key value` and `--flag`; any other word has no key."""
     if found := _OPTION.fullmatch(word):
         return found[1], found[2]
     if found := _FLAG.fullmatch(word):
@@ -146,7 +150,7 @@ def _option(word: str, words: Any, command: type[Command]) -> tuple[str, str]:
 
 
 def _field(command: type[Command], key: str) -> str | None:
-    """The field that is called so: by its short or its full name, whatever the case."""
+    """The field of that name, short or full, in upper or lower case; None if there is none."""
     wanted = key.lower().replace("-", "_")
     for name, field in command.model_fields.items():
         if wanted in (name, (field.alias or name).replace("-", "_")):
@@ -160,26 +164,27 @@ def _unknown_verb(verb: str, line: str, words: Mapping[str, type[Command]], name
         hint = (Button(verbatim("/llm help"), "help"),)
         raise UserError(t("slip.verb", verb=verb[:60]), buttons=hint)
     try:
-        given, _, _ = pair(words[guess], line)
+        arguments, _, _ = pair(words[guess], line)
     except UserError:
-        given = {}
-    meant = mend(words[guess], given, names) or f"help {guess}"
-    raise UserError(t("slip.verb_meant", verb=verb[:60]), buttons=_instead(meant))
+        arguments = {}
+    meant = mend(words[guess], arguments, names) or f"help {guess}"
+    raise UserError(t("slip.verb_meant", verb=verb[:60]), buttons=_correction(meant))
 
 
-def _strange(
+def _refuse_unknown(
     command: type[Command],
-    given: dict[str, Any],
-    strange: dict[str, str],
+    arguments: dict[str, Any],
+    unknown_options: dict[str, str],
     surplus: list[str],
     names: Names,
 ) -> NoReturn:
-    """Say which option or word does not belong, and what the line was probably meant to be."""
-    for key, value in strange.items():
+    """UserError that says which option or word does not belong, and what the line was probably meant to
+    be."""
+    for key, value in unknown_options.items():
         guess = similar(key, command.arguments())
         if guess and (field := _field(command, guess)):
-            given.setdefault(field, value)
-    wrong = next(iter(strange), "")
+            arguments.setdefault(field, value)
+    wrong = next(iter(unknown_options), "")
     if wrong:
         text = t("slip.option", verb=command.verb, option=wrong)
     else:
@@ -187,9 +192,9 @@ def _strange(
     raise UserError(
         text,
         lines=(t("slip.usage", usage=f"/llm {command.usage()}"),),
-        buttons=_instead(mend(command, given, names)),
+        buttons=_correction(mend(command, arguments, names)),
     )
 
 
-def _instead(line: str | None) -> tuple[Button, ...]:
+def _correction(line: str | None) -> tuple[Button, ...]:
     return (Button(verbatim(f"/llm {line}"), line),) if line else ()

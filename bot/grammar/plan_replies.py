@@ -1,4 +1,4 @@
-"""A request that does not fit: why, and the nearest things that do, each as a command."""
+"""Replies about a plan: what would run, or why it does not fit and what does, each as a command."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from bot.grammar.fields import ModelRequest
 
 
 def refuse(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> UserError:
-    """The refusal; each alternative is the deployment with other options, a click away."""
+    """The refusal of a request that does not fit, with a button for each alternative."""
     first, *others = verdict.reasons
     return UserError(
         reason(first, verdict.option, gpu),
@@ -24,7 +24,8 @@ def refuse(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> UserError:
 
 
 def judgement(verdict: PlanResult, command: ModelRequest, gpu: Gpu) -> Reply:
-    """The verdict as an answer: what would run and where the memory goes, or why not and what does."""
+    """The answer to `plan`: what would run and where the memory goes; or why it does not fit, and what
+    does."""
     if not verdict.fits:
         return refusal(refuse(verdict, command, gpu))
     option = verdict.option
@@ -51,15 +52,15 @@ def _budget(option: Option) -> Text:
     )
 
 
-def unknown(command: ModelRequest, alike: list[str], error: UserError) -> UserError:
-    """A model nobody knows: the same command with the names it may have meant."""
-    lines = [command.line(model=name) for name in alike]
+def unknown(command: ModelRequest, similar: list[str], error: UserError) -> UserError:
+    """The error about a model that does not exist, with the same command for each similar name."""
+    lines = [command.line(model=name) for name in similar]
     buttons = tuple(Button(verbatim(f"/llm {line}"), line) for line in lines)
     return UserError(error.text, lines=error.lines, buttons=buttons)
 
 
 def reason(text: Text, option: Option, gpu: Gpu) -> Text:
-    """A reason as a sentence of its own."""
+    """A reason as a sentence that says what it is about."""
     if text.key not in ABOUT_MEMORY:
         return text
     return t(
@@ -73,18 +74,18 @@ def reason(text: Text, option: Option, gpu: Gpu) -> Text:
 
 
 def deployment(command: ModelRequest, **changes: Any) -> str:
-    """The request as a deployment, whatever verb it came with."""
+    """The line that deploys what a request is about, with some fields changed."""
     return f"deploy{command.line(**changes).removeprefix(command.verb)}"
 
 
 def offer(option: Option, verdict: PlanResult, command: ModelRequest) -> Button:
-    """An alternative as a button: its label is what to type differently."""
+    """A button for an alternative; its label is what to type differently."""
     setup, label = option.setup, []
     changes: dict[str, Any] = {}
     if option.entry.key != verdict.option.entry.key:
         changes["model"] = option.entry.key
         label.append(option.entry.key)
-    changes["quantization"] = _other(setup.quantization, Quantization.NONE)
+    changes["quantization"] = None if setup.quantization is Quantization.NONE else setup.quantization
     changes["tensor_parallel_size"] = setup.tensor_parallel_size
     if command.max_model_len not in (None, setup.max_model_len):
         changes["max_model_len"] = setup.max_model_len
@@ -99,7 +100,3 @@ def offer(option: Option, verdict: PlanResult, command: ModelRequest) -> Button:
         context=Tokens(setup.max_model_len),
     )
     return Button(verbatim(" ".join(label)), deployment(command, **changes), detail)
-
-
-def _other(value: Quantization, usual: Quantization) -> Quantization | None:
-    return None if value is usual else value

@@ -1,4 +1,4 @@
-"""A slip of the keyboard: what is wrong with a line, and what it was probably meant to be."""
+"""Mistyped lines: what is wrong with them, and what they were probably meant to be."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,11 +7,12 @@ from pydantic import ValidationError
 from rapidfuzz import fuzz, process, utils
 
 from bot.core.chat.text import Text, t
-from bot.grammar.command import Command, Known
+from bot.grammar.command import Command, KnownName
 
 Names = Callable[[str], Iterable[str]]
+"""Gives the names that exist of a kind, `model` or `workload`."""
 CLOSE = 60.0
-"""Similarity of 100 from which a word counts as a slip of another."""
+"""How similar a word must be to count as a mistyped one, from 0 to 100."""
 
 _BOUNDS = {
     "greater_than_equal": ("slip.at_least", "ge"),
@@ -32,20 +33,21 @@ _SPELLED = {
 }
 
 
-def similar(word: str, known: Iterable[str], close: float = CLOSE) -> str | None:
-    """The known word that `word` is nearest to, if it is near."""
-    found = process.extractOne(
+def similar(word: str, choices: Iterable[str], close: float = CLOSE) -> str | None:
+    """The choice that is most similar to a word; None if none is at least as similar as `close`, from 0 to
+    100."""
+    match = process.extractOne(
         word[:60].lower(),
-        list(known),
+        list(choices),
         scorer=fuzz.ratio,
         processor=utils.default_process,
         score_cutoff=close,
     )
-    return found[0] if found else None
+    return match[0] if match else None
 
 
 def explain(command: type[Command], error: ValidationError) -> Text:
-    """The first thing that is wrong with the arguments."""
+    """The first thing that is wrong with the arguments, as a sentence."""
     problem = error.errors()[0]
     kind = problem["type"]
     field = str(problem["loc"][0])
@@ -62,9 +64,10 @@ def explain(command: type[Command], error: ValidationError) -> Text:
     return t("slip.number", option=name, value=value)
 
 
-def mend(command: type[Command], given: dict[str, Any], names: Names) -> str | None:
-    """The line with names corrected and wrong values replaced by an example; None if it lacks one."""
-    mended = {name: _likely(command, name, value, names) for name, value in given.items()}
+def mend(command: type[Command], arguments: dict[str, Any], names: Names) -> str | None:
+    """The line with names corrected and wrong values replaced by examples; None if a required argument is
+    left out."""
+    mended = {name: _likely(command, name, value, names) for name, value in arguments.items()}
     for _ in range(len(mended) + 1):
         try:
             return command.model_validate(mended).line()
@@ -82,10 +85,10 @@ def mend(command: type[Command], given: dict[str, Any], names: Names) -> str | N
 
 def _likely(command: type[Command], name: str, value: Any, names: Names) -> Any:
     for mark in command.model_fields[name].metadata:
-        if isinstance(mark, Known):
-            known = list(names(mark.of))
+        if isinstance(mark, KnownName):
+            existing = list(names(mark.kind))
             lowered = str(value).lower()
-            return lowered if lowered in known else similar(str(value), known) or value
+            return lowered if lowered in existing else similar(str(value), existing) or value
     return value
 
 

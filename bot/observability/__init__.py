@@ -1,1 +1,1 @@
-"""The cluster's Prometheus, and the chart of a report."""
+"""Figures from the cluster's Prometheus, and the chart of a report."""

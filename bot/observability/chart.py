@@ -6,12 +6,15 @@ from io import BytesIO
 from bot.core.usage.reports import Day
 
 COLOURS = ("#2b6cb0", "#ed8936", "#e2e8f0")
-"""Busy, idle, free: told apart without red and green."""
+"""Colours of busy, idle and free, without red and green."""
 INCHES, DOTS = (8, 3.5), 120
+"""Width and height in inches, and dots per inch."""
 
 
 def draw(days: Sequence[Day], labels: Sequence[str], unit: str) -> bytes:
-    """A PNG; takes about a second the first time, so not on the event loop."""
+    """The chart as PNG. `labels` are those of busy, idle and free, `unit` that of the axis.
+
+    It takes about a second the first time: call it in a thread."""
     from matplotlib.figure import Figure  # 60 MiB that a bot without reports does not need
 
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")

@@ -1,4 +1,4 @@
-"""The cluster's Prometheus: what DCGM says of the GPUs, and the kubelets of volumes."""
+"""Figures from the cluster's Prometheus: DCGM's of GPUs, and the kubelets' of volumes."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,11 +10,13 @@ import structlog
 from bot.core.ports import Figures
 
 SECONDS = 5.0
+"""How long an answer may take."""
 BUSY = (
     "max_over_time(DCGM_FI_DEV_GPU_UTIL[10m]) / 100",
     "max_over_time(DCGM_FI_PROF_GR_ENGINE_ACTIVE[10m])",
 )
-"""Neither alone: the second is missing on V100s and may stick at 0 under load (dcgm-exporter #550, #662)."""
+"""Queries for how busy a GPU is, from 0 to 1; the larger value counts, because the second metric is missing
+on V100s and may stay at 0 under load (dcgm-exporter #550, #662)."""
 FAULTS = "DCGM_FI_DEV_XID_ERRORS > 0"
 VOLUMES = "kubelet_volume_stats_used_bytes{where} / kubelet_volume_stats_capacity_bytes{where}"
 Labels = Mapping[str, str]
@@ -23,7 +25,8 @@ log = structlog.get_logger()
 
 
 class Prometheus:
-    """`url` without `/api`. What it does not say is missing, and then speaks against nothing."""
+    """Asks the Prometheus at an address, given without `/api`. What it does not say is missing in the
+    figures."""
 
     def __init__(self, url: str, namespace: str) -> None:
         self._url, self._namespace = url.rstrip("/"), namespace
@@ -35,7 +38,7 @@ class Prometheus:
             await self._session.close()
 
     async def figures(self) -> Figures:
-        """As of now."""
+        """The figures as of now; empty if it cannot be reached."""
         queries = (*BUSY, FAULTS, VOLUMES.format(where=f'{{namespace="{self._namespace}"}}'))
         dev, prof, faults, volumes = await asyncio.gather(*map(self._ask, queries))
         busy: dict[str, float] = {}
@@ -53,15 +56,15 @@ class Prometheus:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(SECONDS))
         try:
             async with self._session.get(f"{self._url}/api/v1/query", params={"query": query}) as answer:
-                found: Any = await answer.json()
-                return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
+                content: Any = await answer.json()
+                return [(series["metric"], float(series["value"][1])) for series in content["data"]["result"]]
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("prometheus", why=type(error).__name__)
+            log.warning("prometheus.away", why=type(error).__name__)
             return []
 
 
 def _pod(labels: Labels) -> str:
-    """Prometheus renames the exporter's labels unless it is told to honour them."""
+    """`namespace/pod`, or empty. Prometheus renames the exporter's labels unless it is set to honour them."""
     namespace = labels.get("exported_namespace") or labels.get("namespace")
     pod = labels.get("exported_pod") or labels.get("pod")
     return f"{namespace}/{pod}" if namespace and pod else ""

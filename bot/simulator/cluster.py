@@ -1,4 +1,4 @@
-"""The Cluster port in memory: whole GPUs on nodes, and pods that get ready by the clock."""
+"""The Cluster port in memory: nodes with GPUs, and pods whose start goes on by the clock."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -21,9 +21,9 @@ WEB_UI_STARTS = 30.0
 
 
 class SimulatedCluster:
-    """A cluster of one namespace whose time is that of `clock`.
+    """A cluster of one namespace; its time is that of `clock`.
 
-    `nodes` maps a node's name to its number of GPUs; `url` is where the models answer."""
+    `nodes` are numbers of GPUs by name of the node, `url` is the address of the simulated servers."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class SimulatedCluster:
         self.namespace = namespace
         self.url = url
         self.causes = tuple(FAILURES)
-        """What `fail` can be asked for."""
+        """The causes that `fail` can simulate."""
         self.cordoned: set[str] = set()
-        """Nodes that take no new pods."""
+        """The names of nodes that take no new pods."""
         self._clock = clock
         self._nodes = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
         self._running: dict[str, SimulatedWorkload] = {}
@@ -49,13 +49,13 @@ class SimulatedCluster:
         self._web_ui: tuple[datetime, tuple[str, ...], str] | None = None
 
     async def run(self) -> None:
-        """Let time pass, for ever."""
+        """Call `step` every second of the clock; it never ends."""
         while True:
             self.step()
             await self._clock.sleep(1)
 
     def step(self) -> None:
-        """Do what the clock says has happened by now."""
+        """Bring everything up to what has happened by now."""
         for running in sorted(self._running.values(), key=lambda r: r.queued):
             self._schedule(running)
         for running in self._running.values():
@@ -72,19 +72,20 @@ class SimulatedCluster:
             tp = running.spec.tensor_parallel_size
             if not pod.node and (node := self._node_for(tp)):
                 pod.node = node
-                there, cached = node in self._images, running.spec.repo in self._models
-                pod.timeline = timeline(running.spec, now, image_there=there, cached=cached)
+                image_there, cached = node in self._images, running.spec.repo in self._models
+                pod.timeline = timeline(running.spec, now, image_there=image_there, cached=cached)
             if pod.timeline and pod.timeline.phase(now)[0] is Phase.READY:
                 self._images.add(pod.node)
                 self._models.add(running.spec.repo)
 
     def _node_for(self, tp: int) -> str | None:
-        """The node with the fewest free GPUs that still has enough: big ones stay placeable."""
+        """The node with the fewest free GPUs that has enough, so that large models still find a place; None
+        if none has."""
         fitting = [node for node in self.nodes() if node.free >= tp]
         return min(fitting, key=lambda node: node.free).name if fitting else None
 
     def nodes(self) -> Sequence[GpuNode]:
-        """Every node and what holds its GPUs."""
+        """Every node."""
         used = gpus_by_node(self._running.values())
         return [
             GpuNode(name, total, dict(used.get(name, {})), name not in self.cordoned)
@@ -96,7 +97,7 @@ class SimulatedCluster:
         return [running.view(self._clock.now()) for running in self._running.values()]
 
     def find(self, name: str) -> Workload | None:
-        """The workload whose objects are called like those of `name`."""
+        """The workload whose objects have the same name as those of `name`; None if there is none."""
         running = self._running.get(object_name(name))
         return running.view(self._clock.now()) if running else None
 
@@ -105,11 +106,11 @@ class SimulatedCluster:
         return [workload for workload in self.workloads() if workload.record.owner == owner]
 
     def written_by_newer(self) -> Sequence[str]:
-        """Nothing outlives the simulator."""
+        """None: nothing outlives the simulator."""
         return []
 
     def changes(self) -> AsyncIterator[str]:
-        """Names of workloads as they change."""
+        """The names of workloads as they change from now on; it never ends."""
         return self._changes.listen()
 
     async def create(self, spec: Spec, record: Record) -> None:
@@ -128,18 +129,19 @@ class SimulatedCluster:
         """Do nothing: nothing can be missing here."""
 
     async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
-        """New arguments load all replicas again; a new number of replicas only adds or removes."""
+        """Set spec and record. Other arguments start all replicas again; another number of replicas only adds
+        or removes some."""
         running = self._find(spec.name)
-        same = running.spec.model_copy(update={"replicas": spec.replicas}) == spec
+        same_arguments = running.spec.model_copy(update={"replicas": spec.replicas}) == spec
         running.record = record
         running.spec = spec
-        if not same:
+        if not same_arguments:
             running.pods.clear()
         running.set_replicas(spec.replicas if awake else 0, self._clock.now())
         self._changed(running)
 
     async def scale(self, name: str, replicas: int, version: str = "") -> None:
-        """Set replicas; Changed when `version` is given and is no longer its version."""
+        """Set the replicas; Changed if `version` is not empty and not its version any more."""
         running = self._find(name)
         if version and version != str(running.version):
             raise Changed(t("error.changed", name=name))
@@ -160,14 +162,14 @@ class SimulatedCluster:
         self.step()
 
     async def logs(self, name: str, lines: int) -> str:
-        """The end of the first pod's log."""
+        """The last lines of the first pod's log."""
         running = self._find(name)
         now = self._clock.now()
         written = [pod.timeline.log(now) for pod in running.pods if pod.timeline]
         return "\n".join(written[0][-lines:]) if written else ""
 
     async def endpoint(self, name: str) -> Endpoint:
-        """Where it answers."""
+        """Its address and key."""
         running = self._find(name)
         return Endpoint(f"{self.url}/{object_name(name)}", running.spec.name, f"key-{name}")
 
@@ -186,7 +188,7 @@ class SimulatedCluster:
         return f"kubectl -n {self.namespace} get secret {object_name(name)} -o yaml"
 
     def fail(self, name: str, cause: str) -> None:
-        """Let its servers crash now, with the last line of a log that has this cause."""
+        """Let its servers crash now; the last line of their log shows this cause, one of `causes`."""
         running = self._find(name)
         for pod in running.pods:
             if pod.timeline:
@@ -194,7 +196,7 @@ class SimulatedCluster:
         self._changed(running)
 
     def web_ui(self) -> WebUi | None:
-        """The namespace's Open WebUI, if there is one; ready half a minute after its start."""
+        """The namespace's Open WebUI, ready WEB_UI_STARTS after its start; None if there is none."""
         if self._web_ui is None:
             return None
         started, names, owner = self._web_ui
@@ -224,11 +226,11 @@ class SimulatedCluster:
         return self._state
 
     async def save_state(self, text: str) -> None:
-        """Save a text for as long as this cluster lives."""
+        """Store a text for as long as this object lives."""
         self._state = text
 
     async def set_state_aside(self, text: str) -> None:
-        """Nobody looks into it here."""
+        """Do nothing: nobody could look at it."""
 
     def _find(self, name: str) -> SimulatedWorkload:
         try:

@@ -1,4 +1,4 @@
-"""A simulated workload and its pods: what they are now is a function of the clock."""
+"""A simulated workload and its pods: their phase depends on the clock alone."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.timeline import Timeline
 
 FURTHEST_FIRST = [Phase.READY, Phase.FAILED, Phase.LOADING, Phase.PULLING, Phase.SCHEDULING]
-"""Which of its pods tells the phase of a workload."""
+"""The phase of a workload is the first of these that one of its pods has."""
 
 
 @dataclass(slots=True)
 class Pod:
-    """One replica."""
+    """A pod of one replica."""
 
     node: str = ""
-    """Where it runs; empty while it waits for GPUs."""
+    """The name of its node; empty while it waits for GPUs."""
     timeline: Timeline | None = None
-    """How its start goes on, once it has a node."""
+    """How its start goes on; None while it has no node."""
 
 
 @dataclass(slots=True)
@@ -28,20 +28,24 @@ class SimulatedWorkload:
     """A workload as the simulated API server stores it."""
 
     spec: Spec
+    """What runs."""
     record: Record
+    """What the bot remembers of it."""
     created: datetime
+    """When it was created."""
     version: int
-    """The resourceVersion: another one after each change."""
+    """Its resourceVersion, which is another one after each change."""
     replicas: int
-    """How many there should be; 0 is asleep."""
+    """The replicas that it should have; 0: it sleeps or is queued."""
     queued: datetime
-    """Since when its pods wait for GPUs; without pods, since when it sleeps."""
+    """Since when its pods wait for GPUs; if it has none, since when it sleeps."""
     pods: list[Pod] = field(default_factory=list)
+    """Its pods."""
     seen: tuple[object, ...] = ()
-    """Phase, nodes and ready replicas that listeners were told of last."""
+    """Its phase, nodes and ready replicas when listeners last heard of a change."""
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:
-        """One replica that is ready makes the workload ready; else the one that is furthest."""
+        """Its phase and since when: that of the pod that is furthest in its start."""
         if not self.pods and self.record.queued_since:
             return Phase.QUEUED, self.record.queued_since
         if not self.pods:
@@ -49,16 +53,16 @@ class SimulatedWorkload:
         phases = [pod.timeline.phase(now) for pod in self.pods if pod.timeline]
         if not phases:
             return Phase.QUEUED, self.queued
-        return min(phases, key=lambda found: FURTHEST_FIRST.index(found[0]))
+        return min(phases, key=lambda phase: FURTHEST_FIRST.index(phase[0]))
 
     def servers(self, now: datetime) -> list[str]:
-        """The ids of the ready replicas."""
+        """The `Server.id` of each ready replica."""
         starts = [pod.timeline for pod in self.pods if pod.timeline]
         ready = [start for start in starts if start.phase(now)[0] is Phase.READY]
         return [f"{number}/{start.begun.isoformat()}" for number, start in enumerate(ready)]
 
     def view(self, now: datetime) -> Workload:
-        """The workload as the port shows it."""
+        """The workload as the port has it."""
         phase, since = self.phase(now)
         timelines = [pod.timeline for pod in self.pods if pod.timeline]
         failed = phase is Phase.FAILED
@@ -77,7 +81,7 @@ class SimulatedWorkload:
         )
 
     def set_replicas(self, replicas: int, now: datetime) -> None:
-        """Add or remove pods."""
+        """Add pods or remove the last ones."""
         self.replicas = replicas
         self.queued = now
         self.pods = self.pods[:replicas]
@@ -85,11 +89,11 @@ class SimulatedWorkload:
 
 
 def gpus_by_node(running: Iterable[SimulatedWorkload]) -> dict[str, Counter[str]]:
-    """GPUs on each node by the name of what holds them."""
+    """The GPUs in use on each node, by the name of the workload that holds them."""
     used: dict[str, Counter[str]] = {}
-    for one in running:
-        for pod in one.pods:
+    for workload in running:
+        for pod in workload.pods:
             if pod.node:
                 held = used.setdefault(pod.node, Counter())
-                held[one.spec.name] += one.spec.tensor_parallel_size
+                held[workload.spec.name] += workload.spec.tensor_parallel_size
     return used

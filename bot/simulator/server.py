@@ -1,4 +1,4 @@
-"""A small server that answers like vLLM: one for all simulated models, each under its own path."""
+"""A small server that answers like vLLM, for all simulated models, each under a path of its own."""
 
 import asyncio
 import json
@@ -27,20 +27,21 @@ CHARACTERS_PER_TOKEN = 4
 class SimulatedServer:
     """The servers of all simulated models, on one port of this machine.
 
-    `pause` is the time between two tokens in seconds; `v1` gives /metrics the names of vLLM's engine V1;
-    `misbehave` maps a model to `dies`, `silent`, `garbled`, `no-template` or `http-500`."""
+    `pause` are the seconds between two tokens; with `v1` the metrics have the names of vLLM's engine V1."""
 
     def __init__(self, cluster: SimulatedCluster, pause: float = 0.02, *, v1: bool = False) -> None:
         self.misbehave: dict[str, str] = {}
+        """What goes wrong, by name of the model: `dies`, `silent`, `garbled`, `no-template` or `http-500`."""
         self._cluster = cluster
         self.pause = pause
+        """Seconds between two tokens."""
         self._v1 = v1
         self._running: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
-        """Listen on a free port of this machine; the address."""
+        """Listen on a free port of this machine, and return the address."""
         app = web.Application()
         app.router.add_get("/{service}/health", self._guarded(self._health))
         app.router.add_get("/{service}/metrics", self._guarded(self._metrics))
@@ -60,7 +61,7 @@ class SimulatedServer:
             await self._runner.cleanup()
 
     def _guarded(self, answer: Callable[..., Any]) -> Callable[..., Any]:
-        """Only ready models answer; only /v1 asks for the key."""
+        """A handler that answers only for ready models, and under /v1 only with their key."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             service = request.match_info["service"]
@@ -71,8 +72,8 @@ class SimulatedServer:
                 key = (await self._cluster.endpoint(workload.name)).api_key
             except UserError:
                 return web.json_response({"error": "no endpoints"}, status=503)
-            asked = request.headers.get("Authorization")
-            if "/v1/" in request.path and asked != f"Bearer {key}":
+            authorization = request.headers.get("Authorization")
+            if "/v1/" in request.path and authorization != f"Bearer {key}":
                 return web.json_response({"error": "Unauthorized"}, status=401)
             response: web.StreamResponse = await answer(request, workload)
             return response
@@ -119,7 +120,7 @@ class SimulatedServer:
         await stream.prepare(request)
         self._running[workload.name] += 1
         try:
-            with suppress(ConnectionResetError):  # who asked has left
+            with suppress(ConnectionResetError):  # the client has gone
                 await self._stream(stream, body, workload)
         finally:
             self._running[workload.name] -= 1
@@ -138,8 +139,8 @@ class SimulatedServer:
         if misbehaviour == "http-500":
             return _error(500, "Internal Server Error")
         if tokens > length:
-            said = f"This model's maximum context length is {length} tokens. However, your prompt"
-            return _error(400, f"{said} contains {tokens} tokens.")
+            limit = f"This model's maximum context length is {length} tokens. However, your prompt"
+            return _error(400, f"{limit} contains {tokens} tokens.")
         return None
 
     async def _stream(self, stream: web.StreamResponse, body: dict[str, Any], workload: Workload) -> None:

@@ -9,12 +9,13 @@ from bot.core.deployment.workload import Phase, Spec
 SCHEDULING = 2.0
 PULL_FIRST, PULL_AGAIN = 40.0, 3.0
 DOWNLOAD_PER_GIB, SHARD, WARMING = 4.0, 18.0, 15.0
-"""Seconds that the stages take; those of SHARD for each shard of the weights."""
+"""The seconds that each stage takes: a download for each GiB, loading for each shard of the weights."""
 SHARD_GIB = 5.0
+"""The GiB of a shard of the weights."""
 COUNTED_EVERY = 10
-"""Seconds between two lines that count a download."""
+"""Seconds between two lines of the log that count a download."""
 IMAGE = "0.8.5.post1"
-"""The version of vLLM whose log it writes."""
+"""The version of vLLM whose log is imitated."""
 FAILURES = {
     "cuda_oom": "[engine.py:389] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.96 GiB.",
     "context_too_long_for_kv_cache": "[engine.py:389] ValueError: The model's max seq len (8192) is larger "
@@ -22,7 +23,7 @@ FAILURES = {
     "gated_model": "[engine.py:389] OSError: You are trying to access a gated repo.",
     "disk_full": "[engine.py:389] OSError: [Errno 28] No space left on device",
 }
-"""Last lines of starts that failed, by their cause."""
+"""The last line of a log by the cause that it shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,19 @@ class Timeline:
     """One start of a pod, stage by stage."""
 
     spec: Spec
+    """What runs in the pod."""
     begun: datetime
     """When the pod got its node."""
     pulled: float
+    """Seconds after `begun` at which the image is pulled."""
     downloaded: float
-    """Seconds after `begun` at which these stages end."""
+    """Seconds after `begun` at which the weights are downloaded."""
     shards: int
-    """Files that the weights are in."""
+    """The files that the weights are in."""
     fails: str = ""
     """The last line of its log if it crashes; empty if it gets ready."""
     crashed: datetime | None = None
-    """When it crashes, if not at the end of its start."""
+    """When it crashes; None: at the end of its start, if at all."""
 
     @property
     def loaded(self) -> float:
@@ -53,7 +56,7 @@ class Timeline:
         return (self.crashed - self.begun).total_seconds() if self.crashed else self.loaded + WARMING
 
     def phase(self, now: datetime) -> tuple[Phase, datetime]:
-        """The phase, and since when."""
+        """The phase at a moment, and since when."""
         passed = (now - self.begun).total_seconds()
         stages = [
             (self.ready, Phase.FAILED if self.fails else Phase.READY),
@@ -66,7 +69,7 @@ class Timeline:
         return Phase.SCHEDULING, self.begun
 
     def log(self, now: datetime) -> list[str]:
-        """The log up to now, in the format of vLLM 0.8.5 with its V0 engine."""
+        """The lines of its log up to now, in the format of vLLM 0.8.5 with its V0 engine."""
         passed = (now - self.begun).total_seconds()
         return [self._stamped(second, line) for second, line in self._lines() if passed >= second]
 
@@ -105,9 +108,10 @@ class Timeline:
 
 
 def timeline(spec: Spec, begun: datetime, *, image_there: bool, cached: bool) -> Timeline:
-    """A start: an image is pulled once per node, a model downloaded once.
+    """The start of a pod that gets its node at `begun`. `image_there`: the node has the image already;
+    `cached`: the weights are downloaded already.
 
-    A name that begins with `fail-` ends in an out-of-memory crash, to see what that looks like."""
+    A deployment whose name begins with `fail-` runs out of GPU memory, to show what that looks like."""
     pulled = SCHEDULING + (PULL_AGAIN if image_there else PULL_FIRST)
     downloaded = pulled + (0.0 if cached else spec.weights_gib * DOWNLOAD_PER_GIB)
     fails = FAILURES["cuda_oom"] if spec.name.startswith("fail-") else ""

@@ -1,1 +1,1 @@
-"""The ledger of who used how many GPU-seconds, in SQLite or PostgreSQL, and how its tables change."""
+"""The ledger in SQLite or PostgreSQL: its tables and their migrations."""

@@ -1,4 +1,4 @@
-"""Which version the tables of a database have, and how they get the one that this bot needs."""
+"""The version of the tables in a database, and their migration to the one that this bot needs."""
 
 from threading import Lock
 
@@ -13,13 +13,13 @@ VERSION_TABLE = "ledger_version"
 """Not Alembic's usual name: another program's tables, such as Open WebUI's, may be in the same database."""
 _VERSION = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
 _POSTGRESQL_LOCK = 1_819_045_741
-"""The key of the advisory lock that whoever migrates holds; any number that is always the same."""
+"""The key of the advisory lock during a migration: any number that never changes."""
 _alembic = Lock()
-"""Alembic's context is one for the whole process."""
+"""Only one migration at a time: Alembic has one context for the whole process."""
 
 
 class NewerSchemaError(Exception):
-    """The tables have a `revision` that this version of the bot does not know."""
+    """A newer version of the bot has migrated the tables to a `revision` that this one does not know."""
 
     def __init__(self, revision: str) -> None:
         super().__init__(revision)
@@ -27,9 +27,9 @@ class NewerSchemaError(Exception):
 
 
 def prepare(connection: Connection) -> None:
-    """Bring the tables to the newest revision, or make them, within the connection's transaction.
+    """Make the tables, or migrate them to the newest revision, in the connection's transaction.
 
-    NewerSchemaError if a newer version of the bot has written them: then nothing is changed."""
+    NewerSchemaError if a newer version of the bot has migrated them; then nothing changes."""
     if revision(connection) == NEWEST:
         return
     if connection.dialect.name == "postgresql":  # SQLite: a transaction has the whole database for itself

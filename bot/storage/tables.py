@@ -1,4 +1,4 @@
-"""The ledger's tables as this version reads and writes them; `migrations` makes them."""
+"""The ledger's tables as this version of the bot reads and writes them; `migrations` creates them."""
 
 from sqlalchemy import Column, Date, Float, Integer, MetaData, String, Table
 
@@ -13,9 +13,9 @@ GPU_TIME = Table(
     Column("idle_gpu_seconds", Float, nullable=False),
     Column("owner_name", String(100), nullable=False),
 )
-"""What the deployments of a model that one person owns held on one day. `owner` is a person's id, and
-`owner_name` what that person was called last; `idle_gpu_seconds` are the part of `gpu_seconds` in which
-nothing ran."""
+"""The GPU time of one person's deployments of one model on one day. `owner` is the person's user id,
+`owner_name` what the person was called last; `idle_gpu_seconds` are the part of `gpu_seconds` in which the
+model was ready and answered nothing."""
 EVENTS = Table(
     "event",
     METADATA,
@@ -25,5 +25,5 @@ EVENTS = Table(
     Column("amount", Float, nullable=False),
     Column("times", Integer, nullable=False),
 )
-"""What else happened on one day: `times` times, `amount` in all. `kind` says what `about` names (a model, a
-cause) and the unit of `amount` (GPU-seconds or seconds)."""
+"""What else happened on one day, `times` times. `kind` is a `UsageKind`: it says what `about` names (a model
+or a cause) and in which unit `amount`, the sum, is (GPU-seconds or seconds)."""

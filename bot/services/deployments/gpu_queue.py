@@ -83,9 +83,7 @@ class GpuQueue:
                 try:
                     if workload:  # else it has been removed
                         await self._start(workload)
-                except (
-                    UserError
-                ) as error:  # it did not start, or its owner was not told: the next change tries again
+                except UserError as error:  # the next change tries again, if it has not started
                     log.warning("queue.start_postponed", workload=name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
