@@ -32,7 +32,7 @@ class MattermostSettings(PlatformSettings):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        """An address without a token, or the other way round, is a slip."""
+        """MATTERMOST_URL and MATTERMOST_TOKEN go together, and certificates must be readable."""
         if bool(self.mattermost_url) != bool(self.mattermost_token):
             raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
         if not all(self.command_tokens.values()):  # the value itself is a secret: it is not shown

@@ -19,8 +19,8 @@ Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(UserError):
-    """The chat server did not do it; `code` is its own word for why, or `unreachable`. `gone` is what it
-    was about, or out of our reach for good."""
+    """The chat server refused a request: `code` is its own name for the reason, or `unreachable`. `gone`
+    means that the message or channel does not exist, or can never be reached."""
 
     def __init__(self, text: Text, code: str, *, gone: bool) -> None:
         super().__init__(text)
@@ -41,7 +41,7 @@ class Surroundings:
 
 
 class Platform(ABC):
-    """A place where people talk; also a Messenger for news."""
+    """A place where people talk; also the Messenger for it."""
 
     name: ClassVar[str]
     """The folder's name."""
@@ -120,7 +120,7 @@ class Platform(ABC):
 
 
 async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None:
-    """The last reply."""
+    """The last of the replies; None if there are none."""
     last = None
     async for reply in replies:
         last = reply

@@ -23,7 +23,8 @@ class SlackSettings(PlatformSettings):
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
-        """HTTP mode without a signature check would obey anybody."""
+        """A bot token needs an app token or a signing secret: without a signature anybody could give
+        commands."""
         token, ways = self.slack_bot_token, (self.slack_app_token, self.slack_signing_secret)
         if token and not any(ways):
             needs = "also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"
