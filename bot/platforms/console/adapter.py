@@ -1,6 +1,7 @@
 """Talk to the bot in a terminal, or feed it a script: no chat server needed."""
 
 import asyncio
+import secrets
 import signal
 import sys
 import tempfile
@@ -43,6 +44,7 @@ class Console(Platform):
         self._user = User(user, user, language)
         self._words = words
         self._script = not (sys.stdin.isatty() and sys.stdout.isatty())
+        self._session = secrets.token_hex(4)
         self._numbers = count(1)
         self._printed: LRUCache[str, str] = LRUCache(MESSAGES_KEPT)
         self._live: set[str] = set()
@@ -92,7 +94,7 @@ class Console(Platform):
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """Print a new message."""
-        message = str(next(self._numbers))
+        message = f"{self._session}-{next(self._numbers)}"
         self._end_line()
         await self.update(place, message, reply, say)
         return message
@@ -138,6 +140,10 @@ class Console(Platform):
         """News wait until the command in the foreground has said what it has to say."""
         async with self._foreground:
             return await super().post(place, reply, locale)
+
+    def alone_shows(self, message: str) -> bool:
+        """What was printed here."""
+        return message in self._printed
 
     async def history(self, place: Place) -> Sequence[Turn]:
         """What was asked and answered here since the terminal was opened."""
