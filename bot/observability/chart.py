@@ -3,25 +3,31 @@
 from collections.abc import Sequence
 from io import BytesIO
 
+from babel.dates import format_skeleton
+
 from bot.core.usage.reports import Day
 
 COLOURS = ("#2b6cb0", "#ed8936", "#e2e8f0")
 """Busy, idle, free: told apart without red and green."""
 INCHES, DOTS = (8, 3.5), 120
+MOST_DATES = 10
+"""So many fit beside each other."""
 
 
-def draw(days: Sequence[Day], labels: Sequence[str], unit: str) -> bytes:
-    """A PNG; takes about a second the first time, so not on the event loop."""
+def draw(days: Sequence[Day], labels: Sequence[str], unit: str, language: str) -> bytes:
+    """A PNG; takes about a second the first time, so not on the event loop. `labels` name what is busy, idle
+    and free; dates are written as in `language`."""
     from matplotlib.figure import Figure  # 60 MiB that a bot without reports does not need
 
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     axes = figure.subplots()
-    names = [day.day.strftime("%d.%m.") for day in days]
+    names = [format_skeleton("MMMd", day.day, locale=language) for day in days]
     parts = [[day.busy for day in days], [day.idle for day in days], [day.free for day in days]]
     below = [0.0] * len(days)
     for part, label, colour in zip(parts, labels, COLOURS, strict=True):
         axes.bar(names, part, bottom=below, label=label, color=colour)
         below = [low + high for low, high in zip(below, part, strict=True)]
+    axes.set_xticks(range(0, len(days), -(-len(days) // MOST_DATES)))
     axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))

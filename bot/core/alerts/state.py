@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -33,6 +33,7 @@ class AlertKind(StrEnum):
     FOREIGN = "foreign"
     VOLUME = "volume"
     SWEEP = "sweep"
+    PART = "part"
     CHAT = "chat"
     RIGHT = "right"
     NEWER = "newer"
@@ -119,6 +120,8 @@ class AlertState(Frozen):
     """Until when nobody wants to hear of an incident, by fingerprint."""
     gpus: dict[str, int] = Field(default_factory=dict)
     """The most GPUs that each node has shown, or as many as an admin has said are right."""
+    reported: date | None = None
+    """The last day, where the cluster is, whose morning's report was sent."""
 
     def silent(self, alert: Alert, now: datetime) -> bool:
         """Nobody wants to hear of it now."""

@@ -60,13 +60,14 @@ def card(
     address: str = "",
     sleeps_after: timedelta | None = None,
     turn: QueuePosition | None = None,
+    gpus_per_node: int = 1,
 ) -> Reply:
-    """The card as it is to look now."""
+    """The card as it is to look now; a failed one offers more GPUs, up to `gpus_per_node`."""
     match workload.phase:
         case Phase.READY:
             return _ready(workload, now, address, sleeps_after)
         case Phase.FAILED:
-            return _failed(workload, diagnosis)
+            return _failed(workload, diagnosis, gpus_per_node)
         case Phase.ASLEEP:
             return Reply(
                 t("card.asleep", name=workload.name, count=workload.spec.gpus),
@@ -125,7 +126,7 @@ def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timede
     )
 
 
-def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
+def _failed(workload: Workload, diagnosis: Diagnosis | None, gpus_per_node: int) -> Reply:
     """What its log shows goes before what the cluster saw of it: the cluster only sees that it ended."""
     cause, evidence = workload.cause or "unknown", workload.evidence
     if diagnosis is not None:
@@ -137,7 +138,7 @@ def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
         t("card.failed", name=workload.name, cause=t(f"cause.{cause}")),
         tone=Tone.FAILED,
         lines=tuple(lines),
-        buttons=(*fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
+        buttons=(*fixes(workload, diagnosis, gpus_per_node), *buttons("logs", "stop", workload=workload)),
     )
 
 

@@ -1,6 +1,7 @@
 """The terminal as a platform: a person types, or a script is read from standard input."""
 
 import asyncio
+import secrets
 import signal
 import sys
 import tempfile
@@ -44,6 +45,7 @@ class Console(Platform):
         self._user = User(user, user, language)
         self._words = words
         self._script = not (sys.stdin.isatty() and sys.stdout.isatty())
+        self._session = secrets.token_hex(4)
         self._numbers = count(1)
         self._printed: LRUCache[str, str] = LRUCache(MESSAGES_KEPT)
         self._live: set[str] = set()
@@ -93,7 +95,7 @@ class Console(Platform):
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """Print a new message."""
-        message = str(next(self._numbers))
+        message = f"{self._session}-{next(self._numbers)}"
         self._end_line()
         await self.update(place, message, reply, say)
         return message
@@ -139,6 +141,10 @@ class Console(Platform):
         """A message waits until the command in the foreground has finished."""
         async with self._foreground:
             return await super().post(place, reply, locale)
+
+    def alone_shows(self, message: str) -> bool:
+        """What was printed here."""
+        return message in self._printed
 
     async def history(self, place: Place) -> Sequence[Turn]:
         """Questions and answers since the terminal was opened."""

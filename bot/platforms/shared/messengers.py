@@ -31,6 +31,14 @@ class Messengers:
         """The message of a place with this key."""
         return await self._of(place).find(place, key)
 
+    def reaches(self, place: Place) -> bool:
+        """One of the platforms has that place."""
+        return place.platform in self._platforms
+
+    def alone_shows(self, place: Place, message: str) -> bool:
+        """As its platform says."""
+        return self.reaches(place) and self._of(place).alone_shows(message)
+
     def away(self) -> Sequence[str]:
         """Those that are not ready."""
         return [name for name, platform in self._platforms.items() if not platform.ready]

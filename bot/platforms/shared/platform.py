@@ -13,6 +13,7 @@ from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, Text
 from bot.core.checks import Finding
+from bot.core.supervision import Supervisor
 
 Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,6 +52,8 @@ class Platform(ABC):
     def __init__(self, phrases: Phrasebook, language: str) -> None:
         self._phrases = phrases
         self._language = language
+        self.supervisor = Supervisor()
+        """Of what goes on beside listening."""
 
     @property
     def ready(self) -> bool:
@@ -86,6 +89,10 @@ class Platform(ABC):
     async def find(self, place: Place, key: str) -> str:
         """A message that was posted with this key, by an earlier run of the bot; nothing where none is."""
         return ""
+
+    def alone_shows(self, message: str) -> bool:
+        """No other process of the bot can edit this message; chat servers keep theirs for all."""
+        return False
 
     async def resume(self, place: Place, message: str) -> bool:
         """Go on with a request whose message waited when the bot ended; False where none is remembered."""

@@ -77,7 +77,9 @@ class Slack(Platform):
         home = HomeTab(self._web, self._people, handle, self._say_in)
         forms = Forms(self._web, self._people, inbound, handle, self._say_in)
         listen(self._bolt, inbound, forms, home)
-        following = asyncio.create_task(home.follow(self._changes()))
+        following = asyncio.create_task(
+            self.supervisor.keep("slack.home", lambda: home.follow(self._changes()))
+        )
         try:
             await (self._sockets.run() if self._app_token else asyncio.Event().wait())
         finally:

@@ -68,7 +68,9 @@ class GpuQueue:
 
     async def follow(self) -> None:
         """Whoever waits starts as soon as GPUs are free; for ever."""
-        async for _ in self._cluster.changes():
+        changes = self._cluster.changes()
+        await self.advance()
+        async for _ in changes:
             await self.advance()
 
     async def advance(self) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import structlog
 
@@ -20,6 +21,9 @@ from bot.services.operations.incidents import Incidents
 
 GATHER = 2.0
 """Seconds in which news gather: a storm is one message."""
+
+GUEST_LOOKS_EVERY = 10.0
+"""Seconds between two looks at what the process that leads has written down."""
 
 log = structlog.get_logger()
 
@@ -43,7 +47,7 @@ class AlertService:
         self._buttons: dict[str, tuple[Button, ...]] = {}
         self._saved: AlertState | None = None
         self._unsure: set[str] = set()
-        self._newer = False
+        self._newer = self._guest = False
         self.state = AlertState()
 
     @property
@@ -55,8 +59,22 @@ class AlertService:
         """What does not work, for whoever asks how the bot is."""
         return ["alerts: what was told is in a newer format"] if self._newer else []
 
+    async def run_as_guest(self) -> None:
+        """Only read what whoever leads has written down; for ever."""
+        self._guest = True
+        try:
+            while True:
+                self._saved = None
+                with suppress(UserError):  # the cluster is away: the next time
+                    async with self._turn:
+                        await self._recall()
+                await self._clock.sleep(GUEST_LOOKS_EVERY)
+        finally:
+            self._guest = False
+
     async def run(self) -> None:
         """Look whenever something changes, a moment later; for ever."""
+        self._saved = None  # another process may have written meanwhile
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear())
             while True:
@@ -84,6 +102,7 @@ class AlertService:
 
     def acknowledge(self, which: str, who: str) -> list[Alert]:
         """Somebody takes care of it: no more reminders, and fewer GPUs are as many as there are now."""
+        self._require_leading()
         found = [alert.model_copy(update={"by": who}) for alert in self.find(which)]
         nodes = {node.name: node.total for node in self._cluster.nodes()}
         about = {alert.about for alert in found if alert.kind in (AlertKind.FEWER, AlertKind.NODE)}
@@ -94,11 +113,30 @@ class AlertService:
 
     def silence(self, which: str, span: timedelta) -> list[Alert]:
         """Nobody hears of it, nor of its like, for a while."""
+        self._require_leading()
         found, until = self.find(which), self._clock.now() + span
         quiet = self.state.silenced | {alert.fingerprint: until for alert in found}
         self.state = self.state.put((), silenced=quiet)
         self._news.set()
         return found
+
+    def _require_leading(self) -> None:
+        """A guest writes nothing."""
+        if self._guest:
+            raise UserError(t("alerts.guest"))
+
+    async def last_report(self) -> date | None:
+        """The last day whose morning's report was sent; UserError when that cannot be read."""
+        async with self._turn:
+            await self._recall()
+            return self.state.reported
+
+    async def note_report(self, day: date | None) -> None:
+        """Write down that the report of that day is sent; UserError when that cannot be done."""
+        async with self._turn:
+            await self._recall()
+            self.state = self.state.model_copy(update={"reported": day})
+            await self._save()
 
     async def look(self) -> None:
         """Compare what is wrong with what was told, and tell the difference."""
@@ -139,6 +177,8 @@ class AlertService:
 
     def compare(self) -> None:
         """Every message that says something else than what is true now is stale."""
+        if self._guest:
+            return
         now, before = self._clock.now(), self.state
         incidents = list(self.incidents.now(before))
         self._buttons = {incident.fingerprint: incident.buttons for incident in incidents}

@@ -1,6 +1,6 @@
 """What is wrong now: of models, of nodes, of the bot itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from bot.core.alerts.state import AlertKind, AlertState, Incident
@@ -24,7 +24,8 @@ FULL = 0.85
 
 
 class Incidents:
-    """Reads what others have seen; asks nobody."""
+    """Reads what others have seen; asks nobody. `down` names the parts of the bot that have not worked for a
+    while."""
 
     def __init__(
         self,
@@ -34,12 +35,14 @@ class Incidents:
         smoke_test: SmokeTest,
         failure_diagnoses: FailureDiagnoses,
         sweep_failures: SweepFailures,
+        down: Callable[[], Sequence[str]],
+        gpus_per_node: int,
         clock: Clock,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
         self._smoke_test, self._failure_diagnoses = smoke_test, failure_diagnoses
-        self._sweep_failures = sweep_failures
+        self._sweep_failures, self._down, self._gpus_per_node = sweep_failures, down, gpus_per_node
         self._away: dict[str, datetime] = {}
 
     def now(self, state: AlertState) -> Iterator[Incident]:
@@ -70,7 +73,7 @@ class Incidents:
     def _failed(self, workload: Workload) -> Incident:
         found, cause = self._failure_diagnoses.diagnosis(workload), self._failure_diagnoses.cause(workload)
         evidence = found.evidence if found else workload.evidence
-        doing = (*buttons("logs", workload=workload), *fixes(workload, found))
+        doing = (*buttons("logs", workload=workload), *fixes(workload, found, self._gpus_per_node))
         return _about(workload, AlertKind.FAILED, cause, evidence, doing)
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
@@ -106,6 +109,8 @@ class Incidents:
     def _of_the_bot(self) -> Iterator[Incident]:
         for about in self._sweep_failures.lasting():
             yield Incident(AlertKind.SWEEP, about)
+        for part in self._down():
+            yield Incident(AlertKind.PART, part)
         for deployment in self._cluster.written_by_newer():
             yield Incident(AlertKind.NEWER, deployment)
         for right in self._cluster.missing_rights():

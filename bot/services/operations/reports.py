@@ -2,21 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
+import structlog
+
+from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Picture, Reply
 from bot.core.chat.text import t
 from bot.core.ports import Clock, Ledger, Messenger
 from bot.core.usage.reports import Day, UsageReport, report, summary, usage
+from bot.services.operations.alerts import AlertService
 
 Draw = Callable[[Sequence[Day]], bytes]
 MONDAY, WEEK = 0, 7
 
+log = structlog.get_logger()
+
 
 class Reports:
-    """`draw` makes a chart of days, and takes its time."""
+    """`draw` makes a chart of days, and takes its time; `alerts` remember when admins were told."""
 
     def __init__(
         self,
@@ -26,9 +32,11 @@ class Reports:
         clock: Clock,
         zone: ZoneInfo,
         admins: Place | None,
+        alerts: AlertService,
     ) -> None:
         self._ledger, self._messenger, self._draw = ledger, messenger, draw
         self._clock, self._zone, self._admins = clock, zone, admins
+        self._alerts = alerts
 
     async def all(self, days: int) -> Reply:
         """Of everybody, with a chart."""
@@ -46,12 +54,32 @@ class Reports:
         return Reply(problem, private=True) if problem else usage(found, owner)
 
     async def morning(self) -> None:
-        """To admins: yesterday and today so far; on Mondays the week."""
-        if self._admins is not None:
-            monday = self._clock.now().astimezone(self._zone).weekday() == MONDAY
-            await self._messenger.post(self._admins, await self.all(WEEK if monday else 2))
+        """To admins, unless it was sent today already: yesterday and today so far; on Mondays the week. It is
+        not sent while the cluster or the chat is away."""
+        if self._admins is None:
+            return
+        try:
+            await self._tell(self._admins, self._today())
+        except UserError as error:
+            log.warning("report.not_sent", why=error.text.key)
+
+    async def _tell(self, admins: Place, today: date) -> None:
+        before = await self._alerts.last_report()
+        if before == today:
+            return
+        told = await self.all(WEEK if today.weekday() == MONDAY else 2)
+        await self._alerts.note_report(today)  # first: whatever breaks then, it is not sent twice
+        try:
+            await self._messenger.post(admins, told)
+        except UserError:
+            await self._alerts.note_report(before)
+            raise
+
+    def _today(self) -> date:
+        """Where the cluster is."""
+        return self._clock.now().astimezone(self._zone).date()
 
     async def _report(self, days: int) -> UsageReport:
-        last = self._clock.now().date()
+        last = self._today()
         first = last - timedelta(days=days - 1)
         return report(await self._ledger.uses(first), await self._ledger.events(first), first, last)

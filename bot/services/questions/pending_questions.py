@@ -47,8 +47,9 @@ class PendingQuestions:
         return self._people.get(name, ())
 
     async def begins(self, name: str, place: Place, message: str) -> None:
-        """A message says that its question waits."""
-        if message not in self._messages.get(name, {}):
+        """A message says that its question waits. One in a terminal goes with it, and is not remembered."""
+        known = message in self._messages.get(name, {})
+        if not known and not self._messenger.alone_shows(place, message):
             self._messages.setdefault(name, {})[message] = place
             await self._remember(name)
 
@@ -58,17 +59,19 @@ class PendingQuestions:
             self._drop(name, message)
             await self._remember(name)
 
+    def close(self) -> None:
+        """The bot ends: what waits now is not given up, and goes on when it is back."""
+        self._closing = True
+
     async def run(self) -> None:
         """Whatever waits on the cluster and not here waited when the bot ended: it goes on; for ever."""
-        try:
-            while True:
-                for workload in self._cluster.workloads():
-                    for message, place in workload.record.pending_questions.items():
-                        if message not in self._messages.get(workload.name, {}):
-                            await self._go_on(workload.name, place, message)
-                await self._clock.sleep(LOOK_EVERY)
-        finally:
-            self._closing = True
+        while True:
+            for workload in self._cluster.workloads():
+                known = set(self._messages.get(workload.name, {}))
+                for message, place in workload.record.pending_questions.items():
+                    if message not in known and self._messenger.reaches(place):
+                        await self._go_on(workload.name, place, message)
+            await self._clock.sleep(LOOK_EVERY)
 
     async def _go_on(self, name: str, place: Place, message: str) -> None:
         self._messages.setdefault(name, {})[message] = place
