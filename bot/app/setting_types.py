@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 
 from bot.core.access.roles import Quota
 from bot.core.chat.duration import parse_duration, spell_duration
+from bot.core.written_forms import like
 
 SHORTEST_WINDOW = timedelta(minutes=10)
 """Of idle models: a shorter one would take them away from people who read an answer."""
@@ -127,17 +128,6 @@ def _database(value: SecretStr) -> SecretStr:
     return value
 
 
-def like(pattern: str, how: str) -> AfterValidator:
-    """A text that the whole pattern matches; `how` says what is wrong otherwise."""
-
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(how)
-        return value
-
-    return AfterValidator(check)
-
-
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
 Labels = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_labels)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
@@ -154,4 +144,3 @@ Host = Annotated[
 StorageClass = Annotated[str, like(rf"({_NAME}(\.{_NAME})*)?", "that cannot be the name of a storage class")]
 Image = Annotated[str, like(r"[a-z0-9]\S*", "that cannot be the name of an image")]
 Size = Annotated[str, like(r"[1-9]\d*(Mi|Gi|Ti)", "write a size like 200Gi")]
-HttpUrl = Annotated[str, like(r"(https?://\S+)?", "begins with http:// or https://")]

@@ -15,7 +15,6 @@ from bot.app.setting_types import (
     SHORTEST_WINDOW,
     Database,
     Host,
-    HttpUrl,
     Image,
     Interval,
     LabelKey,
@@ -28,7 +27,6 @@ from bot.app.setting_types import (
     Windows,
     Words,
     Zone,
-    like,
 )
 from bot.core.access.roles import Quota
 from bot.core.chat import languages
@@ -38,6 +36,7 @@ from bot.core.chat.text import DEFAULT_LANGUAGE
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import GpuName
 from bot.core.idle.verdict import IdlePolicy
+from bot.core.written_forms import HttpUrl, like
 from bot.platforms.shared.settings import PlatformSettings
 
 PlatformSettingsByName = dict[str, PlatformSettings]
