@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
 PHRASES = Phrasebook(LOCALES).sentences
-SIMULATOR_LINES = 650
+SIMULATOR_LINES = 700
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",
     "conversations.info": "channels:read groups:read im:read",

@@ -117,10 +117,12 @@ async def _schedule(settings: Settings, app: App, seconds: float) -> None:
     )
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
     running: set[asyncio.Task[None]] = set()
-    scheduler.add_job(_tracked(app.tick, running), "interval", seconds=seconds, jitter=jitter)
+    sweep, report = _tracked(app.tick, running), _tracked(app.services.reports.morning, running)
+    scheduler.add_job(sweep, "interval", name="sweep", seconds=seconds, jitter=jitter)
     scheduler.add_job(
-        _tracked(app.services.reports.morning, running),
+        report,
         "cron",
+        name="report",
         hour=MORNING,
         minute="*",  # whatever came in between: it is sent once a day
         timezone=settings.timezone,

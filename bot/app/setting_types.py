@@ -93,12 +93,14 @@ def _label_key(value: str) -> str:
     return value
 
 
-def _labels(value: dict[str, str]) -> dict[str, str]:
-    for key, found in value.items():
+def _labels(value: Any) -> Any:
+    """`a=b, c=d`, as labels can be."""
+    pairs: dict[str, str] = _pairs(value)
+    for key, found in pairs.items():
         _label_key(key)
         if not _LABEL_VALUE.fullmatch(found):
             raise ValueError(f"{found} cannot be the value of a label")
-    return value
+    return pairs
 
 
 def _url_template(value: str) -> str:
@@ -129,7 +131,7 @@ def _database(value: SecretStr) -> SecretStr:
 
 
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
-Labels = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_labels)]
+Labels = Annotated[dict[str, str], NoDecode, BeforeValidator(_labels)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 Windows = Annotated[dict[str, timedelta], NoDecode, BeforeValidator(_windows)]
 QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]

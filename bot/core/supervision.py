@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RestartPace:
     """How patient a supervisor is; all in seconds."""
 
     first_pause: float = 1.0
@@ -27,7 +27,7 @@ class Pace:
     """A job that has not worked for so long is down."""
 
 
-USUAL_PACE = Pace()
+USUAL_RESTARTS = RestartPace()
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class _Run:
 class Supervisor:
     """Keeps jobs running, and knows which of them are down."""
 
-    def __init__(self, pace: Pace = USUAL_PACE) -> None:
+    def __init__(self, pace: RestartPace = USUAL_RESTARTS) -> None:
         self._pace = pace
         self._runs: dict[str, _Run] = {}
         self._others: list[Callable[[], Sequence[str]]] = []

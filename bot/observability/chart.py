@@ -21,16 +21,23 @@ def draw(days: Sequence[Day], labels: Sequence[str], unit: str, language: str) -
 
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     axes = figure.subplots()
-    names = [format_skeleton("MMMd", day.day, locale=language) for day in days]
+    numbers, dates = range(len(days)), ticks(days, language)
     parts = [[day.busy for day in days], [day.idle for day in days], [day.free for day in days]]
     below = [0.0] * len(days)
     for part, label, colour in zip(parts, labels, COLOURS, strict=True):
-        axes.bar(names, part, bottom=below, label=label, color=colour)
+        axes.bar(numbers, part, bottom=below, label=label, color=colour)
         below = [low + high for low, high in zip(below, part, strict=True)]
-    axes.set_xticks(range(0, len(days), -(-len(days) // MOST_DATES)))
+    axes.set_xticks(list(dates), list(dates.values()))
     axes.set_ylabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
     png = BytesIO()
     figure.savefig(png, format="png")
     return png.getvalue()
+
+
+def ticks(days: Sequence[Day], language: str) -> dict[int, str]:
+    """The dates under the chart, by the number of their day: of many days, of every n-th."""
+    step = -(-len(days) // MOST_DATES)
+    every = list(enumerate(days))[::step]
+    return {number: format_skeleton("MMMd", day.day, locale=language) for number, day in every}

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from bot.core.supervision import Pace, Supervisor
+from bot.core.supervision import RestartPace, Supervisor
 from tests.conftest import eventually
 
-QUICK = Pace(first_pause=0.01, longest_pause=0.04, steady=0.3, lasting=0.1)
+QUICK = RestartPace(first_pause=0.01, longest_pause=0.04, steady=0.3, lasting=0.1)
 
 
 class Flaky:
@@ -43,7 +43,7 @@ async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while():
 
 
 async def test_one_failure_is_no_news():
-    supervisor, job = Supervisor(Pace(first_pause=0.01, steady=0.05, lasting=60)), Flaky()
+    supervisor, job = Supervisor(RestartPace(first_pause=0.01, steady=0.05, lasting=60)), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await eventually(lambda: job.starts)
     job.broken = False
@@ -61,7 +61,7 @@ async def test_a_bug_in_one_job_stops_no_other():
 
 
 async def test_pauses_grow():
-    supervisor, job = Supervisor(Pace(first_pause=0.01, longest_pause=60.0)), Flaky()
+    supervisor, job = Supervisor(RestartPace(first_pause=0.01, longest_pause=60.0)), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await asyncio.sleep(0.5)
     assert 2 <= job.starts <= 7  # after 0.01, 0.02, 0.04, 0.08, 0.16, 0.32 s, give or take a fifth
