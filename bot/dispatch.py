@@ -45,12 +45,12 @@ class Dispatcher:
             yield self._refusal(error)
         except Exception:
             outcome, number = "bug", secrets.token_hex(4)
-            log.exception("bug", verb=verb, user=message.user.id, id=number)
+            log.exception("command.failed", verb=verb, user=message.user.id, id=number)
             yield Reply(t("error.internal", id=number), Tone.FAILED, private=True)
         finally:
             COMMANDS.labels(verb, outcome, message.place.platform).inc()
             took = round(perf_counter() - begun, 3)
-            log.info("command", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
+            log.info("command.done", verb=verb, user=message.user.id, outcome=outcome, seconds=took)
 
     def _read(self, message: Message) -> Command:
         names = self._services.names

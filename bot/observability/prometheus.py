@@ -56,7 +56,7 @@ class Prometheus:
                 found: Any = await answer.json()
                 return [(one["metric"], float(one["value"][1])) for one in found["data"]["result"]]
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("prometheus", why=type(error).__name__)
+            log.warning("prometheus.away", why=type(error).__name__)
             return []
 
 

@@ -83,7 +83,7 @@ class GpuQueue:
                     if workload:  # not removed meanwhile
                         await self._start(workload)
                 except UserError as error:  # started, but not told, or not yet: the next change tries again
-                    log.warning("turn", workload=name, why=error.text.key)
+                    log.warning("queue.not_advanced", workload=name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
         record = workload.record.changed(queued_since=None, start_requested_at=self._clock.now())

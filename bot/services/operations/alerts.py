@@ -151,7 +151,7 @@ class AlertService:
                     await self._show(key)
                 await self._save()
             except UserError as error:  # the cluster or the chat is away: the next look will do
-                log.warning("alerts", why=error.text.key)
+                log.warning("alerts.postponed", why=error.text.key)
 
     async def _recall(self) -> None:
         if self._saved is None:

@@ -80,7 +80,7 @@ class PendingQuestions:
                 await self.ends(name, message)
         except UserError as error:  # its chat is away: later
             self._drop(name, message)
-            log.info("waits for its chat", workload=name, why=error.text.key)
+            log.info("question.waits_for_its_chat", workload=name, why=error.text.key)
 
     def _drop(self, name: str, message: str) -> None:
         del self._messages[name][message]
@@ -91,4 +91,4 @@ class PendingQuestions:
         try:
             await self._cluster.update_record(name, pending_questions=self._messages.get(name, {}))
         except UserError as error:
-            log.warning("not remembered", workload=name, why=error.text.key)
+            log.warning("question.not_remembered", workload=name, why=error.text.key)

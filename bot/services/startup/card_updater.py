@@ -100,7 +100,7 @@ class CardUpdater:
             try:
                 await self._cluster.complete(workload.spec)
             except UserError as error:
-                log.warning("incomplete", workload=workload.name, why=error.text.key)
+                log.warning("creation.not_completed", workload=workload.name, why=error.text.key)
 
     async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
         async for name in self._progress.changes():
@@ -179,7 +179,7 @@ class CardUpdater:
         try:
             await self._messenger.edit(record.card_place, record.card_message_id, reply, record.locale)
         except UserError as error:
-            log.warning("card not edited", card=record.card_message_id, why=error.text.key)
+            log.warning("card.edit_failed", card=record.card_message_id, why=error.text.key)
             return False
         return True
 
@@ -197,4 +197,4 @@ class CardUpdater:
         try:
             await self._cluster.update_record(workload.name, **changes)
         except UserError as error:
-            log.warning("not remembered", workload=workload.name, why=error.text.key)
+            log.warning("card.not_remembered", workload=workload.name, why=error.text.key)

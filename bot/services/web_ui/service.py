@@ -48,7 +48,7 @@ class WebUiService:
             try:
                 await self._host.apply_web_ui(self._names(), found.owner)
             except UserError as error:
-                log.warning("webui not connected", why=error.text.key)
+                log.warning("webui.not_connected", why=error.text.key)
 
     def _names(self) -> list[str]:
         return sorted(workload.name for workload in self._cluster.workloads())
