@@ -33,6 +33,7 @@ async def simulated(speed: float) -> AsyncIterator[tuple[SimulatedCluster, Clock
         yield cluster, clock
     finally:
         life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
         await server.stop()
 
 

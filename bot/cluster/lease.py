@@ -203,7 +203,7 @@ class LeaseLeadership:
             log.info("lease.acquired", identity=self._identity)
             await self._work(lock, election, work)
             log.warning("lease.lost", identity=self._identity, holder=lock.holder)
-            return not _is_guest(self._identity)
+            return not (_is_guest(self._identity) and lock.lost.is_set())
         finally:
             await _end(election)
             await lock.release()

@@ -1,6 +1,7 @@
 """Who does the background work, by a Lease on the real API server."""
 
 import asyncio
+import itertools
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from tests.conftest import eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ControlPlane
 
+_numbers = itertools.count(1)
 QUICK = Timing(lease=4, renew_deadline=2.5, retry=1.0, request=1.0)
 
 
@@ -85,7 +87,7 @@ class Namespace:
 
 @pytest_asyncio.fixture
 async def namespace(control_plane, tmp_path) -> AsyncIterator[Namespace]:
-    name = f"lease-{tmp_path.name.rstrip('0123456789').strip('_').replace('_', '-')[-40:].strip('-')}"
+    name = f"lease-{next(_numbers)}"
     found = Namespace(control_plane, str(install(control_plane, tmp_path, name)), name)
     watching = asyncio.create_task(found.watch())
     yield found
@@ -149,8 +151,9 @@ async def test_one_that_dies_is_followed_once_its_lease_is_over(namespace):
             await dying.wait()
 
 
-async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace):
-    async with (await namespace.bot("pod-a_1")).running() as bot:
+@pytest.mark.parametrize("identity", ["pod-a_1", "laptop_7_guest"])
+async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace, identity):
+    async with (await namespace.bot(identity)).running() as bot:
         await eventually(lambda: bot.works, 30)
         namespace.plane.stop_api_server()
         try:
