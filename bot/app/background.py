@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -19,6 +20,8 @@ MISFIRE_SECONDS = 3600
 """So late a sweep or a report may still begin."""
 ALONE = AlwaysLeader()
 
+Running = dict[asyncio.Task[Any], asyncio.Task[None]]
+"""Jobs at work, by the task of the scheduler that waits for each."""
 Announce = Callable[[bool], Awaitable[None]]
 """Tells the person at the terminal whether it leads."""
 
@@ -116,8 +119,8 @@ async def _schedule(settings: Settings, app: App, seconds: float) -> None:
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": MISFIRE_SECONDS}
     )
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
-    running: set[asyncio.Task[None]] = set()
-    sweep, report = _tracked(app.tick, running), _tracked(app.services.reports.morning, running)
+    running: Running = {}
+    sweep, report = _cancellable(app.tick, running), _cancellable(app.services.reports.morning, running)
     scheduler.add_job(sweep, "interval", name="sweep", seconds=seconds, jitter=jitter)
     scheduler.add_job(
         report,
@@ -131,21 +134,27 @@ async def _schedule(settings: Settings, app: App, seconds: float) -> None:
     try:
         await asyncio.Event().wait()
     finally:
+        scheduler.pause()
+        for job in running.values():
+            job.cancel()
+        if running:
+            await asyncio.wait(list(running))
         scheduler.shutdown(wait=False)
-        await end(*running)
 
 
-def _tracked(job: Job, running: set[asyncio.Task[None]]) -> Job:
-    """The scheduler does not wait for what it cancels: its task is in `running` while the job runs."""
+def _cancellable(job: Job, running: Running) -> Job:
+    """For a scheduler that reports what it has cancelled as failed, and does not wait for it."""
 
     async def run() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        running.add(task)
+        waiting, task = asyncio.current_task(), asyncio.create_task(job())
+        assert waiting is not None
+        running[waiting] = task
         try:
-            await job()
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.result()
         finally:
-            running.discard(task)
+            del running[waiting]
 
     return run
 

@@ -215,3 +215,16 @@ async def test_a_guest_keeps_the_cards_in_its_own_terminal_true_and_writes_nothi
         assert workload.record.announced_news == ""  # that is for whoever leads to write
     assert channel.messages == {} or set(channel.messages) == set(warnings(channel))
     assert len(terminal.messages) == 1
+
+
+async def test_a_sweep_that_is_cut_short_is_no_error(settings, cluster, inference, clock, chat, life, caplog):
+    sweeping = asyncio.Event()
+
+    async def slow() -> None:
+        sweeping.set()
+        await asyncio.Event().wait()
+
+    async with bots(settings, cluster, inference, clock, chat, background.ALONE) as [app]:
+        app.services.activity.sweep = slow
+        await sweeping.wait()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("apscheduler")] == []
