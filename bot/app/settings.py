@@ -187,7 +187,7 @@ def _mistake(problem: ErrorDetails, kind: type[BaseSettings]) -> str:
     if kind.model_fields[name].annotation is SecretStr:
         return f"{name.upper()}: {said}"
     found = problem["input"]
-    typed = spell_duration(found) if isinstance(found, timedelta) else repr(found)
+    typed = spell_duration(found) if isinstance(found, timedelta) else str(found)
     return f"{name.upper()}={typed}: {said}"
 
 
