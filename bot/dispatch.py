@@ -49,7 +49,7 @@ class Dispatcher:
             yield self._refusal(error)
         except Exception:
             outcome, number = "bug", secrets.token_hex(4)
-            log.exception("command.bug", verb=verb, user=message.user.id, id=number)
+            log.exception("command.failed", verb=verb, user=message.user.id, id=number)
             yield Reply(t("error.internal", id=number), Tone.FAILED, private=True)
         finally:
             COMMANDS.labels(verb, outcome, message.place.platform).inc()

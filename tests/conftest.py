@@ -78,6 +78,12 @@ class Chat:
         found = [name for name, history in self.messages.items() if history[0].key == key]
         return found[0] if found else ""
 
+    def reaches(self, place: Place) -> bool:
+        return True
+
+    def alone_shows(self, place: Place, message: str) -> bool:
+        return False
+
     def away(self) -> list[str]:
         return []
 

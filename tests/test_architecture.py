@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
 PHRASES = Phrasebook(LOCALES).sentences
-SIMULATOR_LINES = 650
+SIMULATOR_LINES = 700
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",
     "conversations.info": "channels:read groups:read im:read",
@@ -197,3 +197,15 @@ def test_the_slack_app_asks_for_what_the_bot_uses_and_hears_what_it_listens_to()
     assert {scope for scopes in used for scope in scopes.split()} | NO_METHOD == scopes
     events = {name.split(".")[0] for name in manifest["settings"]["event_subscriptions"]["bot_events"]}
     assert events == set(re.findall(r'@app\.event\("(\w+)"\)', source))
+
+
+def test_log_events_are_stable_ids():
+    events = [
+        (path.name, call.args[0].value if isinstance(call.args[0], ast.Constant) else "?")
+        for path in SOURCES
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and re.fullmatch(r"log\.(debug|info|warning|error|exception)", ast.unparse(call.func))
+    ]
+    assert len(events) > 30
+    assert [event for event in events if not re.fullmatch(r"[a-z]+(\.[a-z_]+)+", event[1])] == []

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bot.core.counters import SWEEP
+from bot.core.supervision import Supervisor
 from bot.dispatch import Dispatcher
 from bot.grammar.command import Services
 from bot.services.deployments.gpu_queue import GpuQueue
@@ -24,6 +25,8 @@ class App:
     ledger: SqlLedger
     usage_recorder: UsageRecorder
     sweep_failures: SweepFailures
+    supervisor: Supervisor
+    """Of what goes on in the background; knows what of it is down."""
 
     @property
     def alerts(self) -> AlertService:
@@ -38,6 +41,11 @@ class App:
             await self.gpu_queue.advance()
             await self.idle_sweep.run()
         self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
+
+    async def look(self) -> None:
+        """What commands need of a sweep while another process does it."""
+        await self.services.activity.sweep()
+        await self.usage_recorder.look()
 
     async def tick(self) -> None:
         """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed."""

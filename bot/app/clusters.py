@@ -8,8 +8,12 @@ from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.app.wiring import workload_settings
 from bot.cluster.adapter import KubernetesCluster
-from bot.core.clock import SpeedClock
+from bot.cluster.lease import lease_leadership
+from bot.core.clock import SystemClock
+from bot.core.leadership import Leadership
 from bot.core.ports import Clock
+from bot.core.supervision import Supervisor
+from bot.simulator.clock import SpeedClock
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
 
@@ -24,11 +28,12 @@ async def simulated(speed: float) -> AsyncIterator[tuple[SimulatedCluster, Clock
     cluster = SimulatedCluster(clock)
     server = SimulatedServer(cluster, TOKEN_PAUSE / max(1.0, speed / READING_SPEED))
     cluster.url = await server.start()
-    life = asyncio.create_task(cluster.run())
+    life = asyncio.create_task(Supervisor().keep("simulator", cluster.run))
     try:
         yield cluster, clock
     finally:
         life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
         await server.stop()
 
 
@@ -42,4 +47,11 @@ async def kubernetes(settings: Settings) -> AsyncIterator[tuple[KubernetesCluste
         ENGINE,
     )
     async with cluster:
-        yield cluster, SpeedClock()
+        yield cluster, SystemClock()
+
+
+@asynccontextmanager
+async def leadership(settings: Settings, *, guest: bool) -> AsyncIterator[Leadership]:
+    """Over the background work on the real cluster; a guest makes room for the service."""
+    async with lease_leadership(settings.kubeconfig, settings.namespace, guest=guest) as lease:
+        yield lease

@@ -1,6 +1,6 @@
 """The HTTP port: alive, ready, and our own metrics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,15 +9,22 @@ from bot.platforms.shared.platform import Endpoint
 
 
 class HttpServer:
-    """`/healthz` while the loop runs, `/readyz` once `ready()`, `/metrics` for Prometheus; and what
-    chat servers call, by path."""
+    """`/livez` while the loop runs; `/healthz` while nothing is `down()`, else 503 with the names; `/readyz`
+    once `ready()`; `/metrics` for Prometheus; and what chat servers call, by path."""
 
     def __init__(
-        self, host: str, port: int, ready: Callable[[], bool], endpoints: Mapping[str, Endpoint]
+        self,
+        host: str,
+        port: int,
+        *,
+        ready: Callable[[], bool],
+        down: Callable[[], Sequence[str]],
+        endpoints: Mapping[str, Endpoint],
     ) -> None:
         self._host, self._port = host, port
-        self._ready = ready
+        self._ready, self._down = ready, down
         app = web.Application()
+        app.router.add_get("/livez", self._livez)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -39,8 +46,12 @@ class HttpServer:
         """Close all connections."""
         await self._runner.cleanup()
 
-    async def _healthz(self, request: web.Request) -> web.Response:
+    async def _livez(self, request: web.Request) -> web.Response:
         return web.Response(text="ok")
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        down = self._down()
+        return web.Response(text="".join(f"{name}\n" for name in down) or "ok", status=503 if down else 200)
 
     async def _readyz(self, request: web.Request) -> web.Response:
         return web.Response(text="ready") if self._ready() else web.Response(status=503)

@@ -2,7 +2,10 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any, Protocol, TypeVar
 
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
@@ -11,13 +14,24 @@ from bot.app import background, clusters, platform_factory, wiring
 from bot.app.gauges import Gauges
 from bot.app.http_server import HttpServer
 from bot.app.settings import PlatformSettingsByName, Settings
+from bot.cluster.adapter import KubernetesCluster
 from bot.commands import COMMANDS
+from bot.core.chat.reply import Reply
+from bot.core.chat.text import t
+from bot.core.leadership import Leadership
 from bot.core.ports import Clock, Cluster
 from bot.grammar.command import by_word
 from bot.observability.prometheus import Prometheus
-from bot.platforms.console.adapter import Console
+from bot.platforms.console.adapter import TERMINAL, Console
 from bot.platforms.shared.messengers import Messengers
 
+
+class _Closable(Protocol):
+    async def close(self) -> None:
+        """End all connections."""
+
+
+Closable = TypeVar("Closable", bound=_Closable)
 SHORTEST_SWEEP = 0.2
 """Seconds between two sweeps, however fast the clock of a demo runs."""
 
@@ -38,54 +52,89 @@ async def run(
     settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
 ) -> None:
     """The service; or the same in this terminal."""
-    async with clusters.kubernetes(settings) as (cluster, clock):
+    async with (
+        clusters.kubernetes(settings) as (cluster, clock),
+        clusters.leadership(settings, guest=console) as leadership,
+    ):
         if console:
-            await _at_terminal(settings, cluster, clock, user, operator, 1.0)
-            return
-        inference = wiring.inference_of(settings)
+            await _at_terminal(settings, cluster, clock, user, operator, 1.0, leadership)
+        else:
+            await _service(settings, platform_settings, cluster, clock, leadership)
+
+
+async def _service(
+    settings: Settings,
+    platform_settings: PlatformSettingsByName,
+    cluster: KubernetesCluster,
+    clock: Clock,
+    leadership: Leadership,
+) -> None:
+    """Until SIGTERM; what was opened is closed in reverse order."""
+    async with AsyncExitStack() as opened:
+        inference = _closed_by(opened, wiring.inference_of(settings))
         platforms = platform_factory.create(settings, platform_settings, cluster.changes)
         server_admins = frozenset(group for platform in platforms for group in platform.admin_groups)
-        url = settings.prometheus_url
-        monitoring = Prometheus(url, settings.namespace) if url else None
-        messengers = Messengers(platforms)
-        built = wiring.build(
-            settings, cluster, inference, messengers, clock, server_admins, monitoring=monitoring
+        url, messengers = settings.prometheus_url, Messengers(platforms)
+        monitoring = _closed_by(opened, Prometheus(url, settings.namespace)) if url else None
+        built = _closed_by(
+            opened, wiring.build(settings, cluster, inference, messengers, clock, server_admins, monitoring)
         )
         REGISTRY.register(Gauges(built))
-        health = HttpServer(
+        http_server = HttpServer(
             settings.http_host,
             settings.http_port,
-            lambda: cluster.synced and all(platform.ready for platform in platforms),
-            platform_factory.endpoints(platforms),
+            ready=lambda: cluster.synced and all(platform.ready for platform in platforms),
+            down=built.supervisor.down,
+            endpoints=platform_factory.endpoints(platforms),
         )
-        stop = asyncio.ensure_future(background.serve(settings, built, platforms))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
-        await health.start()
-        try:
-            await stop
-        except asyncio.CancelledError:
-            if not stop.cancelled():
-                raise
-        finally:
-            opened = [built.close, inference.close, *([monitoring.close] if monitoring else [])]
-            for close in (health.stop, *opened):
-                await close()
+        await http_server.start()
+        opened.push_async_callback(http_server.stop)
+        await _until_terminated(background.serve(settings, built, platforms, leadership))
+
+
+def _closed_by(opened: AsyncExitStack, what: Closable) -> Closable:
+    """It is closed at the end, whatever happens."""
+    opened.push_async_callback(what.close)
+    return what
+
+
+async def _until_terminated(serving: Coroutine[Any, Any, None]) -> None:
+    """Until it ends by itself, or on SIGTERM, which is no error."""
+    stop = asyncio.ensure_future(serving)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
+    try:
+        await stop
+    except asyncio.CancelledError:
+        if not stop.cancelled():
+            raise
 
 
 async def _at_terminal(
-    settings: Settings, cluster: Cluster, clock: Clock, user: str, operator: bool, speed: float
+    settings: Settings,
+    cluster: Cluster,
+    clock: Clock,
+    user: str,
+    operator: bool,
+    speed: float,
+    leadership: Leadership | None = None,
 ) -> None:
+    """Until the person leaves. With a `leadership` to share they are told whether we lead."""
+
     def names() -> list[str]:
         return [*by_word(COMMANDS), *(workload.name for workload in cluster.workloads())]
 
+    async def announce(leads: bool) -> None:
+        if leadership is not None:
+            told = t("console.whole") if leads else t("console.guest", pod=leadership.holder)
+            await console.post(TERMINAL, Reply(told))
+
     interval = max(settings.sweep_interval, timedelta(seconds=SHORTEST_SWEEP * speed))
     settings = settings.model_copy(update={"sweep_interval": interval})
-    console = Console(wiring.phrasebook(settings), settings.language, user, names)
-    inference = wiring.inference_of(settings)
-    admins = frozenset({user} if operator else ())
-    built = wiring.build(settings, cluster, inference, Messengers([console]), clock, admins)
-    try:
-        await background.serve(settings, built, [console], interval=interval.total_seconds() / speed)
-    finally:
-        await built.close()
-        await inference.close()
+    console = Console(wiring.phrasebook(settings, clock), settings.language, user, names)
+    async with AsyncExitStack() as opened:
+        inference = _closed_by(opened, wiring.inference_of(settings))
+        admins, messengers = frozenset({user} if operator else ()), Messengers([console])
+        built = _closed_by(opened, wiring.build(settings, cluster, inference, messengers, clock, admins))
+        seconds = interval.total_seconds() / speed
+        lead = leadership or background.ALONE
+        await background.serve(settings, built, [console], lead, interval=seconds, announce=announce)

@@ -3,118 +3,155 @@
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bot import platforms
+from bot import MANIFESTS, platforms
+from bot.app.setting_types import (
+    SHORTEST_WINDOW,
+    Database,
+    Host,
+    Image,
+    Interval,
+    LabelKey,
+    Labels,
+    Namespace,
+    QuotaSetting,
+    Size,
+    StorageClass,
+    UrlTemplate,
+    Windows,
+    Words,
+    Zone,
+)
 from bot.core.access.roles import Quota
 from bot.core.chat import languages
-from bot.core.chat.duration import parse_duration
+from bot.core.chat.duration import spell_duration
 from bot.core.chat.message import Place
 from bot.core.chat.text import DEFAULT_LANGUAGE
+from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import GpuName
 from bot.core.idle.verdict import IdlePolicy
+from bot.core.written_forms import HttpUrl, like
 from bot.platforms.shared.settings import PlatformSettings
 
 PlatformSettingsByName = dict[str, PlatformSettings]
-_QUOTA_WORDS = {"gpus", "deployments", "tp", "ttl"}
-
-
-def _words(value: Any) -> Any:
-    return frozenset(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-
-def _pairs(value: Any) -> Any:
-    """`a=b, c=d` → {"a": "b", "c": "d"}."""
-    if not isinstance(value, str):
-        return value
-    pairs = [word.partition("=") for word in value.replace(",", " ").split()]
-    if not all(key and found for key, _, found in pairs):
-        raise ValueError("write key=value, key=value")
-    return {key: found for key, _, found in pairs}
-
-
-def _quota(value: Any) -> Any:
-    """`gpus=2 deployments=2 tp=2 ttl=8h` → Quota; what is left out is no limit."""
-    if not isinstance(value, str):
-        return value
-    given = _pairs(value)
-    if strange := set(given) - _QUOTA_WORDS:
-        raise ValueError(f"{min(strange)} is none of {', '.join(sorted(_QUOTA_WORDS))}")
-    numbers = {key: int(found) for key, found in given.items() if key != "ttl"}
-    return Quota(
-        gpus=numbers.get("gpus"),
-        deployments=numbers.get("deployments"),
-        tensor_parallel_size=numbers.get("tp"),
-        ttl=parse_duration(given["ttl"]) if "ttl" in given else None,
-    )
-
-
-def _seconds(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _zone(value: str) -> str:
-    ZoneInfo(value)
-    return value
-
-
 if TYPE_CHECKING:
     Language = str
 else:
     Language = Literal[languages.NAMES]
-Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
-Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
-QuotaSetting = Annotated[Quota, NoDecode, BeforeValidator(_quota)]
-Interval = Annotated[timedelta, BeforeValidator(_seconds)]
-Zone = Annotated[str, BeforeValidator(_zone)]
+
+
+AdminChannel = Annotated[
+    str,
+    like(
+        rf"(({'|'.join(platforms.NAMES)}):\S+)?",
+        f"write PLATFORM:CHANNEL, with one of {', '.join(platforms.NAMES)}",
+    ),
+]
 
 
 class Settings(BaseSettings):
     """Every setting with its default, but for those of chat platforms, which are in the platforms' own
     folders; `.env.example` explains them all."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
     language: Language = DEFAULT_LANGUAGE
+    """The language where a person's own is not known, and of reports."""
     timezone: Zone = "Europe/Berlin"
+    """Where the cluster is: times of day, office hours and the days of reports are there."""
     admins: Words = frozenset()
+    """Who is an admin: ids of people, groups or channels, separated by spaces."""
     researchers: Words = frozenset()
+    """Who is a researcher, in the same way; everybody else is a student."""
     student_quota: QuotaSetting = Quota(2, 2, 2, timedelta(hours=12))
+    """What one student may hold: `gpus`, `deployments`, `tp` (GPUs of one model) and `ttl` (the longest
+    lease). What is left out is no limit."""
     researcher_quota: QuotaSetting = Quota(8, 6, 4, timedelta(days=7))
+    """The same of one researcher."""
 
     kubeconfig: str = ""
-    namespace: str = "default"
+    """How to reach the cluster, in a file. Empty: the ServiceAccount in a pod, else `~/.kube/config`."""
+    namespace: Namespace = "default"
+    """Where the models run, and where the Lease of who does the background work is."""
     gpu: GpuName = "v100-16gb"
-    gpu_node_selector: Pairs = {}
-    gpu_toleration: str = "nvidia.com/gpu"
-    storage_class: str = ""
-    cache_size: str = Field("200Gi", pattern=r"^\d+(Mi|Gi|Ti)$")
-    ingress_host: str = ""
+    """The GPUs of the cluster, by name."""
+    gpu_node_selector: Labels = {}
+    """Labels of the nodes that models may run on: `label=value, label=value`."""
+    gpu_toleration: LabelKey = "nvidia.com/gpu"
+    """The taint of the GPU nodes, which models tolerate."""
+    storage_class: StorageClass = ""
+    """Of the model cache; empty: the cluster's default."""
+    cache_size: Size = "200Gi"
+    """How large the model cache is made."""
+    ingress_host: Host = ""
+    """Open WebUI is at https://INGRESS_HOST; empty: by port-forward."""
 
-    vllm_image: str = "vllm/vllm-openai:v0.8.5.post1"
+    vllm_image: Image = "vllm/vllm-openai:v0.8.5.post1"
+    """What the models run in."""
     vllm_api_key: SecretStr = SecretStr("")
+    """The key of every model; empty: a new one for each deployment."""
     hf_token: SecretStr = SecretStr("")
-    open_webui_image: str = "ghcr.io/open-webui/open-webui:v0.6.43"
-    inference_url_template: str = "http://{service}.{namespace}.svc:8000"
-    first_token_timeout: Interval = timedelta(minutes=5)
-    token_timeout: Interval = timedelta(minutes=1)
+    """For gated models; kept in the Secret `llm-hf-token`."""
+    open_webui_image: Image = "ghcr.io/open-webui/open-webui:v0.6.43"
+    """What the web page for chats runs in."""
+    inference_url_template: UrlTemplate = "http://{service}.{namespace}.svc:8000"
+    """Where a model answers, as the bot reaches it."""
+    first_token_timeout: Interval = Field(timedelta(minutes=5), ge=timedelta(seconds=1))
+    """So long a question may wait in the model's own queue."""
+    token_timeout: Interval = Field(timedelta(minutes=1), ge=timedelta(seconds=1))
+    """So long an answer that flows may pause."""
 
-    sweep_interval: Interval = timedelta(seconds=60)
+    sweep_interval: Interval = Field(timedelta(seconds=60), ge=timedelta(seconds=5))
+    """Leases and activity are looked at so often; at least 5 s, and more often than IDLE_WINDOW."""
     idle_mode: Literal["sleep", "report"] = "sleep"
-    idle_window: Interval = Field(timedelta(minutes=30), ge=timedelta(minutes=10))
-    idle_windows: Pairs = {}
+    """`report`: only tell admins what would go to sleep."""
+    idle_window: Interval = Field(timedelta(minutes=30), ge=SHORTEST_WINDOW)
+    """A model that is not used for so long goes to sleep; at least 10 min."""
+    idle_windows: Windows = {}
+    """The same of single models, by their key in the catalog: `llama-3-70b=2h, qwen2.5-7b=15m`."""
     idle_warning: Interval = timedelta(minutes=10)
-    failed_after: Interval = timedelta(minutes=30)
-    stop_after: Interval = timedelta(days=14)
-    admin_channel: str = Field("", pattern=rf"^(({'|'.join(platforms.NAMES)}):\S+)?$")
-    database_url: SecretStr = SecretStr("sqlite:///llm-bot.sqlite")
-    prometheus_url: str = Field("", pattern=r"^(https?://.+)?$")
+    """Its owner is told so long before; less than IDLE_WINDOW."""
+    failed_after: Interval = Field(timedelta(minutes=30), ge=timedelta(minutes=1))
+    """A model that failed gives its GPUs back after so long."""
+    stop_after: Interval = Field(timedelta(days=14), ge=timedelta(days=2))
+    """A model that slept for so long is removed, with a warning a day before; at least 2 d."""
+    admin_channel: AdminChannel = ""
+    """Where admins read: `slack:C0123`, `mattermost:CHANNEL-ID`."""
+    database_url: Database = SecretStr("sqlite:///llm-bot.sqlite")
+    """Who used how much: `sqlite:///FILE` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`."""
+    prometheus_url: HttpUrl = ""
+    """The cluster's Prometheus, without `/api`: GPUs that DCGM sees at work are never idle."""
     http_host: str = "0.0.0.0"
+    """Where /healthz, /readyz, /metrics and what chat servers call are served."""
     http_port: int = Field(8080, ge=0, le=65535)
+    """On which port; 0: any that is free."""
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> "Settings":
+        """A warning comes within the window that it is about, and so does a look."""
+        if self.idle_warning >= self.idle_window:
+            raise PydanticCustomError("idle", "IDLE_WARNING must be shorter than IDLE_WINDOW")
+        if self.sweep_interval >= self.idle_window:
+            raise PydanticCustomError("idle", "SWEEP_INTERVAL must be shorter than IDLE_WINDOW")
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_known(self) -> "Settings":
+        """A slip in a name would leave the model with the usual window. Repositories are not known here."""
+        keys = [key for key in self.idle_windows if "/" not in key]
+        known = read_catalog(MANIFESTS / "catalog.yaml").names() if keys else []
+        if strange := sorted(set(keys) - set(known)):
+            told = {"names": ", ".join(strange)}
+            raise PydanticCustomError("idle", "IDLE_WINDOWS: the catalog has no {names}", told)
+        return self
 
     @property
     def idle_policy(self) -> IdlePolicy:
@@ -123,7 +160,7 @@ class Settings(BaseSettings):
             self.idle_window,
             self.idle_warning,
             self.sweep_interval,
-            {model: parse_duration(window) for model, window in self.idle_windows.items()},
+            self.idle_windows,
             self.idle_mode == "sleep",
             self.failed_after,
             self.stop_after,
@@ -137,14 +174,21 @@ class Settings(BaseSettings):
         return Place(platform, channel) if channel else None
 
 
-def mistakes(error: ValidationError) -> list[str]:
-    """One readable line per wrong setting, or per combination of them; never a secret."""
-    return [
-        f"{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}"
-        if problem["loc"]
-        else problem["msg"]
-        for problem in error.errors()
-    ]
+def mistakes(error: ValidationError, kind: type[BaseSettings]) -> list[str]:
+    """One readable line per wrong setting of that kind, or per combination of them; never a secret."""
+    return [_mistake(problem, kind) for problem in error.errors()]
+
+
+def _mistake(problem: ErrorDetails, kind: type[BaseSettings]) -> str:
+    said = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return said
+    name = str(problem["loc"][0])
+    if kind.model_fields[name].annotation is SecretStr:
+        return f"{name.upper()}: {said}"
+    found = problem["input"]
+    typed = spell_duration(found) if isinstance(found, timedelta) else str(found)
+    return f"{name.upper()}={typed}: {said}"
 
 
 class WrongSettings(Exception):
@@ -174,12 +218,12 @@ def read_settings() -> tuple[Settings, PlatformSettingsByName]:
     try:
         settings = Settings()
     except ValidationError as error:
-        wrong += mistakes(error)
+        wrong += mistakes(error, Settings)
     for name, kind in platform_settings_classes().items():
         try:
             own[name] = kind()
         except ValidationError as error:
-            wrong += mistakes(error)
+            wrong += mistakes(error, kind)
     if settings is None or wrong:
         raise WrongSettings(wrong)
     return settings, own

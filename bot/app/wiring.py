@@ -15,10 +15,12 @@ from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook, t
+from bot.core.clock import SystemClock
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster, Monitoring
+from bot.core.supervision import Supervisor
 from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
@@ -48,9 +50,9 @@ from bot.storage.ledger import SqlLedger
 ROOT = Path(__file__).parents[2]
 
 
-def phrasebook(settings: Settings) -> Phrasebook:
-    """Every sentence in every language."""
-    return Phrasebook(LOCALES, settings.timezone)
+def phrasebook(settings: Settings, clock: Clock | None = None) -> Phrasebook:
+    """Every sentence in every language; what is today is said by the clock, the real one without."""
+    return Phrasebook(LOCALES, settings.timezone, (clock or SystemClock()).now)
 
 
 def planner(settings: Settings) -> Planner:
@@ -87,14 +89,6 @@ def _commands(cluster: Cluster) -> dict[str, type[Command]]:
     return {verb: command for verb, command in COMMANDS.items() if verb != Simulate.verb or breakable}
 
 
-def _reports(settings: Settings, ledger: SqlLedger, messenger: Messengers, clock: Clock) -> Reports:
-    """Its chart speaks the language of the place where admins read."""
-    zone, say = ZoneInfo(settings.timezone), phrasebook(settings).say
-    labels = [say(t(f"report.{part}"), settings.language) for part in ("busy", "idle", "free", "unit")]
-    draw = partial(chart.draw, labels=labels[:3], unit=labels[3])
-    return Reports(ledger, messenger, draw, clock, zone, settings.admin_place)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What most services are made of."""
@@ -112,6 +106,7 @@ class _Parts:
     smoke_test: SmokeTest
     progress: StartupProgress
     sweep_failures: SweepFailures
+    supervisor: Supervisor
 
 
 def build(
@@ -144,12 +139,15 @@ def build(
         smoke_test=SmokeTest(cluster, inference),
         progress=StartupProgress(cluster, ENGINE, clock),
         sweep_failures=SweepFailures(),
+        supervisor=Supervisor(),
     )
     return _app(parts, recorder, ledger)
 
 
 def _app(parts: _Parts, recorder: UsageRecorder, ledger: SqlLedger) -> App:
     services = _services(parts, ledger)
+    parts.supervisor.also(parts.cluster.stalled)
+    parts.supervisor.also(services.alerts.down)
     return App(
         dispatcher=Dispatcher(services, _commands(parts.cluster)),
         services=services,
@@ -157,6 +155,7 @@ def _app(parts: _Parts, recorder: UsageRecorder, ledger: SqlLedger) -> App:
         gpu_queue=parts.gpu_queue,
         usage_recorder=recorder,
         sweep_failures=parts.sweep_failures,
+        supervisor=parts.supervisor,
         ledger=ledger,
     )
 
@@ -172,18 +171,19 @@ def _services(parts: _Parts, ledger: SqlLedger) -> Services:
     )
     model_selector = ModelSelector(parts.cluster, parts.planner.catalog, parts.messenger)
     pending_questions = PendingQuestions(parts.cluster, parts.messenger, parts.clock)
+    alerts = _alerts(parts)
     return Services(
         access=parts.access,
         activity=parts.activity,
         model_selector=model_selector,
-        alerts=_alerts(parts),
+        alerts=alerts,
         clock=parts.clock,
         cluster=parts.cluster,
         conversation=_conversation(parts, lifecycle, model_selector, pending_questions),
         lifecycle=lifecycle,
         messenger=parts.messenger,
         planner=parts.planner,
-        reports=_reports(parts.settings, ledger, parts.messenger, parts.clock),
+        reports=_reports(parts, ledger, alerts),
         card_updater=_card_updater(parts),
         pending_questions=pending_questions,
         failure_diagnoses=parts.failure_diagnoses,
@@ -200,6 +200,8 @@ def _alerts(parts: _Parts) -> AlertService:
         smoke_test=parts.smoke_test,
         failure_diagnoses=parts.failure_diagnoses,
         sweep_failures=parts.sweep_failures,
+        down=parts.supervisor.down,
+        gpus_per_node=parts.planner.gpu.per_node,
         clock=parts.clock,
     )
     return AlertService(
@@ -209,6 +211,22 @@ def _alerts(parts: _Parts) -> AlertService:
         incidents=incidents,
         clock=parts.clock,
         admins=parts.settings.admin_place,
+    )
+
+
+def _reports(parts: _Parts, ledger: SqlLedger, alerts: AlertService) -> Reports:
+    """Its chart speaks the language of the place where admins read."""
+    settings = parts.settings
+    say, language = phrasebook(settings).say, settings.language
+    labels = [say(t(f"report.{part}"), language) for part in ("busy", "idle", "free", "unit")]
+    return Reports(
+        ledger=ledger,
+        messenger=parts.messenger,
+        draw=partial(chart.draw, labels=labels[:3], unit=labels[3], language=language),
+        clock=parts.clock,
+        zone=ZoneInfo(settings.timezone),
+        admins=settings.admin_place,
+        alerts=alerts,
     )
 
 
@@ -242,6 +260,7 @@ def _card_updater(parts: _Parts) -> CardUpdater:
         progress=parts.progress,
         smoke_test=parts.smoke_test,
         failure_diagnoses=parts.failure_diagnoses,
+        gpus_per_node=parts.planner.gpu.per_node,
     )
 
 

@@ -73,6 +73,11 @@ class Api:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
 
+    @property
+    def client(self) -> ApiClient:
+        """The official client, for what it does itself."""
+        return self._client
+
     async def close(self) -> None:
         """End all connections."""
         await self._client.close()

@@ -36,6 +36,7 @@ RIGHTS = (
     Right("", "configmaps", ("get", "create", "patch")),
     Right("", "secrets", ("get", "list", "create", "patch")),
     Right("", "persistentvolumeclaims", ("create",)),
+    Right("coordination.k8s.io", "leases", ("get", "create", "update")),
     Right("networking.k8s.io", "ingresses", ("create", "patch", "delete")),
     Right("", "nodes", ("list", "watch"), everywhere=True, needed=False),
     Right("", "pods", ("list", "watch"), everywhere=True, needed=False),

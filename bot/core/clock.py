@@ -1,22 +1,16 @@
-"""A clock that runs N times as fast as the real one."""
+"""The real clock."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from time import monotonic
+from datetime import UTC, datetime
 
 
-class SpeedClock:
-    """Starts at the real time and runs `speed` times as fast; with 1 it is the real clock."""
-
-    def __init__(self, speed: float = 1.0) -> None:
-        self._speed = speed
-        self._start_time = datetime.now(UTC)
-        self._started = monotonic()
+class SystemClock:
+    """The machine's own time, as it is set: a correction of it is seen at once."""
 
     def now(self) -> datetime:
-        """The time on this clock, in UTC."""
-        return self._start_time + timedelta(seconds=(monotonic() - self._started) * self._speed)
+        """The time, in UTC."""
+        return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds of this clock."""
-        await asyncio.sleep(seconds / self._speed)
+        """Wait for seconds, which no correction of the clock makes longer or shorter."""
+        await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""make bench: each figure as a ratio of two things measured in one run; a table, and bench.json."""
+"""make bench: each figure as a ratio of two things measured in one run; a table, and docs/benchmarks.json."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def main() -> None:
         verdict = "ok" if row["ok"] else "MISSED"
         print(f"{row['what']:<{width}}  {row['value']:>10}  {row['limit']:>10}  {verdict}   {row['detail']}")
     machine = {"python": platform.python_version(), "machine": platform.machine()}
-    Path("bench.json").write_text(
+    Path("docs/benchmarks.json").write_text(
         json.dumps({"machine": machine, "rows": rows}, indent=1, ensure_ascii=False)
     )
 

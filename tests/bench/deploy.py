@@ -16,7 +16,7 @@ from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings, workload_objects
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.text import Phrasebook
-from bot.core.clock import SpeedClock
+from bot.core.clock import SystemClock
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
 from bot.engines.vllm.inference import VllmInference
@@ -79,7 +79,7 @@ async def _status(world: RealWorld) -> dict:
         while len(await world.names("pods")) < MANY:
             await asyncio.sleep(0.5)
     inference, settings = VllmInference(), Settings(_env_file=None)
-    built = wiring.build(settings, world.cluster, inference, Chat(), SpeedClock())
+    built = wiring.build(settings, world.cluster, inference, Chat(), SystemClock())
     phrases = wiring.phrasebook(settings)
     ours, theirs = [], []
     for _ in range(TIMES):

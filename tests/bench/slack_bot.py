@@ -12,9 +12,9 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.app import background, platform_factory, wiring
 from bot.app.settings import read_settings
-from bot.core.clock import SpeedClock
 from bot.core.ports import Endpoint
 from bot.platforms.shared.messengers import Messengers
+from bot.simulator.clock import SpeedClock
 from bot.simulator.cluster import SimulatedCluster
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from bot.app import wiring
 from bot.app.settings import Settings
-from bot.core.clock import SpeedClock
+from bot.core.clock import SystemClock
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Server
@@ -63,7 +63,7 @@ async def measure() -> list[dict]:
 
 async def swept(count: int, url: str, sweeps: int) -> tuple[float, float, float]:
     """Median seconds of a sweep, scrapes per model and sweep, and MiB that the second half added."""
-    clock = SpeedClock()
+    clock = SystemClock()
     settings = Settings(_env_file=None)
     inference = wiring.inference_of(settings)
     sweep = wiring.build(settings, Hall(count, url, clock), inference, Messengers([]), clock).sweep

@@ -93,7 +93,9 @@ class InMattermost(Person):
         roles = {"researchers": frozenset({"ada".ljust(26, "0")})}
         roles |= {"admin_channel": "mattermost:c1"}
         self.bot = MattermostBot(settings.model_copy(update=roles), url, cluster, inference, clock)
-        self.health = HttpServer("127.0.0.1", 0, lambda: True, self.bot.endpoints())
+        self.health = HttpServer(
+            "127.0.0.1", 0, ready=lambda: True, down=list, endpoints=self.bot.endpoints()
+        )
         await self.health.start()
         self.bot.callback_url = self.fake.bot_url = f"http://127.0.0.1:{self.health.port}"
         await self.bot.start(self.fake)

@@ -14,7 +14,7 @@ from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, connect
 from bot.cluster.manifests import WorkloadSettings
-from bot.core.clock import SpeedClock
+from bot.core.clock import SystemClock
 from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ADMIN, ControlPlane
@@ -82,7 +82,7 @@ async def real_world(
 async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) -> AsyncIterator[wiring.App]:
     """The whole bot in this process, without a platform, until the end of the block."""
     inference = wiring.inference_of(settings)
-    built = wiring.build(settings, cluster, inference, chat, SpeedClock())
+    built = wiring.build(settings, cluster, inference, chat, SystemClock())
     running = asyncio.create_task(background.serve(settings, built, []))
     try:
         yield built

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -46,6 +46,8 @@ class AlertKind(StrEnum):
     """A volume is nearly full."""
     SWEEP = "sweep"
     """Sweeps, or what a sweep does about a model, fail again and again."""
+    PART = "part"
+    """A part of the bot has not worked for a while."""
     CHAT = "chat"
     """A chat platform cannot be reached."""
     RIGHT = "right"
@@ -144,6 +146,8 @@ class AlertState(Frozen):
     gpus: dict[str, int] = Field(default_factory=dict)
     """The GPUs that each node should have: the most that it has shown, or as many as it had when an admin
     acknowledged that there are fewer."""
+    reported: date | None = None
+    """The last day, in the zone of the settings, whose morning report was posted; None: there was none."""
 
     def is_silenced(self, alert: Alert, now: datetime) -> bool:
         """Admins do not want to hear of it now."""

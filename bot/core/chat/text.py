@@ -13,8 +13,10 @@ from babel.numbers import format_decimal
 
 from bot.core.chat.languages import TYPED, read
 from bot.core.chat.units import Tokens
+from bot.core.clock import SystemClock
 
 DEFAULT_LANGUAGE = "en"
+REAL = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,13 @@ class Phrasebook:
     """The sentences of every language by their key `section.name`; one with a plural is a table by CLDR
     category."""
 
-    def __init__(self, folder: Path, timezone: str = "Europe/Berlin") -> None:
+    def __init__(
+        self, folder: Path, timezone: str = "Europe/Berlin", now: Callable[[], datetime] = REAL.now
+    ) -> None:
         self.sentences = {path.stem: _flatten(path) for path in sorted(folder.glob("*.toml"))}
         self._locales = {language: Locale.parse(language) for language in self.sentences}
         self._zone = ZoneInfo(timezone)
+        self._now = now
 
     def language(self, locale: str) -> str:
         """The language that the bot speaks and that is nearest to a locale such as `de_AT` or `de-DE`."""
@@ -104,7 +109,7 @@ class Phrasebook:
     def _clock(self, value: datetime, locale: Locale) -> str:
         """The time of day in the phrasebook's zone; with the date if it is not today."""
         local = value.astimezone(self._zone)
-        if local.date() == datetime.now(self._zone).date():
+        if local.date() == self._now().astimezone(self._zone).date():
             return str(format_time(local, "HH:mm", tzinfo=self._zone, locale=locale))
         return str(format_datetime(local, "d MMM HH:mm", tzinfo=self._zone, locale=locale))
 

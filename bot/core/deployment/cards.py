@@ -60,17 +60,18 @@ def card(
     address: str = "",
     sleeps_after: timedelta | None = None,
     position: QueuePosition | None = None,
+    gpus_per_node: int = 1,
 ) -> Reply:
     """The card of a workload as of now.
 
     What is left out is not shown: `diagnosis` of a failure, `progress` of a start, `nodes` and `position` of
-    one that waits, the `address` (without `/v1`) and the idle window (`sleeps_after`) of one that is
-    ready."""
+    one that waits, the `address` (without `/v1`) and the idle window (`sleeps_after`) of one that is ready.
+    One that has failed offers more GPUs, up to `gpus_per_node`."""
     match workload.phase:
         case Phase.READY:
             return _ready(workload, now, address, sleeps_after)
         case Phase.FAILED:
-            return _failed(workload, diagnosis)
+            return _failed(workload, diagnosis, gpus_per_node)
         case Phase.ASLEEP:
             return Reply(
                 t("card.asleep", name=workload.name, count=workload.spec.gpus),
@@ -129,7 +130,7 @@ def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timede
     )
 
 
-def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
+def _failed(workload: Workload, diagnosis: Diagnosis | None, gpus_per_node: int) -> Reply:
     """The cause from its log, if there is one: the cluster only sees that it ended."""
     cause, evidence = workload.cause or "unknown", workload.evidence
     if diagnosis is not None:
@@ -141,7 +142,7 @@ def _failed(workload: Workload, diagnosis: Diagnosis | None) -> Reply:
         t("card.failed", name=workload.name, cause=t(f"cause.{cause}")),
         tone=Tone.FAILED,
         lines=tuple(lines),
-        buttons=(*fixes(workload, diagnosis), *buttons("logs", "stop", workload=workload)),
+        buttons=(*fixes(workload, diagnosis, gpus_per_node), *buttons("logs", "stop", workload=workload)),
     )
 
 

@@ -22,6 +22,12 @@ class Messenger(Protocol):
     async def find(self, place: Place, key: str) -> str:
         """The id of the message that was posted with this `Reply.key`; empty if there is none."""
 
+    def reaches(self, place: Place) -> bool:
+        """The platform of this place is one that this process speaks to."""
+
+    def alone_shows(self, place: Place, message: str) -> bool:
+        """No other process can bring news into this message: it stands in the terminal of this one."""
+
     def away(self) -> Sequence[str]:
         """The names of platforms that the bot has no connection to."""
 

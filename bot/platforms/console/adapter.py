@@ -1,6 +1,7 @@
-"""Talk to the bot in a terminal, or feed it a script: no chat server needed."""
+"""The terminal as a platform: a person types, or a script is read from standard input."""
 
 import asyncio
+import secrets
 import signal
 import sys
 import tempfile
@@ -26,9 +27,10 @@ TURNS_KEPT, MESSAGES_KEPT = 200, 1000
 
 
 class Console(Platform):
-    """Paper, not a screen: what was printed stays, an edit prints what is new.
+    """Prints like paper: what was printed stays, and an edit prints what is new.
 
-    In a script (no terminal at both ends) a line waits until the message before is settled."""
+    In a script (where stdin or stdout is no terminal) the next line is read once the last message is
+    final."""
 
     name = "console"
 
@@ -43,6 +45,7 @@ class Console(Platform):
         self._user = User(user, user, language)
         self._words = words
         self._script = not (sys.stdin.isatty() and sys.stdout.isatty())
+        self._session = secrets.token_hex(4)
         self._numbers = count(1)
         self._printed: LRUCache[str, str] = LRUCache(MESSAGES_KEPT)
         self._live: set[str] = set()
@@ -54,7 +57,7 @@ class Console(Platform):
         self._open_line = False
 
     async def listen(self, handle: Handle) -> None:
-        """Hear lines until the end of input or `exit`."""
+        """Read lines until the end of input or `exit`."""
         async for line in self._lines():
             text = self._chosen(line.strip())
             if text.lower() in LEAVE:
@@ -63,7 +66,7 @@ class Console(Platform):
                 await self._handle(Message(text, self._user, TERMINAL), handle)
 
     async def _handle(self, message: Message, handle: Handle) -> None:
-        """One command; Ctrl-C ends it, not the bot."""
+        """Run one command; Ctrl-C stops it, not the bot."""
         async with self._foreground:
             task = asyncio.ensure_future(self.converse(message, handle))
             loop = asyncio.get_running_loop()
@@ -92,7 +95,7 @@ class Console(Platform):
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """Print a new message."""
-        message = str(next(self._numbers))
+        message = f"{self._session}-{next(self._numbers)}"
         self._end_line()
         await self.update(place, message, reply, say)
         return message
@@ -122,8 +125,8 @@ class Console(Platform):
             self._settled.set()
 
     async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
-        """News wait until the command in the foreground has said what it has to say; only the latest
-        of each message is then still news."""
+        """An edit waits until the command in the foreground has finished; of several edits of a message only
+        the latest is printed."""
         self._news[message] = (place, reply)
         if not self._foreground.locked():
             await self._show_news()
@@ -135,16 +138,20 @@ class Console(Platform):
             await super().edit(place, message, reply)
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
-        """News wait until the command in the foreground has said what it has to say."""
+        """A message waits until the command in the foreground has finished."""
         async with self._foreground:
             return await super().post(place, reply, locale)
 
+    def alone_shows(self, message: str) -> bool:
+        """What was printed here."""
+        return message in self._printed
+
     async def history(self, place: Place) -> Sequence[Turn]:
-        """What was asked and answered here since the terminal was opened."""
+        """Questions and answers since the terminal was opened."""
         return self._turns
 
     def _chosen(self, typed: str) -> str:
-        """A number is the button of that number in the message printed last."""
+        """The line that was typed; for a number, the command of that button in the last message."""
         if typed.isdecimal() and len(typed) < 3 and 1 <= int(typed) <= len(self._buttons):
             command = self._buttons[int(typed) - 1].command
             self._write(f"> /llm {command}\n")
@@ -179,7 +186,7 @@ class Console(Platform):
 
 
 def _saved(picture: Picture) -> str:
-    """Where it lies: a terminal shows no pictures."""
+    """Save the picture in a temporary file, as a terminal shows none; the path of the file."""
     file = Path(tempfile.mkdtemp(prefix="llm-bot-")) / picture.name
     file.write_bytes(picture.png)
     return str(file)

@@ -31,7 +31,7 @@ def render(reply: Reply, say: Say) -> str:
 
 
 def clean(text: str) -> str:
-    """The text without anything that a terminal would obey."""
+    """The text without control characters."""
     return _CONTROL.sub("", text)
 
 

@@ -1,1 +1,1 @@
-"""Mattermost, all of it."""
+"""Mattermost."""

@@ -30,8 +30,9 @@ log = structlog.get_logger()
 
 
 class Mattermost(Platform):
-    """Mattermost calls `endpoints` under `callback_url`; without one there are no buttons and dialogs.
-    `command_tokens` are the slash command's, by team; `ca_file` holds a private authority's certificates."""
+    """Mattermost calls the `endpoints` under `callback_url`; without that address there are no buttons and
+    dialogs. `command_tokens` are those of the slash command by team, `ca_file` has certificates of a private
+    authority."""
 
     name = "mattermost"
     admin_groups = frozenset({SYSTEM_ADMIN})
@@ -87,7 +88,7 @@ class Mattermost(Platform):
 
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
-        """Slash commands, clicks on buttons, and dialogs that were sent."""
+        """Slash commands, clicks on buttons, and submitted dialogs."""
         return {f"/mattermost/{call}": self.endpoint for call in ("command", "action", "dialog")}
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
@@ -108,7 +109,7 @@ class Mattermost(Platform):
             await self._rest.close()
 
     async def register(self, url: str, hint: str) -> AsyncIterator[Registered]:
-        """The slash command in every team; UserError when the token is wrong."""
+        """Make the slash command in every team; UserError when the token is wrong."""
         try:
             async for team in register(self._rest, url, hint):
                 yield team

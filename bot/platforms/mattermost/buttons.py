@@ -1,4 +1,4 @@
-"""Buttons and dialogs that call us back; without an address for that, commands to type."""
+"""Buttons and dialogs, whose clicks Mattermost sends to us; without an address for that, commands to type."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,14 +19,14 @@ TITLE, LABEL, SHORT, LONG = 24, 24, 150, 3000
 
 
 class Buttons:
-    """`url` is where Mattermost reaches us (MATTERMOST_CALLBACK_URL)."""
+    """`url` is where Mattermost reaches the bot (MATTERMOST_CALLBACK_URL); empty means no buttons."""
 
     def __init__(self, token: str, url: str) -> None:
         self.signer = Signer(token)
         self.url = url.rstrip("/")
 
     def payload(self, reply: Reply, say: Say, place: Place) -> Payload:
-        """A post's text and buttons, which take the place of those before."""
+        """Text and buttons of a post; on an edit they replace those before."""
         if not self.url:
             return {"message": with_commands(reply, say), "props": {}}
         form = (Button(t("button.form"), reply.form.line),) if reply.form else ()
@@ -42,7 +42,7 @@ class Buttons:
         return {"attachments": [{"actions": [action]}]}
 
     def _attachments(self, buttons: Sequence[Button], say: Say, place: Place) -> list[Payload]:
-        """One row; or, where each choice is explained, one under the other."""
+        """The buttons in one row; or one under the other, each with its explanation."""
         actions = [self._button(number, button, say, place) for number, button in enumerate(buttons)]
         if not any(button.detail for button in buttons):
             return [{"actions": actions}] if actions else []
@@ -71,7 +71,7 @@ class Buttons:
         return {"id": name, "type": "button", "name": label, "integration": integration}
 
     def dialog(self, form: Form, user: str, place: Place, say: Say) -> Payload:
-        """A form to fill in; people can read and repeat the state that travels with it."""
+        """A form as a dialog; its `state` is signed, as people can read it and send it again."""
         state = self._state(
             user,
             place,
@@ -83,7 +83,7 @@ class Buttons:
         return self._dialog(say(form.title), say(form.submit), state, elements=elements)
 
     def confirm(self, click: dict[str, str], user: str, card: str) -> Payload:
-        """A question before something that cannot be taken back."""
+        """A dialog that asks before something that cannot be undone."""
         place = Place("mattermost", click["channel"], click["thread"])
         state = self._state(user, place, line=click["line"], about=click["about"], card=card)
         return self._dialog(click["label"], click["label"], state, introduction_text=click["confirm"])
@@ -114,5 +114,5 @@ def _element(blank: Blank, say: Say) -> Payload:
 
 
 def with_commands(reply: Reply, say: Say) -> str:
-    """Text alone: buttons are commands to type."""
+    """The reply as text alone, with commands to type in the place of buttons."""
     return cut("\n".join([render(reply, say), *commands_to_type(reply.buttons, say)]))

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class SlashCommand(BaseModel):
-    """What a slash command sends."""
+    """The fields of a slash command call."""
 
     token: str
     team_id: str
@@ -46,7 +46,7 @@ class SlashCommand(BaseModel):
 
 
 class ButtonClick(BaseModel):
-    """What a button sends."""
+    """The fields of a click."""
 
     user_id: str
     channel_id: str
@@ -64,7 +64,7 @@ class DialogSubmission(BaseModel):
 
 
 class Callbacks:
-    """`tokens` of the slash command, by team."""
+    """`tokens` are those of the slash command, by team."""
 
     def __init__(
         self, inbound: MattermostInbound, tokens: Mapping[str, str], say_in: Callable[[str], Say]
@@ -72,7 +72,7 @@ class Callbacks:
         self._inbound, self._context, self._tokens, self._say_in = inbound, inbound.context, tokens, say_in
 
     async def command(self, request: web.Request) -> web.Response:
-        """`/llm …`: acknowledged to the person alone, the work goes on as posts of the bot."""
+        """`/llm …`: acknowledged to the person alone; the replies come as posts."""
         if request.content_type != "application/x-www-form-urlencoded":
             return web.json_response({}, status=415)
         try:
@@ -160,7 +160,7 @@ class Callbacks:
         return {"error": with_commands(wrong, say)}
 
     async def _fill(self, state: Mapping[str, str], sent: DialogSubmission) -> tuple[Reply | None, Say]:
-        """Only fields that the dialog has count; they are words of a line, which is parsed like any other."""
+        """Run the line of a dialog; fields that the dialog does not have are ignored."""
         fields = {name: sent.submission.get(name) for name in state.get("names", "").split()}
         values = {name: value for name, value in fields.items() if isinstance(value, str)}
         line = filled_line(state["line"], state.get("required", "").split(), values)

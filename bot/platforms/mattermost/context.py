@@ -15,8 +15,8 @@ from bot.platforms.shared.edits import Payload
 
 @dataclass(frozen=True, slots=True)
 class MattermostContext:
-    """What all presenters share. A call of Mattermost's that is not answered yet is `waiting`, by the key of
-    its origin: its answer is what is for the person alone, or nothing."""
+    """What all presenters share. `unanswered_calls` are calls of Mattermost that wait for their answer, by
+    the key of their origin; the answer is a private reply, or nothing."""
 
     rest: RestClient
     threads: MattermostThreads
@@ -25,7 +25,7 @@ class MattermostContext:
     unanswered_calls: dict[str, asyncio.Future[Payload | None]] = field(default_factory=dict)
 
     def answer_call(self, key: str, post: Payload | None) -> bool:
-        """Let the answer be this; False when none is waited for."""
+        """Answer the call with this private reply, or with nothing; False when no call waits."""
         waiting = self.unanswered_calls.pop(key, None)
         if waiting is None or waiting.done():
             return False
@@ -34,7 +34,7 @@ class MattermostContext:
 
 
 async def send(context: MattermostContext, place: Place, reply: Reply, say: Say) -> str:
-    """A new post; its id."""
+    """Make a post; its id."""
     files = []
     if len(reply.log) > LOG:
         files = [await context.rest.upload(place.channel, "vllm.log", reply.log.encode())]

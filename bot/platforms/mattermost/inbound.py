@@ -1,4 +1,4 @@
-"""What people do in Mattermost: which posts are for the bot, and what was missed."""
+"""Posts in Mattermost: which of them are for the bot, and which were missed while the connection was gone."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 class MattermostInbound(Inbound):
-    """Hears what the websocket tells."""
+    """Takes the events of the websocket."""
 
     def __init__(
         self,
@@ -50,15 +50,16 @@ class MattermostInbound(Inbound):
         self._reading: asyncio.Task[None] | None = None
 
     def presenter(self, message: Message, origin: Origin, say: Say) -> MattermostPresenter:
-        """What shows the replies."""
+        """A presenter of the replies to one message."""
         return MattermostPresenter(self.context, message, origin, say)
 
     async def person(self, user: str, team: str) -> User:
-        """Who it is."""
+        """The person with this id."""
         return await self._people.user(user)
 
     async def resolve_place(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
-        """Where it was said, if the bot is in that; commands and clicks come from anywhere."""
+        """Where replies go: where the request came from if the bot is a member there, else to the person
+        alone."""
         if not origin.trigger:
             return place, origin
         if kind := await self._people.conversation(place.channel):
@@ -69,7 +70,7 @@ class MattermostInbound(Inbound):
         return direct, replace(origin, direct=True, card="", sent="")
 
     def handle_event(self, event: SocketEvent) -> None:
-        """An event of the websocket."""
+        """Handle one event of the websocket."""
         data = event["data"]
         if event["event"] == "posted":
             post = json.loads(data["post"])
@@ -79,7 +80,8 @@ class MattermostInbound(Inbound):
             self._people.forget(str(data.get("user_id") or data.get("user", {}).get("id", "")))
 
     def catch_up(self) -> None:
-        """There is a gap in the events: read back what was said since, or since the first gap still open."""
+        """Events were missed: read the posts since the last event, or since an earlier gap that is still
+        open."""
         if self._unread is None:
             self._unread = max(self._begun, self._latest - LATE_MILLISECONDS)
         if self._reading is not None:
@@ -116,7 +118,7 @@ class MattermostInbound(Inbound):
         self.start(self._handle_post(post, kind))
 
     async def _handle_post(self, post: Post, kind: str) -> None:
-        """A post of a conversation that the bot is in; it may be for the bot."""
+        """Answer a post if it is for the bot."""
         text, channel, root = post["message"], post["channel_id"], post.get("root_id", "")
         threads = self.context.threads
         me = threads.me

@@ -15,8 +15,8 @@ SYSTEM_ADMIN = "system_admin"
 
 
 class MattermostPeople:
-    """Looked up when they speak; guests, bots and people of other servers are refused. A setting names a
-    person or a private channel by id, or a private channel as `team/channel`."""
+    """People are looked up when they write; guests, bots and people of other servers are refused. A setting
+    names a person or a private channel by id, or a private channel as `team/channel`."""
 
     def __init__(self, rest: RestClient, role_members: Iterable[str]) -> None:
         self._rest = rest
@@ -25,18 +25,18 @@ class MattermostPeople:
         self._conversations: TTLCache[str, str] = TTLCache(KEPT, SECONDS)
 
     async def user(self, user: str) -> User:
-        """The person; UserError when the bot is not for this one."""
+        """The person with this id; UserError when the bot is not for them."""
         known = self._people.get(user)
         if known is None:
             known = self._people[user] = await self._look_up(user)
         return known
 
     def forget(self, user: str) -> None:
-        """Something about the person changed."""
+        """Look the person up again next time."""
         self._people.pop(user, None)
 
     async def conversation(self, channel: str) -> str:
-        """What kind of conversation it is (O, P, D, G); nothing where the bot is no member."""
+        """The type of a channel (O, P, D or G); empty where the bot is no member."""
         if kind := self._conversations.get(channel):
             return kind
         channels = self._rest.api.channels
@@ -64,7 +64,8 @@ class MattermostPeople:
         return User(user, info["username"], info.get("locale", ""), frozenset(groups))
 
     async def _in(self, name: str, user: str) -> bool:
-        """A member of a private channel; anybody may join a public one."""
+        """Whether the person is a member of a private channel; a public one, which anybody may join, does not
+        count."""
         channels = self._rest.api.channels
         try:
             channel: dict[str, Any] = (

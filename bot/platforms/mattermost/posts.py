@@ -1,4 +1,4 @@
-"""Posts of Mattermost: changed in place, and a thread's memory in their props."""
+"""Posts of Mattermost: edits, and the conversation that a thread holds in the props of its posts."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MEMORY = "llm_bot"
 
 
 class MattermostEdits(Edits):
-    """By patching: it keeps whatever it does not name."""
+    """Edits by `PATCH`, which leaves alone what it does not name."""
 
     def __init__(self, rest: RestClient) -> None:
         super().__init__()
@@ -34,11 +34,11 @@ class MattermostEdits(Edits):
         return True
 
     async def acquire(self, channel: str) -> None:
-        """No wait."""
+        """At once: there is no budget."""
 
 
 class MattermostThreads(Threads):
-    """By the thread's posts."""
+    """Reads the posts of a thread."""
 
     def __init__(self, rest: RestClient) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class MattermostThreads(Threads):
 
     @property
     def me(self) -> re.Pattern[str]:
-        """A call of the bot by its name."""
+        """A mention of the bot."""
         return re.compile(rf"(?<![\w.@-])@{re.escape(self.name)}(?![\w-])", re.IGNORECASE)
 
     async def fetch(self, channel: str, thread: str) -> Sequence[ThreadMessage]:

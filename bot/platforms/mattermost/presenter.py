@@ -1,4 +1,4 @@
-"""Replies in Mattermost: posts, words for one person alone, dialogs, and answers that grow."""
+"""Replies in Mattermost: posts, private replies, dialogs, and answers that grow."""
 
 import asyncio
 from contextlib import suppress
@@ -35,14 +35,14 @@ log = structlog.get_logger()
 
 
 class MattermostPresenter(Presenter):
-    """In a channel, or with one person."""
+    """Shows the replies to one message."""
 
     def __init__(self, context: MattermostContext, message: Message, origin: Origin, say: Say) -> None:
         super().__init__(context.threads, context.edits, message, origin, say)
         self._context, self._rest = context, context.rest
 
     async def show_waiting(self) -> None:
-        """Show that the bot writes."""
+        """Show that the bot is typing."""
         while True:
             await self._rest.show_typing(self._place.channel, self._place.thread)
             await asyncio.sleep(TYPING_SECONDS)
@@ -60,7 +60,7 @@ class MattermostPresenter(Presenter):
         return True
 
     def draw(self, reply: Reply) -> Payload:
-        """Markdown and buttons; who waits for an answer can give up."""
+        """Markdown and buttons; a question that waits has a button to give up."""
         post = self._context.buttons.payload(reply, self._say, self._place)
         if reply.question and not reply.answer:
             post["props"] = {**self._stop(), MEMORY: self.metadata(reply)}
@@ -74,20 +74,20 @@ class MattermostPresenter(Presenter):
         return MattermostAnswer(self._context, self._place, self._say, self._stop(), message)
 
     async def post(self, reply: Reply) -> str:
-        """A post; a long log is a file beside it."""
+        """Make a post; a long log is attached as a file."""
         self._context.answer_call(self._origin.key, None)
         if reply.question:
             return await self._rest.create_post(self._place.channel, self._place.thread, self.draw(reply))
         return await send(self._context, self._place, reply, self._say)
 
     async def post_picture(self, reply: Reply) -> None:
-        """A post with the picture alone: files cannot be added to one that is there."""
+        """Make a post of the picture alone: files cannot be added to a post."""
         if reply.picture:
             shown = Reply(reply.picture.alt, picture=reply.picture)
             await send(self._context, self._place, shown, self._say)
 
     async def reply_privately(self, reply: Reply) -> None:
-        """As the answer to the call that it comes from; else in the direct messages."""
+        """As the answer to the call that the request came with; else as a direct message."""
         if len(reply.log) > LOG:
             await self._send_directly(reply)
             reply = replace(reply, log="", lines=(*reply.lines, t("chat.log_sent")))
@@ -106,7 +106,8 @@ class MattermostPresenter(Presenter):
 
 
 class MattermostAnswer:
-    """`message` is a post that becomes the answer; whatever breaks, all of it stands there in the end."""
+    """A growing answer. `message` is a post that becomes the answer, or empty; whatever fails meanwhile, the
+    whole answer is there in the end."""
 
     def __init__(
         self, context: MattermostContext, place: Place, say: Say, stop: Payload, message: str
@@ -118,7 +119,7 @@ class MattermostAnswer:
         self._showing: asyncio.Task[None] | None = None
 
     def show(self, reply: Reply) -> None:
-        """The answer so far; shown now and then."""
+        """The answer so far; the post is edited every second or two."""
         self._reply = reply
         self._pages.add(self._safe.add(reply.answer[self._added :]))
         self._added = len(reply.answer)
@@ -129,7 +130,7 @@ class MattermostAnswer:
             self._showing = asyncio.create_task(self._show_pages())
 
     async def finish(self, footnote: Text | None) -> None:
-        """Everything that came, for certain, and what there is to say about it."""
+        """Write the whole answer, with a footnote."""
         if self._showing is not None:
             await self._showing
         self._pages.add(self._safe.add("", last=True))
@@ -149,7 +150,7 @@ class MattermostAnswer:
             log.warning("answer.delayed", why=error.code)
 
     async def _finish_page(self, footnote: Text | None) -> None:
-        """The page as it stays, with its memory; then on to the next one."""
+        """Write the current page as final, with what it holds of the conversation; go on to the next one."""
         page, reply = self._pages.pages[self._page], self._reply
         event = answer_event(reply.question, reply.workload, self._page) | {"markdown": page}
         shown = cut(render(Reply(answer=page, footnote=footnote), self._say))
@@ -163,7 +164,7 @@ class MattermostAnswer:
         self._page, self._message, self._shown = self._page + 1, "", ""
 
     async def _write(self, text: str, props: Payload, *, new: bool) -> None:
-        """Into its post; into a new one if there is none yet, or it can no longer be changed."""
+        """Edit the current post; make a new one if there is none, or it can no longer be edited."""
         payload = {"message": text, "props": props}
         channel, thread = self._place.channel, self._place.thread
         if self._message and await self._context.edits.send(channel, self._message, payload):

@@ -14,7 +14,8 @@ _CALLS = re.compile(r"@(?=\w)")
 
 
 def escape(text: str) -> str:
-    """Our own words, with what people and clusters put into them: no marks, no calls, no pictures."""
+    """Text of ours with names from people and clusters in it, as Markdown without marks, mentions or
+    pictures."""
     return _CALLS.sub(f"@{JOINER}", re.sub(r"([\\`*_\[\]|<>~])", r"\\\1", text))
 
 
@@ -37,13 +38,13 @@ def render(reply: Reply, say: Say) -> str:
 
 
 def cut(text: str) -> str:
-    """What a post takes; the server takes no empty one."""
+    """The text as long as a post may be; never empty, which the server refuses."""
     text = text if text.strip() else "…"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def code(line: str) -> str:
-    """A line to type, that cannot end its own quotes."""
+    """A line as inline code, which it cannot end itself."""
     return "`{}`".format(line.replace("`", "'").replace("\n", " "))
 
 

@@ -30,10 +30,10 @@ class MattermostRefused(Refused):
 
 
 class AsyncClient(Client):  # type: ignore[misc]
-    """What each endpoint of the driver calls; here it returns coroutines.
+    """What the driver's endpoints call; here the calls return coroutines.
 
-    Waits out 429; repeats what may be repeated when a gateway or a connection breaks: everything but
-    POST, and posts, which the server knows by their `pending_post_id`."""
+    Waits out 429. When a gateway or a connection fails it repeats all but POST; posts are repeated too, as
+    the server knows them by their `pending_post_id`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         super().__init__(options)
@@ -98,7 +98,7 @@ class AsyncClient(Client):  # type: ignore[misc]
 
 
 class RestClient:
-    """`api` is the driver: `await rest.api.posts.get_post(…)`; the rest is what it does not do."""
+    """`api` is the driver (`await rest.api.posts.get_post(…)`); the methods are what it lacks."""
 
     def __init__(self, url: str, token: str, tls: ssl.SSLContext | bool) -> None:
         address = urlsplit(url)
@@ -120,30 +120,30 @@ class RestClient:
         await self.client.session.close()
 
     async def create_post(self, channel: str, thread: str, post: dict[str, Any]) -> str:
-        """A new post, once whatever breaks; its id."""
+        """Make a post exactly once, whatever connection fails; its id."""
         pending = f"{self.me}:{uuid4().hex}"
         sent = {"channel_id": channel, "root_id": thread, "pending_post_id": pending, **post}
         return str((await self.api.posts.create_post(sent))["id"])
 
     async def open_direct_channel(self, user: str) -> str:
-        """The conversation with one person."""
+        """The id of the direct channel with a person."""
         members = [self.me, user]
         return str((await self.api.channels.create_direct_message_channel(members))["id"])
 
     async def show_typing(self, channel: str, thread: str) -> None:
-        """Show that the bot writes, for a few seconds (an endpoint that the driver lacks)."""
+        """Show for a few seconds that the bot is typing."""
         where = {"channel_id": channel, "parent_id": thread}
         await self.client.post(f"/users/{self.me}/typing", options=where)
 
     async def upload(self, channel: str, name: str, content: bytes) -> str:
-        """A file of the channel; its id."""
+        """Upload a file to a channel; its id."""
         form = aiohttp.FormData({"channel_id": channel})
         form.add_field("files", content, filename=name)
         return str((await self.client.post("/files", files=form))["file_infos"][0]["id"])
 
     async def respond(self, url: str, post: dict[str, Any]) -> None:
-        """A word to the person alone, by the address that came with a command (5 times in 30 minutes);
-        of the address only the path counts, as the server's own name for itself may not lead to it."""
+        """Reply privately through the address that came with a command (5 times in 30 minutes). Only the path
+        of the address is used: the host is the server's own name for itself, which may not lead to it."""
         here = self.client.url.removesuffix("/api/v4")
         answer_body, hook = ephemeral(post), urlsplit(url).path.rpartition("/")[2]
         try:
@@ -154,12 +154,12 @@ class RestClient:
             raise MattermostRefused(0, "unreachable") from None
 
     async def open_dialog(self, trigger: str, dialog: dict[str, Any]) -> None:
-        """Show it to the person whose click or command the trigger came with (30 s)."""
+        """Open a dialog for the person whose click or command the trigger came with (for 30 s)."""
         await self.client.post("/actions/dialogs/open", options={"trigger_id": trigger, **dialog})
 
 
 def ephemeral(post: dict[str, Any]) -> dict[str, Any]:
-    """A post as the answer to a command: seen by the person alone, its text left as it is."""
+    """A post as the answer to a command: seen by the person alone, its text left unchanged."""
     props = post.get("props", {})
     return {"response_type": "ephemeral", "text": post["message"], "skip_slack_parsing": True, **props}
 

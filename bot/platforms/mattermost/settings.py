@@ -3,19 +3,20 @@
 import ssl
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from bot.core.written_forms import HttpUrl
 from bot.platforms.shared.settings import PlatformSettings
 
 
 class MattermostSettings(PlatformSettings):
     """Without a token there is no Mattermost."""
 
-    mattermost_url: str = Field("", pattern=r"^(https?://.+)?$")
+    mattermost_url: HttpUrl = ""
     mattermost_token: SecretStr = SecretStr("")
     mattermost_command_tokens: SecretStr = SecretStr("")
-    mattermost_callback_url: str = Field("", pattern=r"^(https?://.+)?$")
+    mattermost_callback_url: HttpUrl = ""
     mattermost_ca_file: str = ""
 
     @property
@@ -32,7 +33,7 @@ class MattermostSettings(PlatformSettings):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        """An address without a token, or the other way round, is a slip."""
+        """MATTERMOST_URL and MATTERMOST_TOKEN go together, and certificates must be readable."""
         if bool(self.mattermost_url) != bool(self.mattermost_token):
             raise PydanticCustomError("mattermost", "set MATTERMOST_URL and MATTERMOST_TOKEN together")
         if not all(self.command_tokens.values()):  # the value itself is a secret: it is not shown

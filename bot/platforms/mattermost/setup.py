@@ -1,4 +1,4 @@
-"""The slash command `/llm`: made, or brought up to date, in every team of the bot, if the bot may."""
+"""Makes or updates the slash command `/llm` in every team of the bot, where the bot may."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

@@ -18,11 +18,12 @@ Clock = Callable[[], float]
 
 
 class Forged(Exception):
-    """We never made this."""
+    """The signature is not ours."""
 
 
 class Signer:
-    """The key comes from the bot's token: buttons outlive a restart, not a new token."""
+    """The key is derived from the bot's token: buttons work after a restart, but not after a change of the
+    token."""
 
     def __init__(self, token: str, clock: Clock = time.time) -> None:
         self._serializer = URLSafeTimedSerializer(
@@ -50,7 +51,7 @@ class Signer:
 
 
 def check_format(call: Any) -> None:
-    """UserError about what an older version of the bot has signed: it cannot be checked any more."""
+    """UserError for what an older version of the bot has signed, which can no longer be checked."""
     if isinstance(call, Mapping) and FORMER_SIGNATURE in call:
         raise UserError(t("mattermost.too_old"))
 

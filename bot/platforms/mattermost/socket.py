@@ -1,4 +1,4 @@
-"""Mattermost's websocket: events in order, none twice; after a gap somebody is told to read back."""
+"""Mattermost's websocket: events in order, each once; a gap is reported."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ SocketEvent = dict[str, Any]
 
 
 class EventSocket:
-    """Dials for ever. The server keeps what it sent for five minutes: a connection that breaks is taken
-    up again where it was (`connection_id`, `sequence_number`), if the server is still the same."""
+    """Connects, again and again. The server keeps events for five minutes, so a lost connection is resumed
+    where it was (`connection_id`, `sequence_number`), unless the server was restarted."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class EventSocket:
             self.ready = False
 
     async def _connect(self) -> bool:
-        """One connection until it ends; whether it was any good."""
+        """One connection until it ends; whether any event came."""
         url = self._client.url.replace("http", "ws", 1) + "/websocket"
         resuming = {"connection_id": self._connection, "sequence_number": str(self._next)}
         async with self._client.session.ws_connect(
@@ -72,7 +72,7 @@ class EventSocket:
             return self._next > begun
 
     def _take(self, event: SocketEvent) -> None:
-        """An event: known ones are dropped, a hole before it is read back."""
+        """Handle an event unless it was seen before; report a gap before it."""
         number = event.get("seq")
         if number is None or "event" not in event:  # the answer to something we said
             return

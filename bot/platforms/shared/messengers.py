@@ -10,33 +10,41 @@ from bot.platforms.shared.platform import Platform
 
 
 class Messengers:
-    """Routes by the platform's name."""
+    """Routes by the name of the platform; UserError for a platform that is not connected."""
 
     def __init__(self, platforms: Iterable[Platform]) -> None:
         self._platforms = {platform.name: platform for platform in platforms}
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
-        """Post where the place is."""
+        """Post in a place."""
         return await self._of(place).post(place, reply, locale)
 
     async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
-        """Edit where the place is."""
+        """Edit a message of a place."""
         await self._of(place).edit(place, message, reply, locale)
 
     async def history(self, place: Place) -> Sequence[Turn]:
-        """The conversation of the place."""
+        """The conversation of a place."""
         return await self._of(place).history(place)
 
     async def find(self, place: Place, key: str) -> str:
-        """Look where the place is."""
+        """The message of a place with this key."""
         return await self._of(place).find(place, key)
+
+    def reaches(self, place: Place) -> bool:
+        """One of the platforms has that place."""
+        return place.platform in self._platforms
+
+    def alone_shows(self, place: Place, message: str) -> bool:
+        """As its platform says."""
+        return self.reaches(place) and self._of(place).alone_shows(message)
 
     def away(self) -> Sequence[str]:
         """Those that are not ready."""
         return [name for name, platform in self._platforms.items() if not platform.ready]
 
     async def resume(self, place: Place, message: str) -> bool:
-        """Resume where the place is."""
+        """Go on with the request of a message."""
         return await self._of(place).resume(place, message)
 
     def _of(self, place: Place) -> Platform:

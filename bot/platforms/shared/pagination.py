@@ -1,4 +1,4 @@
-"""A growing Markdown text, cut into messages; what was shown of a page never changes."""
+"""A growing Markdown text, cut into pages; a page that is full never changes."""
 
 import re
 
@@ -9,7 +9,7 @@ MARGIN = 40
 
 
 class Pages:
-    """`pages` so far, the last of them open; none but the last will change."""
+    """`pages` are the pages so far; only the last one can still grow."""
 
     def __init__(self, limit: int) -> None:
         self.pages = [""]

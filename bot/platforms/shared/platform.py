@@ -13,14 +13,15 @@ from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, Text
 from bot.core.checks import Finding
+from bot.core.supervision import Supervisor
 
 Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Refused(UserError):
-    """The chat server did not do it; `code` is its own word for why, or `unreachable`. `gone` is what it
-    was about, or out of our reach for good."""
+    """The chat server refused a request: `code` is its own name for the reason, or `unreachable`. `gone`
+    means that the message or channel does not exist, or can never be reached."""
 
     def __init__(self, text: Text, code: str, *, gone: bool) -> None:
         super().__init__(text)
@@ -41,7 +42,7 @@ class Surroundings:
 
 
 class Platform(ABC):
-    """A place where people talk; also a Messenger for news."""
+    """A place where people talk; also the Messenger for it."""
 
     name: ClassVar[str]
     """The folder's name."""
@@ -51,6 +52,8 @@ class Platform(ABC):
     def __init__(self, phrases: Phrasebook, language: str) -> None:
         self._phrases = phrases
         self._language = language
+        self.supervisor = Supervisor()
+        """Of what goes on beside listening."""
 
     @property
     def ready(self) -> bool:
@@ -87,6 +90,10 @@ class Platform(ABC):
         """A message that was posted with this key, by an earlier run of the bot; nothing where none is."""
         return ""
 
+    def alone_shows(self, message: str) -> bool:
+        """No other process of the bot can edit this message; chat servers keep theirs for all."""
+        return False
+
     async def resume(self, place: Place, message: str) -> bool:
         """Go on with a request whose message waited when the bot ended; False where none is remembered."""
         return False
@@ -120,7 +127,7 @@ class Platform(ABC):
 
 
 async def last_reply(replies: AsyncGenerator[Reply, str | None]) -> Reply | None:
-    """The last reply."""
+    """The last of the replies; None if there are none."""
     last = None
     async for reply in replies:
         last = reply

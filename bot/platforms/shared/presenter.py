@@ -21,9 +21,9 @@ fifty answers looked at in turn leave time to acknowledge what people do meanwhi
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a request came with: a `trigger` opens one form for a few seconds, `card` is the message
-    whose button was pressed, `answer_to` takes a word to the person wherever that is, `direct` is a
-    conversation with nobody else in it. `sent` is the message of a request that goes on after a restart."""
+    """What a request came with. `trigger` opens one form within a few seconds, `card` is the message whose
+    button was clicked, `answer_to` is an address for private replies, `direct` means a conversation with the
+    person alone, `sent` is the message of a request that goes on after a restart."""
 
     key: str = ""
     team: str = ""
@@ -133,7 +133,7 @@ class Presenter(ABC):
         return await self.post(reply)
 
     async def _open_thread(self, question: str) -> None:
-        """An answer belongs into a thread; a slash command leaves nothing that could begin one."""
+        """Start a thread for an answer: a slash command leaves no message that could start one."""
         begun = await self.post(Reply(t("chat.asks", name=self._user.name, question=question[:2000])))
         self._place = replace(self._place, thread=begun)
         self._threads.join(self._place.channel, begun, new=True)

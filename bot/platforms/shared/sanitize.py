@@ -1,4 +1,4 @@
-"""Foreign text, made harmless: what a model writes calls nobody and hides no address."""
+"""Makes text of models harmless: it mentions nobody and hides no address."""
 
 import re
 
@@ -14,18 +14,18 @@ _UNFINISHED = re.compile(r"(?:<[!@#]?\w{0,9}|\](?:\(\w{0,10}|\(/)?|@\w{0,8})$")
 
 
 def harmless(text: str) -> str:
-    """The text with a joiner wherever it would call people or show a link under other words."""
+    """The text with a word joiner wherever it would mention people or show a link under other words."""
     return _CALLS.sub(lambda found: found[0] + JOINER, text)
 
 
 class SanitizedStream:
-    """The same for a text that arrives in pieces; a mark that is not whole yet is held back."""
+    """The same for a text that comes in pieces; an unfinished mark is held back until more comes."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def add(self, piece: str, *, last: bool = False) -> str:
-        """What of the text so far can be shown, beyond what was shown."""
+        """What can be shown next."""
         text = self._held + piece
         unfinished = None if last else _UNFINISHED.search(text)
         end = unfinished.start() if unfinished else len(text)

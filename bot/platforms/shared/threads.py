@@ -17,8 +17,8 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ThreadMessage:
-    """A message of a thread: its `id`, `ours` if the bot wrote it or is called in it, its Markdown, and
-    what it remembers of itself (`answer_event`, `waiting_event`)."""
+    """A message of a thread: its `id`, whether it is `ours` (the bot wrote it or is mentioned in it), its
+    Markdown, and the `event` that its metadata holds (`answer_event`, `waiting_event`)."""
 
     id: str
     ours: bool
@@ -36,8 +36,8 @@ class Threads(ABC):
 
     @abstractmethod
     async def fetch(self, channel: str, thread: str) -> Sequence[ThreadMessage]:
-        """The messages of a thread, oldest first, or at least the one that is named; Refused when they
-        cannot be read now."""
+        """The messages of a thread, oldest first, or at least the one named; Refused when they cannot be read
+        now."""
 
     async def find_waiting(self, channel: str, message: str) -> Mapping[str, Any] | None:
         """The `waiting_event` of a message, if it still waits."""
@@ -73,7 +73,7 @@ class Threads(ABC):
         return list(self._turns.get(key, []))
 
     def add(self, place: Place, question: str, answer: str, workload: str) -> None:
-        """A question was answered."""
+        """Add a question and its answer."""
         turns = self._turns.get((place.channel, place.thread), [])
         turns += [Turn("user", question), Turn("assistant", answer, workload)]
         self._remember((place.channel, place.thread), turns)
@@ -95,12 +95,12 @@ class Threads(ABC):
 
 
 def answer_event(question: str, workload: str, page: int) -> dict[str, Any]:
-    """What an answer's message remembers of itself."""
+    """The metadata of an answer's message."""
     return {"kind": "answer", "question": question[:QUESTION], "workload": workload, "page": page}
 
 
 def waiting_event(line: str, user: str, thread: str, key: str, team: str) -> dict[str, Any]:
-    """What a message that waits for a model remembers: who asked what where."""
+    """The metadata of a message that waits for a model: who asked what where."""
     return {"kind": "waiting", "line": line, "user": user, "thread": thread, "key": key, "team": team}
 
 

@@ -1,4 +1,4 @@
-"""Slack as a platform: hears through Bolt, by Socket Mode or HTTP, and speaks through the Web API."""
+"""Slack as a platform: requests come through Bolt, by Socket Mode or HTTP, replies go through the Web API."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -33,7 +33,8 @@ log = structlog.get_logger()
 
 
 class Slack(Platform):
-    """With an `app_token` it dials out (Socket Mode); without, Slack calls `endpoint`, and signs."""
+    """With an `app_token` the bot connects to Slack (Socket Mode); without, Slack calls `endpoint` and signs
+    its calls."""
 
     name = "slack"
 
@@ -66,17 +67,19 @@ class Slack(Platform):
 
     @property
     def ready(self) -> bool:
-        """Slack can reach us."""
+        """Slack can reach the bot."""
         return self._sockets.ready if self._app_token else self._inbound is not None
 
     async def listen(self, handle: Handle) -> None:
-        """For ever; UserError when Slack does not accept the tokens."""
+        """Until it is cancelled; UserError when Slack does not accept the tokens."""
         await self._introduce()
         self._inbound = inbound = SlackInbound(self._context, self._people, handle, self._say_in)
         home = HomeTab(self._web, self._people, handle, self._say_in)
         forms = Forms(self._web, self._people, inbound, handle, self._say_in)
         listen(self._bolt, inbound, forms, home)
-        following = asyncio.create_task(home.follow(self._changes()))
+        following = asyncio.create_task(
+            self.supervisor.keep("slack.home", lambda: home.follow(self._changes()))
+        )
         try:
             await (self._sockets.run() if self._app_token else asyncio.Event().wait())
         finally:
@@ -110,7 +113,8 @@ class Slack(Platform):
         return {} if self._app_token else {"/slack/events": self.endpoint}
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
-        """What Slack sends in HTTP mode; a wrong or old signature gets 401."""
+        """A call of Slack's in HTTP mode; 401 for a wrong or old signature, 503 while the bot does not
+        listen."""
         if self._inbound is None:
             return web.Response(status=503)
         answer = await self._bolt.async_dispatch(await to_bolt_request(request))
@@ -124,7 +128,7 @@ class Slack(Platform):
         return sent
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
-        """Change a message; anew if it was deleted."""
+        """Edit a message; post a new one if it was deleted."""
         shown = payload(reply, say)
         if not await self._context.edits.change(place.channel, message, shown, live=reply.live):
             await self.send(place, reply, say)
@@ -134,17 +138,17 @@ class Slack(Platform):
         return await self._threads.turns(place)
 
     async def find(self, place: Place, key: str) -> str:
-        """By what the channel's last messages remember."""
+        """Look for the key in the metadata of the channel's last messages."""
         return await self._web.find(place.channel, place.thread, key=key)
 
     async def resume(self, place: Place, message: str) -> bool:
-        """By what the message remembers."""
+        """With what the message's metadata says of the question that waits."""
         if self._inbound is None:
             raise SlackRefused("unreachable")
         return await self._inbound.resume(place, message)
 
     async def _introduce(self) -> None:
-        """Who we are; while Slack is away, ask again."""
+        """Learn the bot's own id and workspace; while Slack is away, try again."""
         while True:
             try:
                 me = await self._web.call("auth.test")

@@ -1,4 +1,4 @@
-"""One answer of a model, streamed into a thread: nothing of it is lost, whatever Slack does."""
+"""An answer of a model, streamed into a thread; all of it arrives, whatever Slack refuses meanwhile."""
 
 import asyncio
 from time import monotonic
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class SlackAnswer:
-    """`message` is one that was posted before and becomes the answer; else a stream is started."""
+    """`message` is one that was posted before and becomes the answer; if empty, a stream is started."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class SlackAnswer:
             self._task = asyncio.create_task(self._run())
 
     async def finish(self, footnote: Text | None) -> None:
-        """Everything that came, for certain, and what there is to say about it."""
+        """Write the whole answer, with a footnote."""
         if self._task is not None:
             self._pace.active -= 1
             async with self._step_lock:  # a message that is being begun would be there twice
@@ -150,7 +150,7 @@ class SlackAnswer:
             self._sent = len(page)
 
     async def _stopped(self) -> bool:
-        """End the stream: only then can the message be changed."""
+        """End the stream, as only then the message can be edited; False when Slack refuses."""
         try:
             await self._web.call("chat.stopStream", channel=self._place.channel, ts=self._message)
         except SlackRefused as error:
@@ -160,7 +160,7 @@ class SlackAnswer:
         return True
 
     async def _finish_page(self, footnote: Text | None) -> None:
-        """The page as it stays, with its memory; then on to the next one."""
+        """Write the current page as final, with its metadata; go on to the next one."""
         page, reply = self._pages.pages[self._page], self._reply
         event = answer_event(reply.question, reply.workload, self._page)
         drawn = blocks(Reply(answer=page, footnote=footnote), self._say)
@@ -179,7 +179,7 @@ class SlackAnswer:
         self._streaming = self._stream_broken = False
 
     async def _write(self, payload: dict[str, Any], event: dict[str, Any]) -> None:
-        """Into its message; into a new one if there is none, or somebody deleted it."""
+        """Edit the current message; post a new one if there is none, or it was deleted."""
         channel, thread = self._place.channel, self._place.thread
         metadata = {"event_type": NONCE_EVENT, "event_payload": event}
         changed = {**payload, "metadata": metadata}

@@ -1,4 +1,5 @@
-"""Forms: what would happen is said while they are filled in, and a refusal loses nothing."""
+"""Forms: what the command would do is shown while a form is filled in, and a refusal keeps what was filled
+in."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -22,7 +23,7 @@ FORMS_KEPT, FORM_SECONDS = 1000, 3600.0
 
 
 class Forms:
-    """What is filled in is a typed command."""
+    """A form that is submitted runs as a typed command."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class Forms:
         """The latest check of each form that is open, by its view."""
 
     async def recheck(self, view: Body, user: str, team: str) -> None:
-        """A form changed: say in it what would happen."""
+        """A field changed: show in the form what the command would do."""
         filled, values = modal.read(view)
         if not filled.check or not all(values.get(name) for name in filled.required):
             return
@@ -55,7 +56,7 @@ class Forms:
             self._checks.pop(view["id"])
 
     async def submit(self, view: Body, user: str, origin: Origin, ack: Callable[..., Awaitable[Any]]) -> None:
-        """A form was sent: a refusal is said in it and loses nothing, all else closes it."""
+        """The form was submitted: a refusal is shown in it, anything else closes it."""
         filled, values = modal.read(view)
         line = filled_line(filled.line, filled.required, values)
         wrong, say = await self._inbound.submit_form(line, user, filled.place, origin)

@@ -1,4 +1,4 @@
-"""What people do in Slack: who they are, where replies go, and which messages are for the bot."""
+"""Messages in Slack: which of them are for the bot, and where replies go."""
 
 import html
 import re
@@ -20,7 +20,7 @@ _NAMED = re.compile(r"<([@#][A-Z0-9]+)\|[^>]*>")
 
 
 class SlackInbound(Inbound):
-    """Hears for one workspace."""
+    """Takes the requests of one workspace."""
 
     def __init__(
         self, context: SlackContext, people: SlackPeople, handle: Handle, say_in: Callable[[str], Say]
@@ -29,15 +29,15 @@ class SlackInbound(Inbound):
         self._context, self._people = context, people
 
     def presenter(self, message: Message, origin: Origin, say: Say) -> SlackPresenter:
-        """What shows the replies."""
+        """A presenter of the replies to one message."""
         return SlackPresenter(self._context, message, origin, say)
 
     async def person(self, user: str, team: str) -> User:
-        """Who it is."""
+        """The person with this id."""
         return await self._people.user(user, team)
 
     async def handle_channel_message(self, event: Body, team: str) -> None:
-        """A message of a conversation that the bot is in; it may be for the bot."""
+        """Answer a message if it is for the bot."""
         text, channel, thread = event.get("text", ""), event["channel"], event.get("thread_ts", "")
         threads = self._context.threads
         me = re.compile(rf"<@{threads.bot}(\|[^>]*)?>")
@@ -54,7 +54,7 @@ class SlackInbound(Inbound):
         await self.handle_message(line, event["user"], place, origin, free=True)
 
     async def resolve_place(self, place: Place, user: User, origin: Origin) -> tuple[Place, Origin]:
-        """Where replies go: into the channel; to the person alone where the bot is no member."""
+        """Where replies go: into the channel if the bot is a member, else to the person alone."""
         channel = place.channel
         if channel and await self._people.check_channel(channel):
             return place, replace(origin, direct=channel.startswith("D"))
@@ -68,6 +68,6 @@ class SlackInbound(Inbound):
 
 
 def plain_text(text: str) -> str:
-    """What was typed: links as their words, people and channels as ids, no escapes."""
+    """The text as it was typed: links as their words, people and channels as ids, no escapes."""
     text = _LINK.sub(lambda found: found[1] or found[2], text)
     return html.unescape(_NAMED.sub(r"<\1>", text)).strip()

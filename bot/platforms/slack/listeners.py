@@ -20,7 +20,7 @@ TEXT_SUBTYPES = {"", "file_share", "thread_broadcast", "me_message"}
 
 
 def listen(app: AsyncApp, inbound: SlackInbound, forms: Forms, home: HomeTab) -> None:
-    """Register everything; each is acknowledged before any work."""
+    """Register all listeners; each acknowledges before any work."""
     _listen_to_commands(app, inbound)
     _listen_to_events(app, inbound, home)
     _listen_to_clicks(app, inbound)
@@ -95,7 +95,7 @@ def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None
 
 
 def _team(body: Body) -> str:
-    """The workspace of the person."""
+    """The id of the person's workspace."""
     event = body.get("event", {})
     user, team = body.get("user"), body.get("team")
     of_user = user.get("team_id") if isinstance(user, dict) else ""
@@ -104,7 +104,7 @@ def _team(body: Body) -> str:
 
 
 def _where(body: Body) -> Place:
-    """Where a message with a button is; the home tab is nowhere."""
+    """The place of a message with a button; an empty channel for the home tab."""
     channel = body.get("channel", {}).get("id", "")
     message = body.get("message", {})
     thread = message.get("thread_ts") or ""

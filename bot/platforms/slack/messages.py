@@ -1,4 +1,4 @@
-"""Messages of Slack: changed in place within its rates, and a thread's memory in their metadata."""
+"""Messages of Slack: edits within its rates, and the conversation that a thread holds in their metadata."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ PAGE, PAGES = 200, 5
 
 
 class SlackEdits(Edits):
-    """By `chat.update`."""
+    """Edits by `chat.update`."""
 
     def __init__(self, web: SlackWeb) -> None:
         super().__init__()
@@ -29,17 +29,17 @@ class SlackEdits(Edits):
         return True
 
     def try_acquire(self, channel: str) -> bool:
-        """There is room for one that could as well wait."""
+        """Take one edit from the budgets of the channel and the workspace, if both have one to spare."""
         return self._web.rates.updates.try_acquire() and self._web.rates.channel(channel).try_acquire()
 
     async def acquire(self, channel: str) -> None:
-        """Wait for room."""
+        """Take one edit from both budgets, waiting if need be."""
         await self._web.rates.channel(channel).acquire()
         await self._web.rates.updates.acquire()
 
 
 class SlackThreads(Threads):
-    """By `conversations.replies`."""
+    """Reads threads by `conversations.replies`."""
 
     def __init__(self, web: SlackWeb) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ CHOICES, TITLE = 100, 24
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Where a modal was opened, and how its fields become a line; travels with it."""
+    """Where a modal was opened, and how its fields become a line; stored in its `private_metadata`."""
 
     line: str
     check: str
@@ -33,7 +33,7 @@ class Filled:
 
 
 def view(form: Form, place: Place, say: Say) -> Block:
-    """The modal."""
+    """The form as a modal."""
     required = tuple(blank.name for blank in form.blanks if blank.required)
     checked = tuple(blank.name for blank in form.blanks if blank.checked)
     filled = Filled(form.line, form.check, required, checked, place.channel, place.thread)
@@ -71,7 +71,7 @@ def _input(blank: Blank, say: Say) -> Block:
 
 
 def read(view: dict[str, Any]) -> tuple[Filled, dict[str, str]]:
-    """What was filled in so far, by the name of the field."""
+    """What the modal was opened for, and the values filled in so far, by the name of the field."""
     filled = Filled(**json.loads(view["private_metadata"]))
     values = {}
     for name, elements in view["state"]["values"].items():
@@ -82,12 +82,12 @@ def read(view: dict[str, Any]) -> tuple[Filled, dict[str, str]]:
 
 
 def checking(filled: Filled, values: dict[str, str]) -> str:
-    """The line that tells what it would do."""
+    """The line that tells what the command would do."""
     return filled_line(filled.check, filled.required, {name: values.get(name, "") for name in filled.checked})
 
 
 def with_note(view: dict[str, Any], note: Reply, say: Say) -> Block:
-    """The modal as it is, with a reply at its end: what would happen, or what is wrong."""
+    """The modal with a reply at its end: what the command would do, or what is wrong."""
     kept = ("type", "callback_id", "title", "submit", "close", "private_metadata")
     lines = [f"{note.tone} {escape(say(note.text))}".lstrip()] if note.text else []
     lines += [escape(say(line)) for line in note.lines]

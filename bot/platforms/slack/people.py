@@ -20,8 +20,8 @@ Info = dict[str, Any]
 
 
 class SlackPeople:
-    """Looked up when they speak. Who is a guest, a bot, or from elsewhere is refused before anything
-    else; what cannot be found out counts against a person, not for one."""
+    """People are looked up when they write. Guests, bots and people of other workspaces are refused before
+    anything else; if Slack does not say who somebody is, they are refused too."""
 
     def __init__(self, web: SlackWeb, role_members: Iterable[str]) -> None:
         self._web = web
@@ -37,7 +37,7 @@ class SlackPeople:
         self.team = ""
 
     async def user(self, user: str, team: str) -> User:
-        """The person; UserError when the bot is not for this one."""
+        """The person with this id; UserError when the bot is not for them."""
         info = await self._info(user)
         if any(info.get(mark) for mark in STRANGERS) or user == "USLACKBOT":
             raise UserError(t("slack.not_for_you"))
@@ -79,7 +79,7 @@ class SlackPeople:
         return frozenset([group for group in self._groups if user in await self._in(group)])
 
     async def _in(self, group: str) -> frozenset[str]:
-        """Ids of the members; nobody, when Slack does not tell."""
+        """Ids of a group's members; empty when Slack does not tell."""
         async with self._asking:
             members = self._members.get(group)
             if members is None:

@@ -33,14 +33,14 @@ class SlackContext:
 
 
 class SlackPresenter(Presenter):
-    """In a channel, or with one person."""
+    """Shows the replies to one message."""
 
     def __init__(self, context: SlackContext, message: Message, origin: Origin, say: Say) -> None:
         super().__init__(context.threads, context.edits, message, origin, say)
         self._context, self._web = context, context.web
 
     async def show_waiting(self) -> None:
-        """Say that it takes a moment."""
+        """Show that the bot is thinking."""
         if self._place.thread:
             with suppress(SlackRefused):
                 await self._web.call(
@@ -62,7 +62,7 @@ class SlackPresenter(Presenter):
         return True
 
     def draw(self, reply: Reply) -> Payload:
-        """Blocks; who waits for an answer can give up."""
+        """Blocks; a question that waits has a button to give up."""
         remembered = {"event_type": NONCE_EVENT, "event_payload": self.metadata(reply) or NOT_WAITING}
         message = payload(reply, self._say) | {"metadata": remembered}
         if reply.question and not reply.answer:
@@ -79,7 +79,7 @@ class SlackPresenter(Presenter):
         return {"type": "actions", "elements": [stop]}
 
     def begin_answer(self, message: str) -> SlackAnswer:
-        """With a button that stops it."""
+        """Start an answer, with a button that stops it."""
         return SlackAnswer(
             self._web,
             self._context.edits,
@@ -93,7 +93,7 @@ class SlackPresenter(Presenter):
         )
 
     async def post(self, reply: Reply) -> str:
-        """A message; a long log and a picture are files beside it."""
+        """Post a message; a long log and a picture are uploaded as files."""
         if len(reply.log) > LOG:
             await upload(self._web, self._place.channel, self._place.thread, reply, self._say)
             reply = replace(reply, log="")
@@ -104,11 +104,11 @@ class SlackPresenter(Presenter):
         return sent
 
     async def post_picture(self, reply: Reply) -> None:
-        """The picture, as a file."""
+        """Upload the picture."""
         await show(self._web, self._place, reply.picture, self._say)
 
     async def reply_privately(self, reply: Reply) -> None:
-        """Seen by the person alone; a long log goes to the direct messages, where files can be private."""
+        """As an ephemeral message; a long log goes to the direct messages, where files can be private."""
         channel, thread = self._place.channel, self._place.thread or None
         if len(reply.log) > LOG:
             await upload(self._web, await self._web.open_direct_channel(self._user.id), "", reply, self._say)
@@ -129,13 +129,13 @@ class SlackPresenter(Presenter):
 
 
 async def show(web: SlackWeb, place: Place, picture: Picture | None, say: Say) -> None:
-    """A picture as a file."""
+    """Upload a picture, if there is one."""
     if picture is not None:
         alt = say(picture.alt)
         await web.upload_file(place.channel, place.thread, picture.name, picture.png, alt, alt)
 
 
 async def upload(web: SlackWeb, channel: str, thread: str, reply: Reply, say: Say) -> None:
-    """A log as a file."""
+    """Upload a log as a file."""
     title = say(reply.text) if reply.text else "log"
     await web.upload_file(channel, thread, "vllm.log", reply.log.encode(), title)

@@ -1,4 +1,4 @@
-"""Slack's rates: what may be sent now, and what waits."""
+"""Rate limits of Slack: what may be sent now, and what waits."""
 
 import asyncio
 from time import monotonic
@@ -9,7 +9,7 @@ CHANNELS_KEPT = 1000
 
 
 class TokenBucket:
-    """`room` calls at once, then `per_minute`; the last `reserve` are for what must not be lost."""
+    """`room` calls at once, then `per_minute`; the last `reserve` are for calls that must not be lost."""
 
     def __init__(self, per_minute: float, room: float, reserve: float = 0.0) -> None:
         self._rate = per_minute / 60
@@ -38,8 +38,8 @@ class TokenBucket:
 
 
 class Rates:
-    """The published floors (Slack's tiers 2, 3 and 4 are 20, 50 and 100 a minute for each method and
-    workspace; a channel takes about a message a second), with room for final messages."""
+    """The rates that Slack guarantees (tiers 2, 3 and 4 are 20, 50 and 100 a minute for each method and
+    workspace; a channel takes about one message a second), with a reserve for final messages."""
 
     def __init__(self) -> None:
         self.starts = TokenBucket(20, room=10)
@@ -55,7 +55,7 @@ class Rates:
 
 
 class AnswerPace:
-    """How many answers flow now; each waits the longer between its steps."""
+    """How fast answers are updated: the more of them flow at once, the slower each."""
 
     def __init__(self) -> None:
         self.active = 0

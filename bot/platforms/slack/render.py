@@ -1,4 +1,4 @@
-"""Reply → Block Kit blocks and a text for those who see none (limits: Slack's block reference)."""
+"""Reply → Block Kit blocks, and a text for notifications (limits: Slack's block reference)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +20,7 @@ TEXT = 3900
 
 
 def escape(text: str) -> str:
-    """Text as mrkdwn that calls nobody and links to nothing."""
+    """Text as mrkdwn without mentions and links."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -100,7 +100,7 @@ def _sections(lines: list[str]) -> list[Block]:
 
 
 def context(mrkdwn: str) -> Block:
-    """Small print."""
+    """A context block: small print."""
     return {"type": "context", "elements": [{"type": "mrkdwn", "text": mrkdwn[:SECTION]}]}
 
 

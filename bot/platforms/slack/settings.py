@@ -1,11 +1,14 @@
 """Settings of Slack: two tokens for Socket Mode, or a token and the signing secret for HTTP."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from bot.core.written_forms import like
 from bot.platforms.shared.settings import PlatformSettings
+
+SlashedUrl = Annotated[str, like(r"https?://\S+/", "begins with http:// or https:// and ends with /")]
 
 
 class SlackSettings(PlatformSettings):
@@ -14,7 +17,7 @@ class SlackSettings(PlatformSettings):
     slack_bot_token: SecretStr = SecretStr("")
     slack_app_token: SecretStr = SecretStr("")
     slack_signing_secret: SecretStr = SecretStr("")
-    slack_api_url: str = Field("https://slack.com/api/", pattern=r"^https?://.+/$")
+    slack_api_url: SlashedUrl = "https://slack.com/api/"
 
     @property
     def configured(self) -> bool:
@@ -23,7 +26,8 @@ class SlackSettings(PlatformSettings):
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
-        """HTTP mode without a signature check would obey anybody."""
+        """A bot token needs an app token or a signing secret: without a signature anybody could give
+        commands."""
         token, ways = self.slack_bot_token, (self.slack_app_token, self.slack_signing_secret)
         if token and not any(ways):
             needs = "also set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)"

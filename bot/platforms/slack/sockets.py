@@ -1,4 +1,4 @@
-"""Socket Mode: two sockets, each replaced as soon as it is no longer alive."""
+"""Socket Mode: two connections, each replaced when it is lost."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class DrainingClient(SocketModeClient):
-    """The SDK's, which lets go of a connection only when all that came over it is acknowledged."""
+    """The SDK's client, which leaves a connection only when all that came over it is acknowledged."""
 
     def __init__(self, app_token: str, app: AsyncApp, ping: float) -> None:
         super().__init__(app_token, app.logger, app.client, ping_interval=ping)
@@ -32,7 +32,7 @@ class DrainingClient(SocketModeClient):
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Something was heard, and is acknowledged when this ends."""
+        """A request came, and is acknowledged when this block ends."""
         self._unanswered += 1
         self._all_answered.clear()
         try:
@@ -43,13 +43,13 @@ class DrainingClient(SocketModeClient):
                 self._all_answered.set()
 
     async def connect_to_new_endpoint(self, force: bool = False) -> None:
-        """Slack asks for a new connection while the old one still takes acknowledgements."""
+        """Slack asks for a new connection; the old one still takes acknowledgements, so wait for them."""
         if await self.is_connected():
             await self.drained()
         await super().connect_to_new_endpoint(force)
 
     async def drained(self) -> None:
-        """Everything heard is acknowledged, or can no longer be."""
+        """Wait until all requests are acknowledged, or it is too late for that."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._all_answered.wait(), DRAIN_SECONDS)
 
@@ -60,7 +60,7 @@ class DrainingClient(SocketModeClient):
 
 
 class SocketConnection:
-    """One connection that hands to Bolt what it hears."""
+    """One connection; what comes over it goes to Bolt."""
 
     def __init__(self, app: AsyncApp, token: str, ping: float) -> None:
         self._bolt = app
@@ -69,20 +69,20 @@ class SocketConnection:
         self.connecting = asyncio.create_task(self.client.connect())
 
     async def handle(self, client: Any, request: SocketModeRequest) -> None:
-        """Acknowledged when this returns; the work goes on."""
+        """Acknowledge a request; the work goes on in the background."""
         begun = time()
         with self.client.answering():
             await send_async_response(client, request, await run_async_bolt_app(self._bolt, request), begun)
 
     async def end(self) -> None:
-        """Whatever state it is in."""
+        """Close the connection, whatever state it is in."""
         self.connecting.cancel()
         await asyncio.gather(self.connecting, return_exceptions=True)
         await asyncio.gather(self.client.close(), return_exceptions=True)
 
 
 class SocketPool:
-    """`ready` while Slack can reach us."""
+    """Two connections; `ready` while at least one of them works."""
 
     def __init__(self, app: AsyncApp, token: str, ping: float = PING_SECONDS) -> None:
         self._app, self._token, self._ping = app, token, ping
@@ -94,7 +94,7 @@ class SocketPool:
         return any(socket.client.alive for socket in self._sockets)
 
     async def run(self) -> None:
-        """Connect, and watch over the connections for ever; the SDK has its chance to mend each."""
+        """Connect, and replace connections that the SDK could not mend, until cancelled."""
         self._sockets = [self._new() for _ in range(SOCKETS)]
         failing = [0] * SOCKETS
         while True:
@@ -108,7 +108,7 @@ class SocketPool:
                     self._sockets[number], failing[number] = self._new(), 0
 
     async def close(self) -> None:
-        """What was heard is acknowledged, then the connections end."""
+        """Acknowledge what came, then close the connections."""
         await asyncio.gather(*(socket.client.drained() for socket in self._sockets))
         for socket in self._sockets:
             await socket.end()

@@ -1,4 +1,4 @@
-"""Slack's Web API through the official client: one session, retries that repeat nothing, sentences."""
+"""Slack's Web API through the official client: one session, and retries that repeat no message."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -36,14 +36,14 @@ LOOK_BACK = 30
 
 
 class SlackRefused(Refused):
-    """An answer that is not ok."""
+    """Slack's answer was not ok, or there was none."""
 
     def __init__(self, code: str) -> None:
         super().__init__(t("slack.refused", why=code), code, gone=code in GONE)
 
 
 class _RetryConnection(AsyncConnectionErrorRetryHandler):
-    """Only where twice is the same as once."""
+    """Retries only methods that may be called twice."""
 
     async def _can_retry_async(self, *, request: Any, **more: Any) -> bool:
         if request.url.rsplit("/", 1)[-1] in ONCE:
@@ -52,7 +52,7 @@ class _RetryConnection(AsyncConnectionErrorRetryHandler):
 
 
 class SlackWeb:
-    """`client` for Bolt; `call` for everything the bot itself asks for."""
+    """`client` is for Bolt; the methods are what the bot itself calls."""
 
     def __init__(self, token: str, url: str) -> None:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, connect=5)
@@ -75,20 +75,20 @@ class SlackWeb:
         await self._session.close()
 
     async def call(self, method: str, *, quick: bool = False, **arguments: Any) -> dict[str, Any]:
-        """One method with JSON arguments; `quick` never waits: a trigger lives for three seconds."""
+        """Call a method with JSON arguments; `quick` never retries, as a trigger lives for three seconds."""
         client = self._quick if quick else self.client
         return await _result(client.api_call(method, json=_without_none(arguments)))
 
     async def read(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """One of the methods that read: they take their arguments as a query."""
+        """Call a method that reads; its arguments go into the query."""
         return await _result(self.client.api_call(method, http_verb="GET", params=_without_none(arguments)))
 
     async def check_app_token(self, token: str) -> None:
-        """SlackRefused if it opens no socket."""
+        """SlackRefused if the token opens no connection."""
         await _result(self.client.apps_connections_open(app_token=token))
 
     async def respond(self, url: str, text: str) -> None:
-        """A word to the person alone, by the address that came with a command (5 times in 30 minutes)."""
+        """Reply privately through the address that came with a command (5 times in 30 minutes)."""
         try:
             async with self._session.post(url, json={"text": text, "response_type": "ephemeral"}) as answer:
                 if answer.status != 200:
@@ -97,7 +97,7 @@ class SlackWeb:
             raise SlackRefused("unreachable") from None
 
     async def open_direct_channel(self, user: str) -> str:
-        """The conversation with one person."""
+        """The id of the direct channel with a person."""
         return str((await self.call("conversations.open", users=user))["channel"]["id"])
 
     async def upload_file(
@@ -116,7 +116,8 @@ class SlackWeb:
         )
 
     async def post(self, channel: str, thread: str, payload: dict[str, Any], event: dict[str, Any]) -> str:
-        """A new message, once: if the connection broke, look whether it arrived before sending it again."""
+        """Post exactly once: if the connection broke, look whether the message arrived before sending it
+        again; its id."""
         nonce = uuid4().hex
         metadata = {"event_type": NONCE_EVENT, "event_payload": {**event, "nonce": nonce}}
         quiet = {"unfurl_links": False, "unfurl_media": False}
@@ -132,7 +133,7 @@ class SlackWeb:
         return str((await self.call("chat.postMessage", **message))["ts"])
 
     async def find(self, channel: str, thread: str, **marks: str) -> str:
-        """A message that remembers this, among the last ones."""
+        """The message with these marks in its metadata, among the last ones; empty if none."""
         method = "conversations.replies" if thread else "conversations.history"
         found = await self.read(
             method, channel=channel, ts=thread or None, limit=LOOK_BACK, include_all_metadata=True
@@ -148,7 +149,7 @@ def _without_none(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _result(request: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
-    """What Slack answers; SlackRefused with its own word for what is wrong."""
+    """What Slack answers; SlackRefused with its error code."""
     try:
         answer = await request
     except SlackApiError as error:

@@ -70,8 +70,10 @@ class GpuQueue:
         return (min(idle)[1], first.record.owner_name) if idle and first else ("", "")
 
     async def follow(self) -> None:
-        """Start those that wait whenever something changes on the cluster; it never ends."""
-        async for _ in self._cluster.changes():
+        """Start those that wait, now and whenever something changes on the cluster; it never ends."""
+        changes = self._cluster.changes()
+        await self.advance()
+        async for _ in changes:
             await self.advance()
 
     async def advance(self) -> None:
@@ -84,7 +86,7 @@ class GpuQueue:
                     if workload:  # else it has been removed
                         await self._start(workload)
                 except UserError as error:  # the next change tries again, if it has not started
-                    log.warning("queue.start_postponed", workload=name, why=error.text.key)
+                    log.warning("queue.not_advanced", workload=name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
         record = workload.record.changed(queued_since=None, start_requested_at=self._clock.now())

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import structlog
 
@@ -20,6 +21,9 @@ from bot.services.operations.incidents import Incidents
 
 GATHER = 2.0
 """Seconds between a change and a message, so that a storm becomes one message."""
+
+GUEST_LOOKS_EVERY = 10.0
+"""Seconds between two looks at what the process that leads has written down."""
 
 log = structlog.get_logger()
 
@@ -45,7 +49,7 @@ class AlertService:
         self._saved: AlertState | None = None
         self._unsure: set[str] = set()
         """Keys of posts that may be on the platform already, although no message id is known."""
-        self._newer = False
+        self._newer = self._guest = False
         self.state = AlertState()
         """All alerts, their messages and silences."""
 
@@ -58,8 +62,22 @@ class AlertService:
         """What does not work, for the health check; empty if everything does."""
         return ["alerts: what was told is in a newer format"] if self._newer else []
 
+    async def run_as_guest(self) -> None:
+        """Only read what whoever leads has written down; for ever."""
+        self._guest = True
+        try:
+            while True:
+                self._saved = None
+                with suppress(UserError):  # the cluster is away: the next time
+                    async with self._looking:
+                        await self._load()
+                await self._clock.sleep(GUEST_LOOKS_EVERY)
+        finally:
+            self._guest = False
+
     async def run(self) -> None:
         """Look GATHER seconds after each change; it never ends."""
+        self._saved = None  # another process may have stored another state
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._hear())
             while True:
@@ -89,7 +107,8 @@ class AlertService:
     def acknowledge(self, which: str, who: str) -> list[Alert]:
         """Record that the person called `who` takes care of an alert: there are no more reminders. A node
         that has fewer GPUs than before, or is gone, should have as many as it has now. Returns the alerts;
-        UserError when there is none."""
+        UserError when there is none, or when this process does not hold the Lease."""
+        self._require_leading()
         acknowledged = [alert.model_copy(update={"by": who}) for alert in self.find(which)]
         nodes = {node.name: node.total for node in self._cluster.nodes()}
         about = {a.about for a in acknowledged if a.kind in (AlertKind.FEWER, AlertKind.NODE)}
@@ -101,12 +120,31 @@ class AlertService:
 
     def silence(self, which: str, span: timedelta) -> list[Alert]:
         """Post nothing about an alert, or another one about the same thing, for a while. Returns the alerts;
-        UserError when there is none."""
+        UserError when there is none, or when this process does not hold the Lease."""
+        self._require_leading()
         alerts, until = self.find(which), self._clock.now() + span
         silenced = self.state.silenced | {alert.fingerprint: until for alert in alerts}
         self.state = self.state.with_alerts((), silenced=silenced)
         self._news.set()
         return alerts
+
+    def _require_leading(self) -> None:
+        """A guest writes nothing."""
+        if self._guest:
+            raise UserError(t("alerts.guest"))
+
+    async def last_report(self) -> date | None:
+        """The last day whose morning's report was sent; UserError when that cannot be read."""
+        async with self._looking:
+            await self._load()
+            return self.state.reported
+
+    async def note_report(self, day: date | None) -> None:
+        """Write down that the report of that day is sent; UserError when that cannot be done."""
+        async with self._looking:
+            await self._load()
+            self.state = self.state.model_copy(update={"reported": day})
+            await self._save()
 
     async def look(self) -> None:
         """Compare what is wrong with what admins were told; post and edit what differs."""
@@ -146,7 +184,10 @@ class AlertService:
             self._saved = self.state
 
     def compare(self) -> None:
-        """Bring the state up to date with what is wrong now, and mark the posts that must change as stale."""
+        """Bring the state up to date with what is wrong now, and mark the posts that must change as stale. A
+        guest does nothing."""
+        if self._guest:
+            return
         now, before = self._clock.now(), self.state
         incidents = list(self.incidents.current(before))
         self._buttons = {incident.fingerprint: incident.buttons for incident in incidents}

@@ -1,6 +1,6 @@
 """Finds what is wrong now with models, nodes and the bot itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from bot.core.alerts.state import AlertKind, AlertState, Incident
@@ -27,7 +27,8 @@ FULL = 0.85
 
 
 class Incidents:
-    """Finds incidents in what is in memory; it sends no request."""
+    """Finds incidents in what is in memory; it sends no request. `down` names the parts of the bot that have
+    not worked for a while."""
 
     def __init__(
         self,
@@ -37,12 +38,14 @@ class Incidents:
         smoke_test: SmokeTest,
         failure_diagnoses: FailureDiagnoses,
         sweep_failures: SweepFailures,
+        down: Callable[[], Sequence[str]],
+        gpus_per_node: int,
         clock: Clock,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
         self._smoke_test, self._failure_diagnoses = smoke_test, failure_diagnoses
-        self._sweep_failures = sweep_failures
+        self._sweep_failures, self._down, self._gpus_per_node = sweep_failures, down, gpus_per_node
         self._away: dict[str, datetime] = {}
 
     def current(self, state: AlertState) -> Iterator[Incident]:
@@ -78,7 +81,7 @@ class Incidents:
             AlertKind.FAILED,
             self._failure_diagnoses.cause(workload),
             diagnosis.evidence if diagnosis else workload.evidence,
-            (*buttons("logs", workload=workload), *fixes(workload, diagnosis)),
+            (*buttons("logs", workload=workload), *fixes(workload, diagnosis, self._gpus_per_node)),
         )
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
@@ -114,6 +117,8 @@ class Incidents:
     def _of_the_bot(self) -> Iterator[Incident]:
         for about in self._sweep_failures.lasting():
             yield Incident(AlertKind.SWEEP, about)
+        for part in self._down():
+            yield Incident(AlertKind.PART, part)
         for deployment in self._cluster.written_by_newer():
             yield Incident(AlertKind.NEWER, deployment)
         for right in self._cluster.missing_rights():

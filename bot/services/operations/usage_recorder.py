@@ -1,7 +1,7 @@
 """Records at each sweep who holds how many GPUs; the order of the queue depends on it."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, ClusterReader, Ledger
@@ -43,16 +43,25 @@ class UsageRecorder:
     async def record(self) -> None:
         """Record what was held since the last call, and read the sums of the last week."""
         now, last = self._clock.now(), self._last
-        self._last = now
         if last is not None:
             passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
             events = [*self._events(now), *self._gpus(passed)]
-            await self._ledger.add(now.date(), self._uses(passed), events)
+            await self._ledger.add(self._day(now), self._uses(passed), events)
+        await self.look()
+        self._last = now
+
+    async def look(self) -> None:
+        """Only read, while another process writes down what is held now."""
+        self._last = None
         workloads = self._cluster.workloads()
         failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
         self._failed = (self._failed | failed) & {_start(workload) for workload in workloads}
         self._waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
-        self._used = await self._ledger.used((now - WEEK).date())
+        self._used = await self._ledger.used(self._day(self._clock.now() - WEEK))
+
+    def _day(self, time: datetime) -> date:
+        """The day that it is then where the cluster is."""
+        return time.astimezone(self._activity.policy.zone).date()
 
     def _uses(self, passed: float) -> list[GpuUse]:
         uses: dict[tuple[str, str], GpuUse] = {}

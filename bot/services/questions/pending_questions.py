@@ -51,8 +51,10 @@ class PendingQuestions:
         return self._people.get(name, ())
 
     async def add(self, name: str, place: Place, message: str) -> None:
-        """Store that a message waits for the model, so that its question goes on after a restart."""
-        if message not in self._messages.get(name, {}):
+        """Store that a message waits for the model, so that its question goes on after a restart. One in a
+        terminal is not stored: it is gone with the terminal."""
+        known = message in self._messages.get(name, {})
+        if not known and not self._messenger.alone_shows(place, message):
             self._messages.setdefault(name, {})[message] = place
             await self._store(name)
 
@@ -63,18 +65,20 @@ class PendingQuestions:
             self._forget(name, message)
             await self._store(name)
 
+    def close(self) -> None:
+        """The bot ends: what waits now is not given up, and goes on when it is back."""
+        self._closing = True
+
     async def run(self) -> None:
         """Resume the questions that waited when the bot ended: those that are stored on the cluster, but not
-        known here. It never ends."""
-        try:
-            while True:
-                for workload in self._cluster.workloads():
-                    for message, place in workload.record.pending_questions.items():
-                        if message not in self._messages.get(workload.name, {}):
-                            await self._resume(workload.name, place, message)
-                await self._clock.sleep(LOOK_EVERY)
-        finally:
-            self._closing = True
+        known here, in places that this process reaches. It never ends."""
+        while True:
+            for workload in self._cluster.workloads():
+                known = set(self._messages.get(workload.name, {}))
+                for message, place in workload.record.pending_questions.items():
+                    if message not in known and self._messenger.reaches(place):
+                        await self._resume(workload.name, place, message)
+            await self._clock.sleep(LOOK_EVERY)
 
     async def _resume(self, name: str, place: Place, message: str) -> None:
         self._messages.setdefault(name, {})[message] = place
@@ -83,7 +87,7 @@ class PendingQuestions:
                 await self.remove(name, message)
         except UserError as error:  # its chat is away: later
             self._forget(name, message)
-            log.info("question.chat_away", workload=name, why=error.text.key)
+            log.info("question.waits_for_its_chat", workload=name, why=error.text.key)
 
     def _forget(self, name: str, message: str) -> None:
         del self._messages[name][message]
@@ -94,4 +98,4 @@ class PendingQuestions:
         try:
             await self._cluster.update_record(name, pending_questions=self._messages.get(name, {}))
         except UserError as error:
-            log.warning("question.not_stored", workload=name, why=error.text.key)
+            log.warning("question.not_remembered", workload=name, why=error.text.key)

@@ -37,19 +37,34 @@ class CardUpdater:
         progress: StartupProgress,
         smoke_test: SmokeTest,
         failure_diagnoses: FailureDiagnoses,
+        gpus_per_node: int,
     ) -> None:
         self._cluster = cluster
         self._messenger = messenger
         self._clock, self._policy, self._gpu_queue = clock, policy, gpu_queue
         self._progress, self._smoke_test = progress, smoke_test
-        self._failure_diagnoses = failure_diagnoses
+        self._failure_diagnoses, self._gpus_per_node = failure_diagnoses, gpus_per_node
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._due: set[str] = set()
         self._untested: set[str] = set()
         self._refreshing: set[str] = set()
+        self._guest = False
+        self._news: dict[str, str] = {}
+        """As a guest: what the cards in our own terminal told last, by workload."""
+
+    async def run_as_guest(self) -> None:
+        """For ever, while another process does it for all: only cards that stand in the terminal of this one.
+        Nothing is written to the cluster."""
+        self._guest = True
+        try:
+            await self.run()
+        finally:
+            self._guest = False
 
     async def run(self) -> None:
         """Bring all cards up to date, then follow changes; it never ends."""
+        for names in (self._due, self._untested, self._refreshing):
+            names.clear()  # a run that was cancelled may have left some
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow_changes(tasks))
             tasks.create_task(self._follow_progress(tasks))
@@ -58,7 +73,8 @@ class CardUpdater:
     async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
         changes = self._cluster.changes()
         for workload in self._cluster.workloads():
-            await self._finish_creation(workload)
+            if not self._guest:
+                await self._finish_creation(workload)
             self._changed(workload.name, tasks)
         async for name in changes:
             self._changed(name, tasks)
@@ -85,7 +101,7 @@ class CardUpdater:
             try:
                 await self._cluster.complete(workload.spec)
             except UserError as error:
-                log.warning("workload.incomplete", workload=workload.name, why=error.text.key)
+                log.warning("creation.not_completed", workload=workload.name, why=error.text.key)
 
     async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
         async for name in self._progress.changes():
@@ -104,13 +120,15 @@ class CardUpdater:
             await self._gone(name)
             return
         await self._failure_diagnoses.read_log(workload)
+        if not self._ours(workload.record):
+            return
         self._untested.discard(name)
         if not await self._smoke_test.passed(workload):
             self._untested.add(name)
             return
         workload = self._smoke_test.as_shown(workload)
         record = workload.record
-        shown_before = name not in self._shown and record.announced_news == workload.news
+        shown_before = name not in self._shown and self._told(workload) == workload.news
         if not record.card_message_id or record.card_place is None or shown_before:
             return
         reply = card(
@@ -121,6 +139,7 @@ class CardUpdater:
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
             position=self._gpu_queue.position(workload),
+            gpus_per_node=self._gpus_per_node,
             sleeps_after=self._policy.window_of(workload) if self._policy.act else None,
         )
         if self._same(name, record, reply, workload):
@@ -135,26 +154,41 @@ class CardUpdater:
         if shown is None or shown[0].card_message_id != record.card_message_id:
             return False
         settled = workload.phase in (Phase.READY, Phase.ASLEEP)
-        return shown[1] == reply or (settled and record.announced_news == workload.news)
+        return shown[1] == reply or (settled and self._told(workload) == workload.news)
+
+    def _ours(self, record: Record) -> bool:
+        """As a guest we leave all others to whoever does the background work."""
+        return not self._guest or (
+            record.card_place is not None
+            and self._messenger.alone_shows(record.card_place, record.card_message_id)
+        )
+
+    def _told(self, workload: Workload) -> str:
+        """The news that the card told last."""
+        return self._news.get(workload.name, "") if self._guest else workload.record.announced_news
 
     async def _gone(self, name: str) -> None:
         record, _ = self._shown.pop(name, (None, None))
         self._untested.discard(name)
+        self._news.pop(name, None)
         if record is not None:
             await self._edit(record, Reply(t("card.gone", name=name), tone=Tone.ASLEEP))
 
     async def _edit(self, record: Record, reply: Reply) -> bool:
-        if record.card_place is None:
-            return False
+        if record.card_place is None or not self._messenger.reaches(record.card_place):
+            return False  # in a terminal, which shows it itself, or a chat that another bot is in
         try:
             await self._messenger.edit(record.card_place, record.card_message_id, reply, record.locale)
         except UserError as error:
-            log.warning("card.not_edited", card=record.card_message_id, why=error.text.key)
+            log.warning("card.edit_failed", card=record.card_message_id, why=error.text.key)
             return False
         return True
 
     async def _announced(self, workload: Workload) -> None:
         record = workload.record
+        if self._guest:
+            self._news[workload.name] = workload.news
+            return
         changes: RecordChanges = {"announced_news": workload.news}
         ready = workload.start_news
         if workload.news.startswith(ready) and not record.announced_news.startswith(ready):
@@ -164,4 +198,4 @@ class CardUpdater:
         try:
             await self._cluster.update_record(workload.name, **changes)
         except UserError as error:
-            log.warning("card.news_not_stored", workload=workload.name, why=error.text.key)
+            log.warning("card.not_remembered", workload=workload.name, why=error.text.key)

@@ -36,14 +36,19 @@ class WebUiService:
         await self._host.remove_web_ui()
 
     async def run(self) -> None:
-        """Keep it connected to all models; it never ends."""
-        async for _ in self._cluster.changes():
-            found = self.state()
-            if found and list(found.connected) != self._names():
-                try:
-                    await self._host.apply_web_ui(self._names(), found.owner)
-                except UserError as error:
-                    log.warning("web_ui.not_connected", why=error.text.key)
+        """Keep it connected to the models that are there, for ever."""
+        changes = self._cluster.changes()
+        await self._connect()
+        async for _ in changes:
+            await self._connect()
+
+    async def _connect(self) -> None:
+        found = self.state()
+        if found and list(found.connected) != self._names():
+            try:
+                await self._host.apply_web_ui(self._names(), found.owner)
+            except UserError as error:
+                log.warning("webui.not_connected", why=error.text.key)
 
     def _names(self) -> list[str]:
         return sorted(workload.name for workload in self._cluster.workloads())

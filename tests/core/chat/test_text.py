@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.core.chat.text import duration, t
+from bot.core.chat.languages import LOCALES
+from bot.core.chat.text import Phrasebook, duration, t
 from bot.core.chat.units import Tokens
 
 
@@ -42,9 +43,18 @@ def test_an_unknown_language_is_english(say):
     assert say(t("phase.ready"), "pt_BR") == "ready"
 
 
-def test_times_are_local(phrases):
-    now = datetime.now(UTC)
-    assert phrases.say(t("card.ends", at=now, left=timedelta(0)), "en").split()[1].count(":") == 1
+def test_times_are_local_and_have_a_date_when_that_is_not_today():
+    now = datetime(2030, 1, 15, 23, 30, tzinfo=UTC)  # half past midnight in Berlin
+    phrases = Phrasebook(LOCALES, "Europe/Berlin", lambda: now)
+
+    def told(at: datetime) -> str:
+        return phrases.say(t("card.ends", at=at, left=timedelta(0)), "en")
+
+    assert "00:30" in told(now) and "Jan" not in told(now)
+    assert "15 Jan 23:59" in told(now - timedelta(minutes=31))
+
+
+def test_dates_are_written_as_in_the_language(phrases):
     winter = datetime(2020, 1, 15, 12, 0, tzinfo=UTC)
     assert "15 Jan 13:00" in phrases.say(t("card.ends", at=winter, left=timedelta(0)), "en")
     summer = datetime(2020, 7, 15, 12, 0, tzinfo=UTC)

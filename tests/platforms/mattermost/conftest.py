@@ -115,7 +115,7 @@ async def called_bot(settings, server_url, cluster, inference, clock) -> AsyncIt
     researchers = frozenset({who(fake, "ada"), who(fake, "bob")})
     roles = {"researchers": researchers}
     bot = Bot(settings.model_copy(update=roles), url, cluster, inference, clock)
-    health = HttpServer("127.0.0.1", 0, lambda: True, bot.endpoints())
+    health = HttpServer("127.0.0.1", 0, ready=lambda: True, down=list, endpoints=bot.endpoints())
     await health.start()
     bot.callback_url = fake.bot_url = f"http://127.0.0.1:{health.port}"
     await bot.start(fake)

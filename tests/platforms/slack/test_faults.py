@@ -149,7 +149,9 @@ async def test_a_stream_that_grows_old_goes_on_in_a_new_message(
     await soon(lambda: "tokens/s" in "".join(map(words, workspace.posted("C1", asked))))
     pages = workspace.posted("C1", asked)
     assert len(pages) > 1 and not any(page.get("streaming") for page in pages)
-    turns = await bot.slack.history(Place("slack", "C1", asked))
+    async with asyncio.timeout(12):  # the thread is remembered once its last page is written
+        while not (turns := await bot.slack.history(Place("slack", "C1", asked))):
+            await asyncio.sleep(0.02)
     assert "".join(words(page).split("\ntinyllama · ")[0] for page in pages) == turns[1].content
 
 

@@ -36,7 +36,9 @@ async def address(settings, workspace, cluster, inference, clock, unused_tcp_por
     )
     built = wiring.build(settings, cluster, inference, Messengers([slack]), clock)
     running = asyncio.create_task(background.serve(settings, built, [slack]))
-    health = HttpServer("127.0.0.1", unused_tcp_port, lambda: slack.ready, slack.endpoints)
+    health = HttpServer(
+        "127.0.0.1", unused_tcp_port, ready=lambda: slack.ready, down=list, endpoints=slack.endpoints
+    )
     await health.start()
     await soon(lambda: slack.ready)
     yield f"http://127.0.0.1:{unused_tcp_port}"

@@ -347,6 +347,17 @@ async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monke
     assert board()[1].startswith("#2 slack cannot be reached")
 
 
+async def test_a_part_that_does_not_work_is_told_until_it_does(build, cluster, board, monkeypatch):
+    bot = build()
+    monkeypatch.setattr(cluster, "stalled", lambda: ["pods"])
+    bot = build()  # it asks the cluster by itself
+    await bot.alerts.look()
+    assert board()[0].startswith("#1 a part of llm-bot does not work: pods")
+    monkeypatch.undo()
+    await build().alerts.look()
+    assert "resolved" in board()[0]
+
+
 async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot, monkeypatch):
     built = build()
 

@@ -8,7 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from bot.app import wiring
+from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Tone
+from bot.core.chat.text import t
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.core.usage.reports import report
 from bot.storage.ledger import SqlLedger
@@ -99,20 +101,67 @@ async def test_a_ledger_of_a_newer_version_is_no_empty_report(
     await built.close()
 
 
-async def test_every_morning_admins_hear_of_it(bot, ask, chat, hours, pass_time, say, clock):
+@pytest.fixture
+def told(settings, cluster, inference, clock, tmp_path):
+    """Bots whose admins read in a channel of a chat."""
+    changed = {"admin_channel": "test:admins", "database_url": SecretStr(f"sqlite:///{tmp_path}/ledger")}
+    settings = settings.model_copy(update=changed)
+    return lambda chat: wiring.build(settings, cluster, inference, chat, clock)
+
+
+async def test_nobody_who_said_where_is_told_in_the_morning(bot, chat):
+    await bot.services.reports.morning()
+    assert chat.messages == {}
+
+
+async def test_every_morning_admins_hear_of_it_once_whatever_is_restarted(
+    told, chat, cluster, clock, ask, pass_time, say
+):
+    built = told(chat)
     await ask("deploy tinyllama")
     await pass_time(300)
-    await hours(0.1)
-    reports, before = bot.services.reports, len(chat.messages)
-    await reports.morning()
-    assert len(chat.messages) == before  # nobody said where
-    reports._admins = bot.services.cluster.workloads()[0].record.card_place
-    await reports.morning()
+    for _ in range(6):
+        clock.advance(minutes=1)
+        await built.sweep()
+    before = len(chat.messages)
+    await built.services.reports.morning()
     assert say(chat.last.text).startswith("Last 2 days:") and chat.last.picture
+    await built.close()
+    again = told(chat)
+    await again.services.reports.morning()
+    assert len(chat.messages) == before + 1
     while clock.now().weekday():
         clock.advance(days=1)
-    await reports.morning()
-    assert say(chat.last.text).startswith("Last 7 days:")
+    await again.services.reports.morning()
+    assert say(chat.last.text).startswith("Last 7 days:") and len(chat.messages) == before + 2
+    await again.close()
+
+
+async def test_a_report_that_no_chat_took_is_sent_when_one_does(told, chat, clock, say):
+    class Away(type(chat)):
+        async def post(self, place, reply, locale=""):
+            raise UserError(t("error.no_platform", platform=place.platform))
+
+    built, back = told(Away()), told(chat)
+    await built.services.reports.morning()
+    await back.services.reports.morning()
+    assert say(chat.last.text) == "Nothing was recorded on these days."
+    for bot in (built, back):
+        await bot.close()
+
+
+async def test_a_day_begins_at_midnight_where_the_cluster_is(settings, cluster, inference, chat, clock):
+    settings = settings.model_copy(update={"timezone": "Asia/Tokyo"})
+    built = wiring.build(settings, cluster, inference, chat, clock)
+    clock.advance(hours=3.5)  # 15:30 in UTC is the next day in Tokyo
+    await built.sweep()
+    clock.advance(minutes=1)
+    await built.sweep()
+    [(day, _)] = await built.ledger.events(DAY)
+    assert day == DAY + timedelta(days=1)
+    told = await built.services.reports.all(1)
+    assert told.picture.name == "gpu-hours-2030-01-02.png"
+    await built.close()
 
 
 def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all():

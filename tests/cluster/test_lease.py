@@ -1,0 +1,224 @@
+"""Who does the background work, by a Lease on the real API server."""
+
+import asyncio
+import itertools
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+
+from bot.cluster.client import Api, connect
+from bot.cluster.lease import NAME, LeaseLeadership, Timing, lease_leadership
+from bot.core.chat.errors import UserError
+from tests.conftest import eventually
+from tests.real.bot_rights import install
+from tests.real.control_plane import ControlPlane
+
+_numbers = itertools.count(1)
+QUICK = Timing(lease=4, renew_deadline=2.5, retry=1.0, request=1.0)
+
+
+class Process:
+    """One of several bots: when it worked, and when it knew that somebody else does."""
+
+    def __init__(self, leadership: LeaseLeadership) -> None:
+        self.leadership = leadership
+        self.works = self.follows = False
+        self.terms = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Process"]:
+        task = asyncio.create_task(self.leadership.lead(self._work, self._follow))
+        try:
+            yield self
+            assert not task.done(), task.exception()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert not self.works and not self.follows
+
+    async def _work(self) -> None:
+        self.works, self.terms = True, self.terms + 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)  # whatever it does at its end
+            self.works = False
+
+    async def _follow(self) -> None:
+        self.follows = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.follows = False
+
+
+class Namespace:
+    """Bots of one namespace, each with connections of its own; never do two of them work."""
+
+    def __init__(self, plane: ControlPlane, kubeconfig: str, name: str) -> None:
+        self.plane, self.kubeconfig, self.name = plane, kubeconfig, name
+        self.apis: list[Api] = []
+        self.processes: list[Process] = []
+
+    async def bot(self, identity: str, timing: Timing = QUICK) -> Process:
+        api = await connect(self.kubeconfig)
+        self.apis.append(api)
+        process = Process(LeaseLeadership(api.client, self.name, identity, timing))
+        self.processes.append(process)
+        return process
+
+    async def watch(self) -> None:
+        while True:
+            at_work = [process for process in self.processes if process.works]
+            assert len(at_work) <= 1, "two at once"
+            await asyncio.sleep(0.01)
+
+    def lease(self) -> dict:
+        return json.loads(self.plane.kubectl("get", "lease", NAME, "-n", self.name, "-o", "json"))
+
+    async def holder(self) -> str:
+        found = await asyncio.to_thread(self.lease)
+        return found["spec"].get("holderIdentity", "")
+
+
+@pytest_asyncio.fixture
+async def namespace(control_plane, tmp_path) -> AsyncIterator[Namespace]:
+    name = f"lease-{next(_numbers)}"
+    found = Namespace(control_plane, str(install(control_plane, tmp_path, name)), name)
+    watching = asyncio.create_task(found.watch())
+    yield found
+    assert not watching.done(), watching.exception()
+    watching.cancel()
+    for api in found.apis:
+        await api.close()
+
+
+async def within(seconds: float, true: Callable[[], object]) -> float:
+    """Seconds until it came true."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await eventually(true, seconds)
+    return loop.time() - begun
+
+
+async def test_one_works_and_the_next_takes_over_when_it_ends(namespace):
+    first, second = await namespace.bot("pod-a_1", Timing()), await namespace.bot("pod-b_1", Timing())
+    async with second.running():
+        async with first.running():
+            await eventually(lambda: first.works or second.works, 30)
+            leader, other = (first, second) if first.works else (second, first)
+            await eventually(lambda: other.follows, 30)
+            assert other.leadership.holder == leader.leadership.holder != ""
+        if not second.works:
+            assert await within(3.5, lambda: second.works) < 3.5  # asked again every 2 s
+        assert not second.follows
+    assert await namespace.holder() == ""
+
+
+async def test_one_that_dies_is_followed_once_its_lease_is_over(namespace):
+    script = (
+        "import asyncio, sys\n"
+        "from tests.cluster.test_lease import QUICK, Process\n"
+        "from bot.cluster.client import connect\n"
+        "from bot.cluster.lease import LeaseLeadership\n"
+        "async def main():\n"
+        "    api = await connect(sys.argv[1])\n"
+        "    process = Process(LeaseLeadership(api.client, sys.argv[2], 'pod-a_1', QUICK))\n"
+        "    async with process.running():\n"
+        "        while not process.works: await asyncio.sleep(0.01)\n"
+        "        print('works', flush=True)\n"
+        "        await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    words = [sys.executable, "-c", script, namespace.kubeconfig, namespace.name]
+    dying = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(60):
+            while await dying.stdout.readline() != b"works\n":  # its log comes the same way
+                pass
+        async with (await namespace.bot("pod-b_1")).running() as next_one:
+            await eventually(lambda: next_one.follows, 30)
+            dying.kill()
+            await dying.wait()
+            await eventually(lambda: next_one.works, 30)
+    finally:
+        if dying.returncode is None:
+            dying.kill()
+            await dying.wait()
+
+
+@pytest.mark.parametrize("identity", ["pod-a_1", "laptop_7_guest"])
+async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace, identity):
+    async with (await namespace.bot(identity)).running() as bot:
+        await eventually(lambda: bot.works, 30)
+        namespace.plane.stop_api_server()
+        try:
+            assert await within(QUICK.lease, lambda: not bot.works) < QUICK.lease
+        finally:
+            await asyncio.to_thread(namespace.plane.start_api_server)
+        await eventually(lambda: bot.works, 30)
+        assert bot.terms == 2
+
+
+async def test_who_is_deposed_stops_at_once(namespace):
+    async with (await namespace.bot("pod-a_1")).running() as bot:
+        await eventually(lambda: bot.works, 30)
+        patch = json.dumps({"spec": {"holderIdentity": "somebody-else"}})
+        namespace.plane.kubectl("patch", "lease", NAME, "-n", namespace.name, "--type=merge", "-p", patch)
+        assert await within(3, lambda: not bot.works) < 2.5
+        await eventually(lambda: bot.works, 20)  # somebody else never renews
+
+
+async def test_a_terminal_beside_the_bot_stays_a_guest_even_when_the_bot_ends(namespace):
+    guest = await namespace.bot("laptop_7_guest")
+    async with (await namespace.bot("pod-a_1")).running() as bot:
+        await eventually(lambda: bot.works, 30)
+        async with guest.running():
+            await eventually(lambda: guest.follows, 30)
+            assert guest.leadership.holder == "pod-a" and not guest.works
+        assert bot.works
+    async with (await namespace.bot("pod-b_1")).running() as bot, guest.running():
+        await eventually(lambda: bot.works or guest.works, 30)
+
+
+async def test_a_terminal_alone_works_and_makes_room_for_the_bot(namespace):
+    async with (await namespace.bot("laptop_7_guest")).running() as guest:
+        await eventually(lambda: guest.works, 30)
+        async with (await namespace.bot("pod-a_1")).running() as bot:
+            assert await within(8, lambda: bot.works) < 8
+            assert guest.follows and not guest.works and guest.leadership.holder == "pod-a"
+        await asyncio.sleep(2 * QUICK.retry)
+        assert guest.follows and not guest.works  # it tries only once
+        assert await namespace.holder() == ""
+        assert namespace.lease()["metadata"].get("annotations") in (None, {})
+
+
+async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_over(namespace):
+    lease = {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": NAME, "namespace": namespace.name},
+        "spec": {
+            "holderIdentity": "laptop_6_guest",
+            "leaseDurationSeconds": 4,
+            "acquireTime": "2030-01-01T00:00:00.000000Z",
+            "renewTime": "2030-01-01T00:00:00.000000Z",
+        },
+    }
+    namespace.plane.kubectl("apply", "-f", "-", stdin=json.dumps(lease))
+    async with (await namespace.bot("laptop_7_guest")).running() as guest:
+        await eventually(lambda: guest.works, 30)
+
+
+async def test_without_the_right_to_the_lease_nobody_starts(namespace, control_plane):
+    control_plane.kubectl("delete", "rolebinding", "llm-bot", "-n", namespace.name)
+    await asyncio.sleep(1)
+    with pytest.raises(UserError) as refused:
+        async with lease_leadership(namespace.kubeconfig, namespace.name, guest=False):
+            pass
+    assert refused.value.text.key == "error.forbidden"
+    assert refused.value.text.params["resource"] == "leases"

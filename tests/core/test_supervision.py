@@ -1,0 +1,102 @@
+"""A job that fails starts again, and is reported only while it does not work."""
+
+import asyncio
+
+import pytest
+
+from bot.core.supervision import RestartPace, Supervisor
+from tests.conftest import eventually
+
+QUICK = RestartPace(first_pause=0.01, longest_pause=0.04, steady=0.3, lasting=0.1)
+
+
+class Flaky:
+    """Fails as long as it is told to; then it works for ever."""
+
+    def __init__(self) -> None:
+        self.broken, self.starts = True, 0
+
+    async def run(self) -> None:
+        self.starts += 1
+        if self.broken:
+            raise RuntimeError("a bug")
+        await asyncio.Event().wait()
+
+
+async def ended(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while():
+    supervisor, job = Supervisor(QUICK), Flaky()
+    keeping = asyncio.create_task(supervisor.keep("cards", job.run))
+    await eventually(lambda: job.starts > 1)
+    await eventually(lambda: supervisor.down() == ["cards"])
+    job.broken = False
+    await eventually(lambda: not supervisor.down())
+    starts = job.starts
+    assert not keeping.done()
+    await ended(keeping)
+    assert job.starts == starts and supervisor.down() == []
+
+
+async def test_one_failure_is_no_news():
+    supervisor, job = Supervisor(RestartPace(first_pause=0.01, steady=0.05, lasting=60)), Flaky()
+    keeping = asyncio.create_task(supervisor.keep("cards", job.run))
+    await eventually(lambda: job.starts)
+    job.broken = False
+    assert supervisor.down() == []
+    await ended(keeping)
+
+
+async def test_a_bug_in_one_job_stops_no_other():
+    supervisor, broken, fine = Supervisor(QUICK), Flaky(), Flaky()
+    fine.broken = False
+    keeping = asyncio.create_task(supervisor.keep_all(broken=broken.run, fine=fine.run))
+    await eventually(lambda: broken.starts > 3)
+    assert fine.starts == 1 and not keeping.done()
+    await ended(keeping)
+
+
+async def test_pauses_grow():
+    supervisor, job = Supervisor(RestartPace(first_pause=0.01, longest_pause=60.0)), Flaky()
+    keeping = asyncio.create_task(supervisor.keep("cards", job.run))
+    await asyncio.sleep(0.5)
+    assert 2 <= job.starts <= 7  # after 0.01, 0.02, 0.04, 0.08, 0.16, 0.32 s, give or take a fifth
+    await ended(keeping)
+
+
+async def test_what_ends_by_itself_is_not_started_again():
+    supervisor, starts = Supervisor(QUICK), []
+
+    async def job() -> None:
+        starts.append(1)
+
+    await supervisor.keep("once", job)
+    assert starts == [1]
+
+
+async def test_others_report_through_it():
+    supervisor = Supervisor()
+    supervisor.also(lambda: ("pods",))
+    assert supervisor.down() == ["pods"]
+
+
+async def test_a_cancelled_job_has_ended_when_its_keeper_has():
+    supervisor, events = Supervisor(QUICK), []
+
+    async def job() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.02)
+            events.append("ended")
+
+    keeping = asyncio.create_task(supervisor.keep("slow to end", job))
+    await asyncio.sleep(0.01)
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert events == ["ended"]
