@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """The machine's own time, as it is set: a correction of it is seen at once."""
+    """The machine's clock. If it is corrected, `now` is too."""
 
     def now(self) -> datetime:
         """The time, in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for seconds, which no correction of the clock makes longer or shorter."""
+        """Wait for so many seconds, whether or not the clock is corrected meanwhile."""
         await asyncio.sleep(seconds)

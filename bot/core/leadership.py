@@ -1,10 +1,10 @@
-"""Which of several processes does the background work."""
+"""Chooses which of several processes does the background work."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 Work = Callable[[], Coroutine[Any, Any, None]]
-"""Starts the work anew at each call; it goes on for ever, and is cancelled when its time is over."""
+"""Starts the work at each call. The work never ends by itself: it is cancelled when it must end."""
 
 
 class Leadership(Protocol):
@@ -15,14 +15,15 @@ class Leadership(Protocol):
         """The pod or machine of the process that leads, as last seen; empty if none does."""
 
     async def lead(self, work: Work, otherwise: Work) -> None:
-        """Do `work` while we lead, and `otherwise` while somebody else does; for ever."""
+        """Do `work` while this process leads, and `otherwise` while another one does; it never ends."""
 
 
 class AlwaysLeader:
-    """For a cluster that no other process can see, such as the simulator's."""
+    """Leads always: for a cluster that no other process can see, such as the simulator's."""
 
     holder = ""
+    """Always empty: there is no other process to name."""
 
     async def lead(self, work: Work, otherwise: Work) -> None:
-        """Do `work`, for ever."""
+        """Do `work`; it never ends."""
         await work()

@@ -1,4 +1,4 @@
-"""Background jobs that outlive their own bugs: one that fails starts again, and is reported if it goes on."""
+"""Supervises background jobs: one that fails is started again, and reported if it keeps failing."""
 
 import asyncio
 import random
@@ -9,18 +9,19 @@ from typing import Any
 import structlog
 
 Job = Callable[[], Coroutine[Any, Any, None]]
-"""Starts the job anew at each call."""
+"""Starts the job at each call."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPace:
-    """How patient a supervisor is; all in seconds."""
+    """When a supervisor starts a failed job again, and when it counts it as down. All in seconds."""
 
     first_pause: float = 1.0
+    """The pause after the first failure; each further one doubles it."""
     longest_pause: float = 60.0
-    """Pauses before a failed job starts again: they double from the first to the longest."""
+    """The longest pause."""
     steady: float = 30.0
     """A job that has run for so long works again."""
     lasting: float = 60.0
@@ -28,16 +29,17 @@ class RestartPace:
 
 
 USUAL_RESTARTS = RestartPace()
+"""The pace outside of tests."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one job; times of the event loop, in seconds."""
+    """How a job is doing. Times are those of the event loop, in seconds."""
 
     failing_since: float | None = None
-    """The first of its failures in a row."""
+    """When the first of its failures in a row was; None: it works."""
     started_at: float | None = None
-    """None while it pauses."""
+    """When it was started last; None: it pauses."""
 
 
 class Supervisor:
@@ -49,11 +51,11 @@ class Supervisor:
         self._others: list[Callable[[], Sequence[str]]] = []
 
     def also(self, down: Callable[[], Sequence[str]]) -> None:
-        """Report what somebody else watches over, too: `down` gives the names of what is down."""
+        """Also report what others watch: `down` gives the names of what does not work."""
         self._others.append(down)
 
     def down(self) -> list[str]:
-        """Names of what has not worked for a while."""
+        """The names of what has not worked for a while."""
         own = [name for name, run in self._runs.items() if self._is_down(run)]
         return own + [name for others in self._others for name in others()]
 
@@ -77,7 +79,7 @@ class Supervisor:
             del self._runs[name]
 
     async def keep_all(self, **jobs: Job) -> None:
-        """Run several, by name, until all have ended."""
+        """Run several jobs by name, until all have ended."""
         async with asyncio.TaskGroup() as tasks:
             for name, job in jobs.items():
                 tasks.create_task(self.keep(name, job))

@@ -6,17 +6,17 @@ from time import monotonic
 
 
 class SpeedClock:
-    """Begins at the real time, and from then on runs `speed` times as fast."""
+    """Starts at the real time and runs `speed` times as fast."""
 
     def __init__(self, speed: float = 1.0) -> None:
         self._speed = speed
-        self._begun = datetime.now(UTC)
+        self._start_time = datetime.now(UTC)
         self._started = monotonic()
 
     def now(self) -> datetime:
-        """The time on this clock."""
-        return self._begun + timedelta(seconds=(monotonic() - self._started) * self._speed)
+        """The time on this clock, in UTC."""
+        return self._start_time + timedelta(seconds=(monotonic() - self._started) * self._speed)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for seconds of this clock."""
+        """Wait for so many seconds of this clock."""
         await asyncio.sleep(seconds / self._speed)

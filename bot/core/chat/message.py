@@ -1,4 +1,4 @@
-"""Who asked for what, and where: the same shape for every platform."""
+"""What a person typed or clicked, and where: the same for every chat platform."""
 
 from dataclasses import dataclass
 

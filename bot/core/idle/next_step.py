@@ -1,4 +1,4 @@
-"""What a sweep does next about a workload. Pure: what is known of it goes in, one step comes out."""
+"""What a sweep does next about a workload. Pure: evidence goes in, one step comes out."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,11 +9,11 @@ from bot.core.idle.office_hours import OfficeHours
 from bot.core.idle.verdict import IdlePolicy, IdleState, IdleVerdict
 
 GRACE = timedelta(minutes=5)
-"""An answer that flows when a lease ends may go on for so long."""
+"""An answer that is being given when a lease ends may go on for so long."""
 REMOVAL_NOTICE = timedelta(days=1)
-"""A removal is announced so long before."""
+"""How long before a removal it is announced."""
 LONGEST_START = 4
-"""A start may take so many times as long as a failure is kept."""
+"""A start may take so many times `IdlePolicy.failed_after` before it is given up."""
 STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 
 
@@ -25,14 +25,14 @@ class Step(StrEnum):
     REPORT = "report"
     """Tell admins that it is idle: somebody else decides about its replicas, or the bot may only tell."""
     FORGET_REPORT = "forget-report"
-    """It is used again: the next time that it is idle is told again."""
+    """It is used again: the next time that it is idle it is reported again."""
 
     END_LEASE = "end-lease"
     """Its lease is over: put it to sleep."""
     GIVE_UP = "give-up"
     """It has failed for long, or its start never ends: put it to sleep."""
     PROBE = "probe"
-    """Its servers count requests that get no tokens: ask one token, so that their figures are fresh."""
+    """Its servers count requests that get no tokens: ask for one token, so that their metrics are updated."""
     WARN = "warn"
     """It is idle: say when it will sleep."""
     WARN_LEASE = "warn-lease"
@@ -40,9 +40,9 @@ class Step(StrEnum):
     WITHDRAW_WARNING = "withdraw-warning"
     """It is used again, or somebody wants it kept."""
     SLEEP = "sleep"
-    """Its time has come: put it to sleep, if it is idle to the last look."""
+    """The warning is over: put it to sleep, if a last sample shows that it is still idle."""
     SLEEP_AFTER_HOURS = "sleep-after-hours"
-    """The same, outside its office hours; nobody need be warned."""
+    """It is idle outside of its office hours: put it to sleep as SLEEP does, but without a warning."""
 
     TELL_ASLEEP = "tell-asleep"
     """It sleeps, and its owner does not know yet."""
@@ -53,23 +53,23 @@ class Step(StrEnum):
     ANNOUNCE_REMOVAL = "announce-removal"
     """It has slept for long: say that it will be removed."""
     REMOVE = "remove"
-    """Nobody has woken it since that was said."""
+    """Nobody has woken it since its removal was announced: remove it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a workload besides what the cluster shows."""
+    """What a decision about a workload needs besides the workload itself."""
 
     verdict: IdleVerdict
     """Whether it is idle now."""
     soon: IdleVerdict
     """Whether it would be idle now, if its window ended as much earlier as its owner is warned."""
     busy: bool = False
-    """An answer flows."""
+    """It is answering a request."""
     sooner: timedelta = timedelta(0)
     """By how much its window is shorter, because somebody waits for its GPUs."""
     wanted_by: str = ""
-    """Who that is; empty: nobody."""
+    """The name of the person who waits for its GPUs; empty: nobody does."""
 
 
 def next_step(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: datetime) -> Step:

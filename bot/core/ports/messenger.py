@@ -23,10 +23,10 @@ class Messenger(Protocol):
         """The id of the message that was posted with this `Reply.key`; empty if there is none."""
 
     def reaches(self, place: Place) -> bool:
-        """The platform of this place is one that this process speaks to."""
+        """This process is connected to the platform of this place."""
 
     def alone_shows(self, place: Place, message: str) -> bool:
-        """No other process can bring news into this message: it stands in the terminal of this one."""
+        """The message with this id stands in the terminal of this process: no other one can edit it."""
 
     def away(self) -> Sequence[str]:
         """The names of platforms that the bot has no connection to."""

@@ -1,1 +1,1 @@
-"""Who uses a model, and what happens when nobody does."""
+"""How much models are used, and what happens to those that are not."""

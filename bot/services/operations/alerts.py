@@ -23,7 +23,7 @@ GATHER = 2.0
 """Seconds between a change and a message, so that a storm becomes one message."""
 
 GUEST_LOOKS_EVERY = 10.0
-"""Seconds between two looks at what the process that leads has written down."""
+"""Seconds between two looks at the state that the leading process has stored."""
 
 log = structlog.get_logger()
 
@@ -63,12 +63,12 @@ class AlertService:
         return ["alerts: what was told is in a newer format"] if self._newer else []
 
     async def run_as_guest(self) -> None:
-        """Only read what whoever leads has written down; for ever."""
+        """While another process leads: only read the state that it has stored; it never ends."""
         self._guest = True
         try:
             while True:
                 self._saved = None
-                with suppress(UserError):  # the cluster is away: the next time
+                with suppress(UserError):  # the cluster is away: the next look tries again
                     async with self._looking:
                         await self._load()
                 await self._clock.sleep(GUEST_LOOKS_EVERY)
@@ -129,18 +129,20 @@ class AlertService:
         return alerts
 
     def _require_leading(self) -> None:
-        """A guest writes nothing."""
+        """UserError while another process leads: a guest stores nothing."""
         if self._guest:
             raise UserError(t("alerts.guest"))
 
     async def last_report(self) -> date | None:
-        """The last day whose morning's report was sent; UserError when that cannot be read."""
+        """The last day whose morning report was posted; None: there was none. UserError when the cluster
+        cannot be reached."""
         async with self._looking:
             await self._load()
             return self.state.reported
 
     async def note_report(self, day: date | None) -> None:
-        """Write down that the report of that day is sent; UserError when that cannot be done."""
+        """Store that the morning report of that day has been posted. UserError when the cluster cannot be
+        reached."""
         async with self._looking:
             await self._load()
             self.state = self.state.model_copy(update={"reported": day})

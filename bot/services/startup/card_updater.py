@@ -50,11 +50,12 @@ class CardUpdater:
         self._refreshing: set[str] = set()
         self._guest = False
         self._news: dict[str, str] = {}
-        """As a guest: what the cards in our own terminal told last, by workload."""
+        """While another process leads: the last `Workload.news` of each card in this process's terminal, by
+        workload."""
 
     async def run_as_guest(self) -> None:
-        """For ever, while another process does it for all: only cards that stand in the terminal of this one.
-        Nothing is written to the cluster."""
+        """While another process leads: update only the cards in this process's terminal, and store nothing on
+        the cluster; it never ends."""
         self._guest = True
         try:
             await self.run()
@@ -120,7 +121,7 @@ class CardUpdater:
             await self._gone(name)
             return
         await self._failure_diagnoses.read_log(workload)
-        if not self._ours(workload.record):
+        if not self._is_own_card(workload.record):
             return
         self._untested.discard(name)
         if not await self._smoke_test.passed(workload):
@@ -128,7 +129,7 @@ class CardUpdater:
             return
         workload = self._smoke_test.as_shown(workload)
         record = workload.record
-        shown_before = name not in self._shown and self._told(workload) == workload.news
+        shown_before = name not in self._shown and self._shown_news(workload) == workload.news
         if not record.card_message_id or record.card_place is None or shown_before:
             return
         reply = card(
@@ -154,17 +155,18 @@ class CardUpdater:
         if shown is None or shown[0].card_message_id != record.card_message_id:
             return False
         settled = workload.phase in (Phase.READY, Phase.ASLEEP)
-        return shown[1] == reply or (settled and self._told(workload) == workload.news)
+        return shown[1] == reply or (settled and self._shown_news(workload) == workload.news)
 
-    def _ours(self, record: Record) -> bool:
-        """As a guest we leave all others to whoever does the background work."""
+    def _is_own_card(self, record: Record) -> bool:
+        """This process updates the card. While another one leads, that does it, except for cards in this
+        one's terminal."""
         return not self._guest or (
             record.card_place is not None
             and self._messenger.alone_shows(record.card_place, record.card_message_id)
         )
 
-    def _told(self, workload: Workload) -> str:
-        """The news that the card told last."""
+    def _shown_news(self, workload: Workload) -> str:
+        """The `Workload.news` that the card showed last; empty: none yet."""
         return self._news.get(workload.name, "") if self._guest else workload.record.announced_news
 
     async def _gone(self, name: str) -> None:

@@ -36,7 +36,7 @@ class WebUiService:
         await self._host.remove_web_ui()
 
     async def run(self) -> None:
-        """Keep it connected to the models that are there, for ever."""
+        """Keep it connected to all models; it never ends."""
         changes = self._cluster.changes()
         await self._connect()
         async for _ in changes:
