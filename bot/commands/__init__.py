@@ -7,12 +7,12 @@ from bot.grammar.command import Command
 
 
 def _all() -> dict[str, type[Command]]:
-    found = {}
+    commands = {}
     for module in iter_modules(__path__):
         for value in vars(import_module(f"{__name__}.{module.name}")).values():
             if isinstance(value, type) and issubclass(value, Command) and "verb" in vars(value):
-                found[value.verb] = value
-    return found
+                commands[value.verb] = value
+    return commands
 
 
 COMMANDS: dict[str, type[Command]] = _all()

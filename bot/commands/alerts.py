@@ -35,11 +35,11 @@ class Alerts(Command):
         if not self.which:
             raise UserError(t("alerts.which", do=self.do))
         if self.do == "ack":
-            found = alerts.acknowledge(self.which, ctx.user.name)
-            yield Reply(t("alerts.acknowledged", count=len(found), which=self.which), private=True)
+            affected = alerts.acknowledge(self.which, ctx.user.name)
+            yield Reply(t("alerts.acknowledged", count=len(affected), which=self.which), private=True)
         else:
-            found = alerts.silence(self.which, self.span)
-            text = t("alerts.silenced", count=len(found), which=self.which, span=self.span)
+            affected = alerts.silence(self.which, self.span)
+            text = t("alerts.silenced", count=len(affected), which=self.which, span=self.span)
             yield Reply(text, private=True)
 
 

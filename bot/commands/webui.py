@@ -27,16 +27,16 @@ class Webui(Command):
             await service.stop(ctx.user)
             yield Reply(t("webui.stopped"), tone=Tone.ASLEEP)
             return
-        found = service.state()
-        if found is None:
+        web_ui = service.state()
+        if web_ui is None:
             await service.start(ctx.user)
-            found = service.state()
-        models = found.connected if found else ()
-        ready = found is not None and found.ready
+            web_ui = service.state()
+        models = web_ui.connected if web_ui else ()
+        ready = web_ui is not None and web_ui.ready
         yield Reply(
             t("webui.ready" if ready else "webui.starting"),
             tone=Tone.READY if ready else Tone.LOADING,
             lines=(t("webui.models", names=models) if models else t("webui.no_models"),),
-            log=found.url or found.reach if found else "",
+            log=web_ui.url or web_ui.reach if web_ui else "",
             buttons=(Button(t("button.stop"), "webui stop"),),
         )

@@ -66,21 +66,37 @@ class Services:
     """Everything that a command may use."""
 
     access: Access
+    """Roles and quotas."""
     activity: Activity
+    """How much each model is used, and whether it is idle."""
     model_selector: ModelSelector
+    """Chooses the model that a question is for."""
     alerts: AlertService
+    """Alerts to admins."""
     clock: Clock
+    """The time."""
     cluster: Cluster
+    """The cluster on which models run."""
     conversation: Conversation
+    """Asks models."""
     lifecycle: Lifecycle
+    """Starts, changes and stops models, by the rules."""
     messenger: Messenger
+    """Posts and edits messages."""
     planner: Planner
+    """Judges whether a model fits; it has the catalog."""
     reports: Reports
+    """Reports from the ledger."""
     card_updater: CardUpdater
+    """Keeps cards up to date."""
     pending_questions: PendingQuestions
+    """Questions that wait until a model is ready."""
     failure_diagnoses: FailureDiagnoses
+    """Why models failed."""
     progress: StartupProgress
+    """How far starting models are."""
     web_ui: WebUiService
+    """Open WebUI."""
 
     def names(self, kind: str) -> list[str]:
         """The names that exist of a kind: those of all models for `model`, else those of all workloads."""

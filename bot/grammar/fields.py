@@ -29,34 +29,34 @@ SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=365)
 def _context(value: Any) -> Any:
     if isinstance(value, int):
         return value
-    found = _TOKENS.fullmatch(str(value).strip().lower().replace("_", ""))
-    if not found:
+    match = _TOKENS.fullmatch(str(value).strip().lower().replace("_", ""))
+    if not match:
         raise PydanticCustomError("tokens", "tokens such as 8192 or 8k")
-    return int(float(found[1]) * (1024 if found[2] else 1))
+    return int(float(match[1]) * (1024 if match[2] else 1))
 
 
 def _span(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value
     try:
-        found = parse_duration(str(value))
+        duration = parse_duration(str(value))
     except ValueError:
         raise PydanticCustomError("duration", "a duration such as 4h or 90m") from None
-    if not SHORTEST <= found <= LONGEST:
+    if not SHORTEST <= duration <= LONGEST:
         raise PydanticCustomError("duration", "a duration from 1m to 365d")
-    return found
+    return duration
 
 
 def _until(value: Any) -> Any:
     """`22:00`, `until 22:00`, or a duration."""
     if isinstance(value, time):
         return value
-    found = _TIME.fullmatch(str(value).strip().lower())
-    if found is None:
+    match = _TIME.fullmatch(str(value).strip().lower())
+    if match is None:
         return _span(value)
-    if int(found[1]) > 23 or int(found[2]) > 59:
+    if int(match[1]) > 23 or int(match[2]) > 59:
         raise PydanticCustomError("time", "a time such as 22:00")
-    return time(int(found[1]), int(found[2]))
+    return time(int(match[1]), int(match[2]))
 
 
 def _long_enough(window: timedelta) -> timedelta:
@@ -74,10 +74,10 @@ def _hours(value: Any) -> Any:
 
 
 def _share(value: Any) -> Any:
-    found = _SHARE.fullmatch(str(value).strip().replace(",", "."))
-    if not found:
+    match = _SHARE.fullmatch(str(value).strip().replace(",", "."))
+    if not match:
         raise PydanticCustomError("share", "a share such as 0.9")
-    return float(found[1]) / (100 if found[2] else 1)
+    return float(match[1]) / (100 if match[2] else 1)
 
 
 def _shape(value: Any) -> Any:
@@ -119,12 +119,17 @@ class ModelRequest(Command):
     model: ModelName
     """Which model."""
     tensor_parallel_size: int | None = Field(None, alias="tp", ge=1, le=16, examples=[2])
+    """GPUs of one replica; None: the planner chooses."""
     quantization: FormatName | None = Field(None, alias="quant", examples=["gptq"])
+    """The format of the weights; None: the planner chooses."""
     max_model_len: ContextLength | None = Field(
         None, alias="max-len", ge=MIN_CONTEXT, le=2**24, examples=["8k"]
     )
+    """The context in tokens; None: the planner chooses."""
     gpu_memory_utilization: Share = Field(0.9, alias="util", ge=0.3, le=0.97)
+    """The share of each GPU's memory that the engine may use."""
     shape: ShapeArgument | None = Field(None, examples=["32/4096/32/8/128/14336/128256"])
+    """The shape of a repository that is not in the catalog; None: the model is in it."""
 
     def request(self) -> PlanRequest:
         """The request to the planner."""

@@ -107,16 +107,16 @@ def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
     last = list(command.model_fields)[-1]
     first, position = "", 0
     straight = line.translate(_QUOTES)  # as long as the line itself
-    while found := _WORD.search(straight, position):
-        option = _OPTION.fullmatch(found[0])
+    while match := _WORD.search(straight, position):
+        option = _OPTION.fullmatch(match[0])
         field = _field(command, option[1]) if option else None
         if option and field and field != last:
-            arguments[field] = _unquoted(found, option[2])
+            arguments[field] = _unquoted(match, option[2])
         elif not first:
-            first = line[found.start() : found.end()]
+            first = line[match.start() : match.end()]
         else:
             break
-        position = found.end()
+        position = match.end()
     rest = line[position:].strip()
     text = f"{first} {rest}" if rest else first
     return arguments | {last: text} if text else arguments
@@ -124,28 +124,28 @@ def _with_rest(command: type[Command], line: str) -> dict[str, Any]:
 
 def _words(line: str) -> Any:
     """The words of a line; quoted ones without quotes, options as `key=value`."""
-    for found in _WORD.finditer(_JOINED.sub(r"\1,", line.translate(_QUOTES))):
-        if found["bare"] is not None:
-            yield found["bare"]
+    for match in _WORD.finditer(_JOINED.sub(r"\1,", line.translate(_QUOTES))):
+        if match["bare"] is not None:
+            yield match["bare"]
         else:
-            yield f"{found['dash'] or ''}{found['key'] or ''}{_unquoted(found, '')}"
+            yield f"{match['dash'] or ''}{match['key'] or ''}{_unquoted(match, '')}"
 
 
-def _unquoted(found: re.Match[str], otherwise: str) -> str:
-    if found["bare"] is not None:
+def _unquoted(match: re.Match[str], otherwise: str) -> str:
+    if match["bare"] is not None:
         return otherwise
-    return found["double"] if found["double"] is not None else found["single"] or ""
+    return match["double"] if match["double"] is not None else match["single"] or ""
 
 
 def _option(word: str, words: Any, command: type[Command]) -> tuple[str, str]:
     """`key=value`, `--key=value`, `--key value` and `--flag`; any other word has no key."""
-    if found := _OPTION.fullmatch(word):
-        return found[1], found[2]
-    if found := _FLAG.fullmatch(word):
-        field = _field(command, found[1])
+    if match := _OPTION.fullmatch(word):
+        return match[1], match[2]
+    if match := _FLAG.fullmatch(word):
+        field = _field(command, match[1])
         if field and command.model_fields[field].annotation is bool:
-            return found[1], "yes"
-        return found[1], next(words, "")
+            return match[1], "yes"
+        return match[1], next(words, "")
     return "", word
 
 

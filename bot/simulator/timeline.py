@@ -89,8 +89,8 @@ class Timeline:
             (self.pulled + 7, f"[model_runner.py:1108] Starting to load model {spec.repo}..."),
         ]
         for second in range(0, int(self.downloaded - self.pulled), COUNTED_EVERY):
-            there = int(spec.weights_gib * 2**30 * second / (self.downloaded - self.pulled))
-            lines.append((self.pulled + 8 + second, f"llm-bot: {there} bytes after {second} s"))
+            downloaded = int(spec.weights_gib * 2**30 * second / (self.downloaded - self.pulled))
+            lines.append((self.pulled + 8 + second, f"llm-bot: {downloaded} bytes after {second} s"))
         for done in range(total + 1):
             share = 100 * done // total
             bar = f"Loading safetensors checkpoint shards: {share:>3}% Completed | {done}/{total}"

@@ -54,20 +54,18 @@ class SqlLedger:
     async def used(self, since: date) -> Mapping[str, float]:
         """The GPU-seconds of each owner from that day on, by user id; empty if it cannot be read."""
         query = select(GPU_TIME.c.owner, func.sum(GPU_TIME.c.gpu_seconds)).where(GPU_TIME.c.day >= since)
-        found = await self._do(lambda connection: connection.execute(query.group_by(GPU_TIME.c.owner)).all())
-        return {owner: float(seconds) for owner, seconds in found or []}
+        rows = await self._do(lambda connection: connection.execute(query.group_by(GPU_TIME.c.owner)).all())
+        return {owner: float(seconds) for owner, seconds in rows or []}
 
     async def uses(self, since: date) -> Sequence[tuple[date, GpuUse]]:
         """All GPU time from that day on, with its day; empty if it cannot be read."""
-        found = await self._do(lambda c: c.execute(select(GPU_TIME).where(GPU_TIME.c.day >= since)).all())
-        return [
-            (day, GpuUse(owner, model, s, idle, name)) for day, owner, model, s, idle, name in found or []
-        ]
+        rows = await self._do(lambda c: c.execute(select(GPU_TIME).where(GPU_TIME.c.day >= since)).all())
+        return [(day, GpuUse(owner, model, s, idle, name)) for day, owner, model, s, idle, name in rows or []]
 
     async def events(self, since: date) -> Sequence[tuple[date, UsageEvent]]:
         """All events from that day on, with their day; empty if it cannot be read."""
-        found = await self._do(lambda c: c.execute(select(EVENTS).where(EVENTS.c.day >= since)).all())
-        return [(row[0], UsageEvent(UsageKind(row[1]), *row[2:])) for row in found or []]
+        rows = await self._do(lambda c: c.execute(select(EVENTS).where(EVENTS.c.day >= since)).all())
+        return [(row[0], UsageEvent(UsageKind(row[1]), *row[2:])) for row in rows or []]
 
     async def _do(self, work: Callable[[Connection], Any]) -> Any:
         """Run `work` in one transaction and return what it returns; None if the database fails."""

@@ -65,12 +65,12 @@ class SleepState(Frozen):
         removal_announced_at: datetime | None = None,
     ) -> Self:
         """With what has happened since; None leaves a field as it is."""
-        given = {
+        fields = {
             "told": told,
             "office_closed": office_closed,
             "removal_announced_at": removal_announced_at,
         }
-        return self.model_copy(update={name: value for name, value in given.items() if value is not None})
+        return self.model_copy(update={name: value for name, value in fields.items() if value is not None})
 
     @property
     def opens(self) -> bool:

@@ -59,12 +59,19 @@ class Quantization(StrEnum):
     """Formats of weights, by the name that people type; FORMATS says more of each."""
 
     NONE = "none"
+    """fp16, as published."""
     GPTQ = "gptq"
+    """GPTQ with 4 bits."""
     GPTQ_INT8 = "gptq-int8"
+    """GPTQ with 8 bits."""
     AWQ = "awq"
+    """AWQ with 4 bits."""
     BITSANDBYTES = "bitsandbytes"
+    """nf4 by bitsandbytes, made from fp16 while loading."""
     GGUF = "gguf"
+    """GGUF, as Q4_K_M."""
     FP8 = "fp8"
+    """8-bit floating point."""
 
 
 class Format(NamedTuple):

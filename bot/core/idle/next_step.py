@@ -21,6 +21,7 @@ class Step(StrEnum):
     """All that a sweep can do about a workload."""
 
     NOTHING = "nothing"
+    """Nothing is due."""
 
     REPORT = "report"
     """Tell admins that it is idle: somebody else decides about its replicas, or the bot may only tell."""

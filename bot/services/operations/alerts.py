@@ -99,10 +99,10 @@ class AlertService:
         the bot. UserError when there is none."""
         if problem := self.problem:
             raise UserError(problem)
-        found = [a for a in self.open() if which.lstrip("#") in (str(a.number), a.about)]
-        if not found:
+        alerts = [a for a in self.open() if which.lstrip("#") in (str(a.number), a.about)]
+        if not alerts:
             raise UserError(t("alerts.unknown", which=which))
-        return found
+        return alerts
 
     def acknowledge(self, which: str, who: str) -> list[Alert]:
         """Record that the person called `who` takes care of an alert: there are no more reminders. A node

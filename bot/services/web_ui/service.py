@@ -28,11 +28,11 @@ class WebUiService:
 
     async def stop(self, user: User) -> None:
         """Stop it; chats and accounts stay. UserError unless the person started it or is an admin."""
-        found = self.state()
-        if found is None:
+        web_ui = self.state()
+        if web_ui is None:
             raise UserError(t("webui.none"))
-        if found.owner != user.id and self._access.role(user) < Role.ADMIN:
-            raise UserError(t("access.not_yours", name="Open WebUI", owner=found.owner))
+        if web_ui.owner != user.id and self._access.role(user) < Role.ADMIN:
+            raise UserError(t("access.not_yours", name="Open WebUI", owner=web_ui.owner))
         await self._host.remove_web_ui()
 
     async def run(self) -> None:
@@ -43,10 +43,10 @@ class WebUiService:
             await self._connect()
 
     async def _connect(self) -> None:
-        found = self.state()
-        if found and list(found.connected) != self._names():
+        web_ui = self.state()
+        if web_ui and list(web_ui.connected) != self._names():
             try:
-                await self._host.apply_web_ui(self._names(), found.owner)
+                await self._host.apply_web_ui(self._names(), web_ui.owner)
             except UserError as error:
                 log.warning("webui.not_connected", why=error.text.key)
 
