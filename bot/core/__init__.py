@@ -1,1 +1,1 @@
-"""The rules that only think, and the ports."""
+"""Rules without side effects, and the ports."""

@@ -40,7 +40,8 @@ def draw(days: Sequence[Day], labels: Sequence[str], unit: str, language: str) -
 
 
 def ticks(days: Sequence[Day], language: str) -> dict[int, str]:
-    """The dates under the chart, by the number of their day: of many days, of every n-th."""
+    """The dates under the chart, by the position of their day; if there are many days, only every n-th has
+    one."""
     step = -(-len(days) // MOST_DATES)
     every = list(enumerate(days))[::step]
     return {number: format_skeleton("MMMd", day.day, locale=language) for number, day in every}

@@ -1,1 +1,1 @@
-"""The rules that act."""
+"""What the bot does when somebody asks, and in the background."""

@@ -22,7 +22,7 @@ class Role(IntEnum):
 
     @property
     def label(self) -> Text:
-        """The role's name in a sentence."""
+        """The role as people read it."""
         return t(f"role.{self.name.lower()}")
 
 

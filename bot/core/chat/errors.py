@@ -1,4 +1,4 @@
-"""The one error that means: tell the person. Anything else is a bug."""
+"""The error that is shown to the person who asked. Any other exception is a bug."""
 
 from bot.core.chat.form import Form
 from bot.core.chat.reply import Button, Reply, Tone

@@ -18,7 +18,7 @@ TYPED = "typed"
 
 @cache
 def read(file: Path) -> Mapping[str, Any]:
-    """The tables of a language's file, read once."""
+    """The tables of a language's file, which is read once."""
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
@@ -47,8 +47,8 @@ def _verbs() -> dict[str, str]:
 NAMES = tuple(sorted(file.stem for file in LOCALES.glob("*.toml")))
 """Languages by their ISO 639 code: `de`, `en`."""
 UNTIL = tuple(word for words in _typed() for word in words.get("until", ()))
-"""What may stand before a time of day: `until 22:00`, `bis 22:00`."""
+"""The words that may stand before a time of day: `until 22:00`, `bis 22:00`."""
 DAYS = _days()
 """Days of the week as people abbreviate them, Monday is 0."""
 VERBS = _verbs()
-"""Words for a command in a language, and the command's own verb: `hilfe` is `help`."""
+"""The verbs of commands by their words in any language: `hilfe` is `help`."""

@@ -1,1 +1,1 @@
-"""A model that somebody asked for: what was asked, how it is, and its card."""
+"""A deployed model: what runs, what is remembered of it, what it is doing, and its card."""

@@ -41,7 +41,7 @@ def headline(spec: Spec, gpu: str, *, smallest: bool = False) -> Text:
 
 
 def memory_line(spec: Spec) -> Text:
-    """Weights, and the tokens that the KV cache of one replica holds (all GPUs hold the same ones)."""
+    """The memory of the weights, and the tokens that the KV cache of one replica holds."""
     return t(
         "card.memory",
         total=spec.weights_gib,

@@ -13,10 +13,11 @@ from bot.core.chat.message import Place, User
 from bot.core.frozen import Frozen
 
 USERS_KEPT, STARTS_KEPT = 20, 5
+"""People whose last use is remembered, and starts whose duration is."""
 
 
 class SleepReason(StrEnum):
-    """What put a workload to sleep; each has a sentence `[why] asleep_…`."""
+    """Why a workload was put to sleep; each reason has a sentence `[why] asleep_…`."""
 
     PERSON = "person"
     """Somebody asked for it."""
@@ -33,12 +34,12 @@ class SleepReason(StrEnum):
 
     @property
     def automatic(self) -> bool:
-        """The bot did it, nobody asked for it."""
+        """The bot put it to sleep without being asked."""
         return self not in (SleepReason.PERSON, SleepReason.UNKNOWN)
 
 
 class SleepState(Frozen):
-    """That a workload was put to sleep: why, what was known then, and what its owner has been told since."""
+    """Why a workload was put to sleep, what was known then, and what its owner has been told since."""
 
     reason: SleepReason
     """What put it to sleep, or that nobody knows."""
@@ -47,7 +48,7 @@ class SleepState(Frozen):
     last_activity: datetime | None = None
     """When it was last used, as far as was known; None: nothing was known."""
     samples_seen: int = 0
-    """Samples of its servers' figures in its last idle window."""
+    """Samples of its servers that there were in its last idle window."""
     samples_expected: int = 0
     """Samples that a whole window has."""
     told: bool = False
@@ -64,7 +65,7 @@ class SleepState(Frozen):
         office_closed: bool | None = None,
         removal_announced_at: datetime | None = None,
     ) -> Self:
-        """With what has happened since; None leaves a field as it is."""
+        """The state with what has happened since; None leaves a field as it is."""
         fields = {
             "told": told,
             "office_closed": office_closed,
@@ -74,7 +75,8 @@ class SleepState(Frozen):
 
     @property
     def opens(self) -> bool:
-        """It wakes when its office opens: what a person put to sleep today stays asleep today."""
+        """It is to wake when its office hours begin. What a person has put to sleep stays asleep until the
+        next day."""
         if self.reason in (SleepReason.IDLE, SleepReason.OFFICE_HOURS):
             return True
         return self.office_closed or (self.told and self.reason.automatic)
@@ -90,7 +92,8 @@ class LastUse(Frozen):
 
 
 class RecordChanges(TypedDict, total=False):
-    """New values for fields of a `Record`; those that are not named stay. See there for what they mean."""
+    """New values for fields of a `Record`, which says what they mean; fields that are not named stay as they
+    are."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -125,8 +128,7 @@ def checked(changes: RecordChanges) -> RecordChanges:
 
 
 class Record(Frozen):
-    """What is remembered of a workload besides its spec. The bot keeps no other memory of it: whatever a
-    restart must not forget is here."""
+    """What is remembered of a workload besides its spec. Everything that must survive a restart is here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -177,7 +179,7 @@ class Record(Frozen):
     """Where the questions are that wait until it is ready, by the id of the message that says so."""
 
     def changed(self, **changes: Unpack[RecordChanges]) -> Self:
-        """With these changes; ValueError (pydantic's) for a field that it does not have."""
+        """The record with these changes; ValueError (pydantic's) for a field that it does not have."""
         return self.model_copy(update=dict(checked(changes)))
 
     @property
@@ -186,10 +188,10 @@ class Record(Frozen):
         return timedelta(seconds=median(self.start_seconds)) if self.start_seconds else None
 
     def with_start(self, took: timedelta) -> tuple[float, ...]:
-        """`start_seconds`, with this one."""
+        """`start_seconds` with this start added."""
         return (*self.start_seconds, round(took.total_seconds(), 1))[-STARTS_KEPT:]
 
     def with_use(self, user: User, now: datetime) -> dict[str, LastUse]:
-        """`last_uses`, with this use in it; the latest people only."""
+        """`last_uses` with this use added; the latest USERS_KEPT people only."""
         uses = self.last_uses | {user.id: LastUse(who=user.name, at=now)}
         return dict(sorted(uses.items(), key=lambda item: item[1].at)[-USERS_KEPT:])

@@ -1,4 +1,4 @@
-"""A model on the cluster: what was asked for, who asked, and how it is."""
+"""A model on the cluster: what runs, whose it is, and what it is doing."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -62,7 +62,7 @@ class Spec(Frozen):
     gpu_memory_utilization: float = 0.9
     """The share of a GPU's memory that the engine may use, above 0 up to 1."""
     enforce_eager: bool = False
-    """Without CUDA graphs: slower, and it takes less memory."""
+    """Run without CUDA graphs: slower, but it takes less memory."""
     kv_cache_tokens: int = 0
     """Tokens that the KV cache of one replica holds, as computed before the start."""
     weights_gib: float = 0.0

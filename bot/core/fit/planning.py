@@ -1,4 +1,5 @@
-"""From what a person asked for to what would run: defaults, verdict, and the nearest things that fit."""
+"""The planner: turns what a person asked for into what would run, with a verdict and what would fit
+instead."""
 
 import re
 from collections.abc import Iterator
@@ -126,7 +127,7 @@ class Planner:
                 yield Option(entry, setup, fit(shape, setup))
 
     def _lengths(self, shape: Shape, request: PlanRequest) -> list[int]:
-        """The context asked for; or 8k, or less where only less fits."""
+        """The contexts to try, in tokens: the one that was asked for, or 8k and shorter ones."""
         if request.max_model_len:
             return [request.max_model_len]
         cap = context_cap(shape, self.gpu)
@@ -138,7 +139,7 @@ class Planner:
         return [t("fit.no_repo", model=entry.key, format=FORMATS[quantization].label)]
 
     def _alternatives(self, entry: CatalogEntry, shape: Shape, request: PlanRequest) -> Iterator[Option]:
-        """At most three: more GPUs, another format, a shorter context. Each differs and fits."""
+        """At most three ways that fit: on more GPUs, in another format, or with a shorter context."""
         seen: set[tuple[int, Quantization, int]] = set()
         for changed in self._changed_requests(request):
             quantization = changed.quantization or Quantization.NONE

@@ -42,7 +42,7 @@ class Shape(BaseModel):
         return self
 
     def __str__(self) -> str:
-        """As `parse_shape` reads it."""
+        """The shape as people type it, without tied embeddings and experts."""
         return "/".join(str(getattr(self, name)) for name in list(Shape.model_fields)[:8])
 
     @property

@@ -14,14 +14,14 @@ from bot.core.fit.shape import Shape
 GIB = 2**30
 FP16 = 2
 MAX_NUM_SEQS = 64
-"""Sequences at once that the workload is started with (`--max-num-seqs`)."""
+"""Requests that a model answers at the same time at most (`--max-num-seqs`)."""
 NO_CHUNKED_PREFILL_CAP = 32768
 """Longest context below capability 8.0: above it vLLM's V0 engine turns chunked prefill on, which
 aborts the process on a V100 (vLLM 0.8.5 `engine/arg_utils.py`, issue 8024)."""
 MARGIN = 1.05
 """A verdict needs 5 % more KV cache than one longest request: activations are an estimate."""
 NCCL_GIB = {False: 0.15, True: 0.45}
-"""Memory outside torch per GPU, without and with tensor parallelism (estimate)."""
+"""GiB per GPU outside of torch, without and with tensor parallelism (an estimate)."""
 ACTIVATION_SLACK = 1.1
 GPTQ_GROUP = 128
 ABOUT_MEMORY = frozenset({"fit.weights", "fit.cache"})

@@ -1,1 +1,1 @@
-"""Is a model idle? The verdict, office hours, and what its owner hears."""
+"""Idle models: the verdict, office hours, the next step of a sweep, and messages to owners."""

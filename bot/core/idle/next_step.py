@@ -24,7 +24,7 @@ class Step(StrEnum):
     """Nothing is due."""
 
     REPORT = "report"
-    """Tell admins that it is idle: somebody else decides about its replicas, or the bot may only tell."""
+    """Tell admins that it is idle: something else decides about its replicas, or the bot only reports."""
     FORGET_REPORT = "forget-report"
     """It is used again: the next time that it is idle it is reported again."""
 
@@ -50,7 +50,8 @@ class Step(StrEnum):
     OPEN = "open"
     """Its office opens: wake it."""
     NOTE_OFFICE_CLOSED = "note-office-closed"
-    """A person put it to sleep during its office hours, and they are over: it wakes at the next ones."""
+    """A person put it to sleep during its office hours, and these are over: note that it is to wake at the
+    next ones."""
     ANNOUNCE_REMOVAL = "announce-removal"
     """It has slept for long: say that it will be removed."""
     REMOVE = "remove"
@@ -64,7 +65,8 @@ class Evidence:
     verdict: IdleVerdict
     """Whether it is idle now."""
     soon: IdleVerdict
-    """Whether it would be idle now, if its window ended as much earlier as its owner is warned."""
+    """Whether it would be idle now if its window were shorter, by the time that its owner is warned before,
+    or by `sooner` if that is more."""
     busy: bool = False
     """It is answering a request."""
     sooner: timedelta = timedelta(0)

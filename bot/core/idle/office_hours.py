@@ -1,4 +1,4 @@
-"""Office hours: `mo-fr 8-20`. Inside them a model stays warm, outside it sleeps."""
+"""Office hours: `mo-fr 8-20`. Inside of them a model stays awake, outside it sleeps."""
 
 import re
 from datetime import datetime, time, timedelta

@@ -25,7 +25,7 @@ class QueueEntry:
     """GPU-seconds that its owner used in the last days, plus the GPUs that the owner holds now. Owners who
     used less come first."""
     urgent: bool = False
-    """An admin called it urgent."""
+    """It comes before all others that are not: an admin asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

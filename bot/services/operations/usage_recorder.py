@@ -51,7 +51,7 @@ class UsageRecorder:
         self._last = now
 
     async def look(self) -> None:
-        """Only read, while another process writes down what is held now."""
+        """Only read the sums of the last week, while another process records."""
         self._last = None
         workloads = self._cluster.workloads()
         failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
@@ -60,7 +60,7 @@ class UsageRecorder:
         self._used = await self._ledger.used(self._day(self._clock.now() - WEEK))
 
     def _day(self, time: datetime) -> date:
-        """The day that it is then where the cluster is."""
+        """The date of a moment, in the zone of the settings."""
         return time.astimezone(self._activity.policy.zone).date()
 
     def _uses(self, passed: float) -> list[GpuUse]:

@@ -66,7 +66,7 @@ class PendingQuestions:
             await self._store(name)
 
     def close(self) -> None:
-        """The bot ends: what waits now is not given up, and goes on when it is back."""
+        """Forget nothing from now on: the bot ends, and what waits goes on after its restart."""
         self._closing = True
 
     async def run(self) -> None:

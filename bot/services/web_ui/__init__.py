@@ -1,1 +1,1 @@
-"""Open WebUI beside the models."""
+"""Open WebUI, the web page for talking to the models."""
