@@ -14,8 +14,7 @@ from bot.commands.plan import Plan
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import Say, t
 from bot.core.fit.gpu import PROFILES, Gpu, GpuName
-from bot.core.fit.planning import Planner
-from bot.core.fit.request import PlanRequest, PlanResult
+from bot.core.fit.planning import Planner, PlanRequest, PlanResult
 from bot.core.fit.shape import Shape, shape_from_config
 from bot.grammar.command import Context, Group, Replies
 from bot.grammar.fields import ModelRequest

@@ -16,7 +16,7 @@ from bot.core.chat.duration import end_time
 from bot.core.chat.errors import UserError
 from bot.core.deployment.names import valid_name
 from bot.core.deployment.record import Record
-from bot.core.fit.request import spec_of
+from bot.core.fit.planning import spec_of
 from bot.grammar.plan_replies import refuse
 
 

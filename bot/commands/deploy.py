@@ -10,7 +10,7 @@ from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.cards import headline, memory_line
 from bot.core.fit.gpu import Quantization
-from bot.core.fit.request import Option, spec_of
+from bot.core.fit.planning import Option, spec_of
 from bot.grammar.command import Context, Group, Replies
 from bot.grammar.fields import HoursArgument, IdleWindow, ModelRequest, Until
 from bot.grammar.plan_replies import refuse, unknown

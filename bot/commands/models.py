@@ -7,8 +7,7 @@ from bot.core.chat.text import Text, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.fit.catalog import CatalogEntry
 from bot.core.fit.gpu import FORMATS, Quantization
-from bot.core.fit.planning import Planner
-from bot.core.fit.request import Option
+from bot.core.fit.planning import Option, Planner
 from bot.grammar.command import Command, Context, Group, Replies
 
 

@@ -8,7 +8,7 @@ from bot.core.chat.text import t
 from bot.core.deployment.cards import headline
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.fit.gpu import Quantization
-from bot.core.fit.request import PlanRequest, spec_of
+from bot.core.fit.planning import PlanRequest, spec_of
 from bot.grammar.command import Command, Context, Group, Replies
 from bot.grammar.fields import MIN_CONTEXT, ContextLength, WorkloadName
 from bot.grammar.plan_replies import reason

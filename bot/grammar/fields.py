@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from bot.core.chat.duration import parse_duration
 from bot.core.chat.languages import UNTIL
 from bot.core.fit.gpu import Quantization
-from bot.core.fit.request import PlanRequest
+from bot.core.fit.planning import PlanRequest
 from bot.core.fit.shape import Shape, parse_shape
 from bot.core.idle.office_hours import OfficeHours
 from bot.grammar.command import Command, KnownName

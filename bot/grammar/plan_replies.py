@@ -8,7 +8,7 @@ from bot.core.chat.text import Text, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.deployment.cards import headline, memory_line
 from bot.core.fit.gpu import FORMATS, Gpu, Quantization
-from bot.core.fit.request import Option, PlanResult, spec_of
+from bot.core.fit.planning import Option, PlanResult, spec_of
 from bot.core.fit.vram import ABOUT_MEMORY
 from bot.grammar.fields import ModelRequest
 

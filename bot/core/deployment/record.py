@@ -75,8 +75,8 @@ class SleepState(Frozen):
 
     @property
     def opens(self) -> bool:
-        """It is to wake when its office hours begin. What a person has put to sleep stays asleep until the
-        next day."""
+        """It is to wake when its office hours begin. What a person has put to sleep during
+        office hours stays asleep until the next ones."""
         if self.reason in (SleepReason.IDLE, SleepReason.OFFICE_HOURS):
             return True
         return self.office_closed or (self.told and self.reason.automatic)

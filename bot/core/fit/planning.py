@@ -1,27 +1,33 @@
-"""The planner: turns what a person asked for into what would run, with a verdict and what would fit
-instead."""
+"""The planner: what would run if somebody asks for a model, whether it fits, and what would fit instead."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import Text, t
+from bot.core.deployment.workload import Spec
 from bot.core.fit.catalog import Catalog, CatalogEntry
 from bot.core.fit.gpu import FORMATS, Gpu, Quantization
-from bot.core.fit.request import Option, PlanRequest, PlanResult
 from bot.core.fit.shape import SPELLED, Shape
 from bot.core.fit.vram import ABOUT_MEMORY, Fit, Setup, capability_reason, context_cap, fit, legal_sizes
 
 DEFAULT_CONTEXT = 8192
+"""The context in tokens if a person asks for none."""
 SHORTER_CONTEXTS = (32768, 16384, 8192, 4096, 2048)
+"""Contexts in tokens that are tried instead of a longer one."""
 SUBSTITUTES = (
     Quantization.GPTQ,
     Quantization.GPTQ_INT8,
     Quantization.NONE,
     Quantization.BITSANDBYTES,  # last: vLLM quantises while loading and answers slowly
 )
+"""Formats that are tried instead of another one, the best first."""
+GRAPHS_UTILISATION = 0.9
+"""CUDA graphs live outside vLLM's budget: above this share, or with less than twice the cache that
+one longest request needs, the model is started with --enforce-eager."""
 REPO = re.compile(r"[\w][\w.-]*/[\w.-]+")
+"""A repository of the Hugging Face Hub."""
 NAMED_FORMAT = {
     "awq": Quantization.AWQ,
     "fp8": Quantization.FP8,
@@ -30,6 +36,54 @@ NAMED_FORMAT = {
     "gptq-8bit": Quantization.GPTQ_INT8,
     "gptq": Quantization.GPTQ,
 }
+"""Formats by the part of a repository's name that stands for them; the first that is found counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What a person asked for. None leaves the choice to the planner."""
+
+    model: str
+    """The model's key, alias or repository, as it was typed."""
+    tensor_parallel_size: int | None = None
+    """GPUs of one replica."""
+    quantization: Quantization | None = None
+    """The format of the weights."""
+    max_model_len: int | None = None
+    """The context in tokens."""
+    gpu_memory_utilization: float = 0.9
+    """The share of each GPU's memory that the engine may use, above 0 up to 1."""
+    shape: Shape | None = None
+    """The shape of a repository that is not in the catalog; None: the model is in the catalog."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to start a model."""
+
+    entry: CatalogEntry
+    """The model."""
+    setup: Setup
+    """On how many GPUs, in which format and with which context."""
+    fit: Fit
+    """Whether that fits, and what memory it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """The planner's verdict about a request."""
+
+    option: Option
+    """The best way to start what was asked for, whether or not it fits."""
+    reasons: tuple[Text, ...]
+    """Why it cannot be started, the weightiest first; empty: it can."""
+    alternatives: tuple[Option, ...]
+    """At most three other ways that fit, the nearest to the request first; empty if the request fits."""
+
+    @property
+    def fits(self) -> bool:
+        """It can be started."""
+        return not self.reasons
 
 
 class Planner:
@@ -177,3 +231,27 @@ def _objections(option: Option) -> tuple[int, int]:
     tp = option.setup.tensor_parallel_size
     short = any(reason.key in ABOUT_MEMORY for reason in option.fit.reasons)
     return len(option.fit.reasons), -tp if short else tp
+
+
+def spec_of(option: Option, name: str, replicas: int, shape: Shape | None = None) -> Spec:
+    """The spec of a deployment that starts a model in this way; the option must fit.
+
+    `shape` is that of a model that is not in the catalog, to be stored with it; None for any other."""
+    setup, tokens = option.setup, option.fit.kv_cache_tokens
+    repo = option.entry.repo_for(setup.quantization)
+    assert repo is not None, "a verdict that fits has a repository"
+    tight = tokens < 2 * setup.max_model_len
+    return Spec(
+        name=name,
+        model=option.entry.key,
+        repo=repo,
+        quantization=setup.quantization.value,
+        tensor_parallel_size=setup.tensor_parallel_size,
+        max_model_len=setup.max_model_len,
+        shape=shape,
+        gpu_memory_utilization=setup.gpu_memory_utilization,
+        enforce_eager=tight or setup.gpu_memory_utilization > GRAPHS_UTILISATION,
+        kv_cache_tokens=tokens,
+        weights_gib=round(option.fit.weights_gib * setup.tensor_parallel_size, 2),
+        replicas=replicas,
+    )

@@ -12,7 +12,9 @@ from bot.core.fit.gpu import FORMATS, Format, Gpu, Quantization
 from bot.core.fit.shape import Shape
 
 GIB = 2**30
+"""Bytes of a GiB."""
 FP16 = 2
+"""Bytes of an fp16 number."""
 MAX_NUM_SEQS = 64
 """Requests that a model answers at the same time at most (`--max-num-seqs`)."""
 NO_CHUNKED_PREFILL_CAP = 32768
@@ -23,7 +25,9 @@ MARGIN = 1.05
 NCCL_GIB = {False: 0.15, True: 0.45}
 """GiB per GPU outside of torch, without and with tensor parallelism (an estimate)."""
 ACTIVATION_SLACK = 1.1
+"""The factor by which the estimate of activations is raised."""
 GPTQ_GROUP = 128
+"""Weights that share a scale in GPTQ."""
 ABOUT_MEMORY = frozenset({"fit.weights", "fit.cache"})
 """Reasons that a bigger GPU, or more of them, would remove."""
 

@@ -7,8 +7,7 @@ import pytest
 from bot.core.chat.errors import UserError
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES, Quantization
-from bot.core.fit.planning import Planner
-from bot.core.fit.request import PlanRequest, spec_of
+from bot.core.fit.planning import Planner, PlanRequest, spec_of
 from bot.core.fit.shape import parse_shape
 
 CATALOG = read_catalog(Path(__file__).parents[3] / "manifests" / "catalog.yaml")
