@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -77,12 +79,15 @@ class Namespace:
             assert len(at_work) <= 1, "two at once"
             await asyncio.sleep(0.01)
 
-    def lease(self) -> dict:
-        return json.loads(self.plane.kubectl("get", "lease", NAME, "-n", self.name, "-o", "json"))
+    def lease(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            self.plane.kubectl("get", "lease", NAME, "-n", self.name, "-o", "json")
+        )
+        return found
 
     async def holder(self) -> str:
         found = await asyncio.to_thread(self.lease)
-        return found["spec"].get("holderIdentity", "")
+        return str(found["spec"].get("holderIdentity", ""))
 
 
 @pytest_asyncio.fixture
@@ -105,7 +110,7 @@ async def within(seconds: float, true: Callable[[], object]) -> float:
     return loop.time() - begun
 
 
-async def test_one_works_and_the_next_takes_over_when_it_ends(namespace):
+async def test_one_works_and_the_next_takes_over_when_it_ends(namespace: Namespace) -> None:
     first, second = await namespace.bot("pod-a_1", Timing()), await namespace.bot("pod-b_1", Timing())
     async with second.running():
         async with first.running():
@@ -119,7 +124,7 @@ async def test_one_works_and_the_next_takes_over_when_it_ends(namespace):
     assert await namespace.holder() == ""
 
 
-async def test_one_that_dies_is_followed_once_its_lease_is_over(namespace):
+async def test_one_that_dies_is_followed_once_its_lease_is_over(namespace: Namespace) -> None:
     script = (
         "import asyncio, sys\n"
         "from tests.cluster.test_lease import QUICK, Process\n"
@@ -136,6 +141,7 @@ async def test_one_that_dies_is_followed_once_its_lease_is_over(namespace):
     )
     words = [sys.executable, "-c", script, namespace.kubeconfig, namespace.name]
     dying = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    assert dying.stdout
     try:
         async with asyncio.timeout(60):
             while await dying.stdout.readline() != b"works\n":  # its log comes the same way
@@ -164,7 +170,7 @@ async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace, identi
         assert bot.terms == 2
 
 
-async def test_who_is_deposed_stops_at_once(namespace):
+async def test_who_is_deposed_stops_at_once(namespace: Namespace) -> None:
     async with (await namespace.bot("pod-a_1")).running() as bot:
         await eventually(lambda: bot.works, 30)
         patch = json.dumps({"spec": {"holderIdentity": "somebody-else"}})
@@ -173,7 +179,7 @@ async def test_who_is_deposed_stops_at_once(namespace):
         await eventually(lambda: bot.works, 20)  # somebody else never renews
 
 
-async def test_a_terminal_beside_the_bot_stays_a_guest_even_when_the_bot_ends(namespace):
+async def test_a_terminal_beside_the_bot_stays_a_guest_even_when_the_bot_ends(namespace: Namespace) -> None:
     guest = await namespace.bot("laptop_7_guest")
     async with (await namespace.bot("pod-a_1")).running() as bot:
         await eventually(lambda: bot.works, 30)
@@ -185,7 +191,7 @@ async def test_a_terminal_beside_the_bot_stays_a_guest_even_when_the_bot_ends(na
         await eventually(lambda: bot.works or guest.works, 30)
 
 
-async def test_a_terminal_alone_works_and_makes_room_for_the_bot(namespace):
+async def test_a_terminal_alone_works_and_makes_room_for_the_bot(namespace: Namespace) -> None:
     async with (await namespace.bot("laptop_7_guest")).running() as guest:
         await eventually(lambda: guest.works, 30)
         async with (await namespace.bot("pod-a_1")).running() as bot:
@@ -197,7 +203,9 @@ async def test_a_terminal_alone_works_and_makes_room_for_the_bot(namespace):
         assert namespace.lease()["metadata"].get("annotations") in (None, {})
 
 
-async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_over(namespace):
+async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_over(
+    namespace: Namespace,
+) -> None:
     lease = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
@@ -214,7 +222,7 @@ async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_ove
         await eventually(lambda: guest.works, 30)
 
 
-async def test_without_the_right_to_the_lease_nobody_starts(namespace, control_plane):
+async def test_without_the_right_to_the_lease_nobody_starts(namespace, control_plane: ControlPlane) -> None:
     control_plane.kubectl("delete", "rolebinding", "llm-bot", "-n", namespace.name)
     await asyncio.sleep(1)
     with pytest.raises(UserError) as refused:

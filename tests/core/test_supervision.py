@@ -29,7 +29,7 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while():
+async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while() -> None:
     supervisor, job = Supervisor(QUICK), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await eventually(lambda: job.starts > 1)
@@ -51,7 +51,7 @@ async def test_one_failure_is_no_news():
     await ended(keeping)
 
 
-async def test_a_bug_in_one_job_stops_no_other():
+async def test_a_bug_in_one_job_stops_no_other() -> None:
     supervisor, broken, fine = Supervisor(QUICK), Flaky(), Flaky()
     fine.broken = False
     keeping = asyncio.create_task(supervisor.keep_all(broken=broken.run, fine=fine.run))
@@ -68,7 +68,7 @@ async def test_pauses_grow():
     await ended(keeping)
 
 
-async def test_what_ends_by_itself_is_not_started_again():
+async def test_what_ends_by_itself_is_not_started_again() -> None:
     supervisor, starts = Supervisor(QUICK), []
 
     async def job() -> None:
@@ -78,13 +78,13 @@ async def test_what_ends_by_itself_is_not_started_again():
     assert starts == [1]
 
 
-async def test_others_report_through_it():
+async def test_others_report_through_it() -> None:
     supervisor = Supervisor()
     supervisor.also(lambda: ("pods",))
     assert supervisor.down() == ["pods"]
 
 
-async def test_a_cancelled_job_has_ended_when_its_keeper_has():
+async def test_a_cancelled_job_has_ended_when_its_keeper_has() -> None:
     supervisor, events = Supervisor(QUICK), []
 
     async def job() -> None:

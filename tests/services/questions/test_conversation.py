@@ -96,7 +96,8 @@ async def test_the_conversation_goes_along_and_is_trimmed_to_the_context(
     assert sum(len(turn.content) // 4 + 4 for turn in kept) <= 2048 * 3 // 4
 
 
-async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, say):
+@pytest.mark.parametrize("patience", [(60.0, 0.5)])
+async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, say, patience):
     await ready("ada: deploy tinyllama")
     server.misbehave["tinyllama"] = "dies"
     last = (await ask("ask tinyllama hello"))[-1]
