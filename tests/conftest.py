@@ -102,9 +102,9 @@ class Ask(Protocol):
 
 
 class Say(Protocol):
-    """A text as a person reads it in their language."""
+    """A text, which must be there, as a person reads it in their language."""
 
-    def __call__(self, text: Text, language: str = "en") -> str: ...
+    def __call__(self, text: Text | None, language: str = "en") -> str: ...
 
 
 PassTime = Callable[[float], Coroutine[None, None, None]]
@@ -243,7 +243,8 @@ def phrases() -> Phrasebook:
 
 @pytest.fixture(scope="session")
 def say(phrases: Phrasebook) -> Say:
-    def say(text: Text, language: str = "en") -> str:
+    def say(text: Text | None, language: str = "en") -> str:
+        assert text
         return phrases.say(text, language)
 
     return say

@@ -19,7 +19,7 @@ from bot.core.clock import SystemClock
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
-from bot.core.ports import Clock, Cluster, Messenger, Monitoring
+from bot.core.ports import Clock, Cluster, Inference, Messenger, Monitoring
 from bot.core.supervision import Supervisor
 from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
@@ -94,7 +94,7 @@ class _Parts:
 
     settings: Settings
     cluster: Cluster
-    inference: VllmInference
+    inference: Inference
     messenger: Messenger
     clock: Clock
     access: Access
@@ -111,7 +111,7 @@ class _Parts:
 def build(
     settings: Settings,
     cluster: Cluster,
-    inference: VllmInference,
+    inference: Inference,
     messenger: Messenger,
     clock: Clock,
     more_admins: frozenset[str] = frozenset(),

@@ -196,6 +196,14 @@ class SimulatedCluster:
                 pod.timeline = replace(pod.timeline, fails=FAILURES[cause], crashed=self._clock.now())
         self._changed(running)
 
+    def hang(self, name: str) -> None:
+        """Let its servers download for days."""
+        running = self._find(name)
+        for pod in running.pods:
+            if pod.timeline:
+                pod.timeline = replace(pod.timeline, downloaded=1e6)
+        self._changed(running)
+
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI, ready WEB_UI_STARTS after its start; None if there is none."""
         if self._web_ui is None:

@@ -222,7 +222,9 @@ async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_ove
         await eventually(lambda: guest.works, 30)
 
 
-async def test_without_the_right_to_the_lease_nobody_starts(namespace, control_plane: ControlPlane) -> None:
+async def test_without_the_right_to_the_lease_nobody_starts(
+    namespace: Namespace, control_plane: ControlPlane
+) -> None:
     control_plane.kubectl("delete", "rolebinding", "llm-bot", "-n", namespace.name)
     await asyncio.sleep(1)
     with pytest.raises(UserError) as refused:

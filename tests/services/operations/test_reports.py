@@ -1,8 +1,10 @@
 """What was used, given back, waited for and failed: for admins with a chart, for each person their own."""
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -13,14 +15,21 @@ from bot.core.chat.reply import Tone
 from bot.core.chat.text import t
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.core.usage.reports import report
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
 from bot.storage.ledger import SqlLedger
+from tests.conftest import Ask, Chat, Clock, PassTime, Say
 
 DAY = date(2030, 1, 1)
 PNG = b"\x89PNG\r\n"
 
 
+Hours = Callable[[float], Awaitable[None]]
+"""Lets hours pass, with a sweep in each minute."""
+
+
 @pytest.fixture
-def hours(bot, cluster, clock):
+def hours(bot: App, cluster: SimulatedCluster, clock: Clock) -> Hours:
     async def hours(count: float) -> None:
         for _ in range(int(count * 60)):
             clock.advance(minutes=1)
@@ -30,11 +39,14 @@ def hours(bot, cluster, clock):
     return hours
 
 
-def cells(say, reply) -> list[tuple[str, ...]]:
+def cells(say: Say, reply: Reply) -> list[tuple[str, ...]]:
+    assert reply.table
     return [tuple(say(cell) for cell in row) for row in reply.table.rows]
 
 
-async def test_a_report_of_what_happened(ask, pass_time, hours, say, cluster):
+async def test_a_report_of_what_happened(
+    ask: Ask, pass_time: PassTime, hours: Hours, say: Say, cluster: SimulatedCluster
+) -> None:
     await hours(0.1)
     await ask("deploy llama-3-8b tp=4", who="ada")
     await ask("deploy tinyllama name=fail-x", who="bob")
@@ -49,13 +61,16 @@ async def test_a_report_of_what_happened(ask, pass_time, hours, say, cluster):
     assert lines[-1] == "failures: 1 × cuda_oom"
     who, model, held, idle = cells(say, told)[0]
     assert (who, model) == ("ada", "llama-3-8b") and 1.8 < float(idle) <= float(held) < 2.6
-    assert told.picture.png.startswith(PNG) and told.picture.name == "gpu-hours-2030-01-01.png"
+    assert told.picture and told.picture.png.startswith(PNG)
+    assert told.picture.name == "gpu-hours-2030-01-01.png"
     assert say(told.picture.alt) == "GPU-hours of the last 7 days: busy, idle and free"
     [refused] = await ask("report", who="ada")
     assert refused.tone is Tone.FAILED
 
 
-async def test_everybody_sees_their_own_usage_and_no_other(ask, pass_time, hours, say):
+async def test_everybody_sees_their_own_usage_and_no_other(
+    ask: Ask, pass_time: PassTime, hours: Hours, say: Say
+) -> None:
     await ask("deploy tinyllama", who="ada")
     await ask("deploy qwen3-0.6b", who="bob")
     await pass_time(300)
@@ -66,7 +81,9 @@ async def test_everybody_sees_their_own_usage_and_no_other(ask, pass_time, hours
     assert nothing.table is None and "you used 0.0 GPU-hours" in say(nothing.text)
 
 
-async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, say, cluster):
+async def test_waits_in_line_are_counted_when_they_end(
+    ask: Ask, pass_time: PassTime, hours: Hours, say: Say, cluster: SimulatedCluster
+) -> None:
     for name in ("a", "b", "c"):
         await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
     await pass_time(60)
@@ -78,14 +95,20 @@ async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, sa
     assert any(say(line).startswith("1 wait in the queue, 1") for line in told.lines)
 
 
-async def test_nothing_was_written_down_yet(ask, say):
+async def test_nothing_was_written_down_yet(ask: Ask, say: Say) -> None:
     *_, told = await ask("report", who="grace")
     assert say(told.text) == "Nothing was recorded on these days." and told.picture is None
 
 
 async def test_a_ledger_of_a_newer_version_is_no_empty_report(
-    settings, cluster, inference, chat, clock, say, tmp_path
-):
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    say: Say,
+    tmp_path: Path,
+) -> None:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     written = SqlLedger(url)
     await written.add(DAY, [GpuUse("ada", "m", 3600)])
@@ -181,7 +204,7 @@ def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all(
     )
 
 
-async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path):
+async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     await SqlLedger(url).add(
         DAY, [GpuUse("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")]
