@@ -209,9 +209,9 @@ def test_the_slack_app_asks_for_what_the_bot_uses_and_hears_what_it_listens_to()
     assert events == set(re.findall(r'@app\.event\("(\w+)"\)', source))
 
 
-def test_log_events_are_stable_ids():
+def test_log_events_are_stable_ids() -> None:
     events = [
-        (path.name, call.args[0].value if isinstance(call.args[0], ast.Constant) else "?")
+        (path.name, str(call.args[0].value) if isinstance(call.args[0], ast.Constant) else "?")
         for path in SOURCES
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call)

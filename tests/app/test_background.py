@@ -259,7 +259,16 @@ async def test_a_guest_keeps_the_cards_in_its_own_terminal_true_and_writes_nothi
     assert len(terminal.messages) == 1
 
 
-async def test_a_sweep_that_is_cut_short_is_no_error(settings, cluster, inference, clock, chat, life, caplog):
+async def test_a_sweep_that_is_cut_short_is_no_error(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    clock: SpeedClock,
+    chat: Chat,
+    life: None,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sweeping = asyncio.Event()
 
     async def slow() -> None:
@@ -267,6 +276,6 @@ async def test_a_sweep_that_is_cut_short_is_no_error(settings, cluster, inferenc
         await asyncio.Event().wait()
 
     async with bots(settings, cluster, inference, clock, chat, background.ALONE) as [app]:
-        app.services.activity.sweep = slow
+        monkeypatch.setattr(app.services.activity, "sweep", slow)
         await sweeping.wait()
     assert [record.getMessage() for record in caplog.records if record.name.startswith("apscheduler")] == []

@@ -91,7 +91,7 @@ class Namespace:
 
 
 @pytest_asyncio.fixture
-async def namespace(control_plane, tmp_path) -> AsyncIterator[Namespace]:
+async def namespace(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Namespace]:
     name = f"lease-{next(_numbers)}"
     found = Namespace(control_plane, str(install(control_plane, tmp_path, name)), name)
     watching = asyncio.create_task(found.watch())
@@ -158,7 +158,7 @@ async def test_one_that_dies_is_followed_once_its_lease_is_over(namespace: Names
 
 
 @pytest.mark.parametrize("identity", ["pod-a_1", "laptop_7_guest"])
-async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace, identity):
+async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace: Namespace, identity: str) -> None:
     async with (await namespace.bot(identity)).running() as bot:
         await eventually(lambda: bot.works, 30)
         namespace.plane.stop_api_server()

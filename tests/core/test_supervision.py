@@ -42,7 +42,7 @@ async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while() -> 
     assert job.starts == starts and supervisor.down() == []
 
 
-async def test_one_failure_is_no_news():
+async def test_one_failure_is_no_news() -> None:
     supervisor, job = Supervisor(RestartPace(first_pause=0.01, steady=0.05, lasting=60)), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await eventually(lambda: job.starts)
@@ -60,7 +60,7 @@ async def test_a_bug_in_one_job_stops_no_other() -> None:
     await ended(keeping)
 
 
-async def test_pauses_grow():
+async def test_pauses_grow() -> None:
     supervisor, job = Supervisor(RestartPace(first_pause=0.01, longest_pause=60.0)), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await asyncio.sleep(0.5)

@@ -44,7 +44,7 @@ def test_an_unknown_language_is_english(say: Say) -> None:
     assert say(t("phase.ready"), "pt_BR") == "ready"
 
 
-def test_times_are_local_and_have_a_date_when_that_is_not_today():
+def test_times_are_local_and_have_a_date_when_that_is_not_today() -> None:
     now = datetime(2030, 1, 15, 23, 30, tzinfo=UTC)  # half past midnight in Berlin
     phrases = Phrasebook(LOCALES, "Europe/Berlin", lambda: now)
 
@@ -55,7 +55,7 @@ def test_times_are_local_and_have_a_date_when_that_is_not_today():
     assert "15 Jan 23:59" in told(now - timedelta(minutes=31))
 
 
-def test_dates_are_written_as_in_the_language(phrases):
+def test_dates_are_written_as_in_the_language(phrases: Phrasebook) -> None:
     winter = datetime(2020, 1, 15, 12, 0, tzinfo=UTC)
     assert "15 Jan 13:00" in phrases.say(t("card.ends", at=winter, left=timedelta(0)), "en")
     summer = datetime(2020, 7, 15, 12, 0, tzinfo=UTC)

@@ -435,7 +435,9 @@ async def test_the_bot_tells_of_itself(
     assert board()[1].startswith("#2 slack cannot be reached")
 
 
-async def test_a_part_that_does_not_work_is_told_until_it_does(build, cluster, board, monkeypatch):
+async def test_a_part_that_does_not_work_is_told_until_it_does(
+    build: Build, cluster: SimulatedCluster, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bot = build()
     monkeypatch.setattr(cluster, "stalled", lambda: ["pods"])
     bot = build()  # it asks the cluster by itself
@@ -446,7 +448,9 @@ async def test_a_part_that_does_not_work_is_told_until_it_does(build, cluster, b
     assert "resolved" in board()[0]
 
 
-async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot, monkeypatch):
+async def test_a_sweep_that_fails_three_times_is_told(
+    build: Build, cluster: SimulatedCluster, board: Board, bot: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built = build()
 
     async def broken() -> None:

@@ -10,8 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from bot.app import wiring
+from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
-from bot.core.chat.reply import Tone
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.core.usage.reports import report
@@ -124,22 +127,31 @@ async def test_a_ledger_of_a_newer_version_is_no_empty_report(
     await built.close()
 
 
+Told = Callable[[Chat], App]
+
+
 @pytest.fixture
-def told(settings, cluster, inference, clock, tmp_path):
+def told(
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock, tmp_path: Path
+) -> Told:
     """Bots whose admins read in a channel of a chat."""
     changed = {"admin_channel": "test:admins", "database_url": SecretStr(f"sqlite:///{tmp_path}/ledger")}
     settings = settings.model_copy(update=changed)
-    return lambda chat: wiring.build(settings, cluster, inference, chat, clock)
+
+    def told(chat: Chat) -> App:
+        return wiring.build(settings, cluster, inference, chat, clock)
+
+    return told
 
 
-async def test_nobody_who_said_where_is_told_in_the_morning(bot, chat):
+async def test_nobody_who_said_where_is_told_in_the_morning(bot: App, chat: Chat) -> None:
     await bot.services.reports.morning()
     assert chat.messages == {}
 
 
 async def test_every_morning_admins_hear_of_it_once_whatever_is_restarted(
-    told, chat, cluster, clock, ask, pass_time, say
-):
+    told: Told, chat: Chat, cluster: SimulatedCluster, clock: Clock, ask: Ask, pass_time: PassTime, say: Say
+) -> None:
     built = told(chat)
     await ask("deploy tinyllama")
     await pass_time(300)
@@ -160,9 +172,11 @@ async def test_every_morning_admins_hear_of_it_once_whatever_is_restarted(
     await again.close()
 
 
-async def test_a_report_that_no_chat_took_is_sent_when_one_does(told, chat, clock, say):
-    class Away(type(chat)):
-        async def post(self, place, reply, locale=""):
+async def test_a_report_that_no_chat_took_is_sent_when_one_does(
+    told: Told, chat: Chat, clock: Clock, say: Say
+) -> None:
+    class Away(Chat):
+        async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
             raise UserError(t("error.no_platform", platform=place.platform))
 
     built, back = told(Away()), told(chat)
@@ -173,7 +187,9 @@ async def test_a_report_that_no_chat_took_is_sent_when_one_does(told, chat, cloc
         await bot.close()
 
 
-async def test_a_day_begins_at_midnight_where_the_cluster_is(settings, cluster, inference, chat, clock):
+async def test_a_day_begins_at_midnight_where_the_cluster_is(
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, chat: Chat, clock: Clock
+) -> None:
     settings = settings.model_copy(update={"timezone": "Asia/Tokyo"})
     built = wiring.build(settings, cluster, inference, chat, clock)
     clock.advance(hours=3.5)  # 15:30 in UTC is the next day in Tokyo
@@ -183,7 +199,7 @@ async def test_a_day_begins_at_midnight_where_the_cluster_is(settings, cluster, 
     [(day, _)] = await built.ledger.events(DAY)
     assert day == DAY + timedelta(days=1)
     told = await built.services.reports.all(1)
-    assert told.picture.name == "gpu-hours-2030-01-02.png"
+    assert told.picture and told.picture.name == "gpu-hours-2030-01-02.png"
     await built.close()
 
 
