@@ -2,10 +2,8 @@
 
 import ast
 import re
-import string
 import subprocess
 import sys
-from ast import Call
 from collections import Counter
 from pathlib import Path
 
@@ -39,64 +37,6 @@ SLACK_SCOPES = {  # what each method of Slack's needs
     "assistant.threads.setStatus": "assistant:write",
 }
 NO_METHOD = {"commands", "app_mentions:read"}
-
-
-def calls() -> list[ast.Call]:
-    nodes = (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())))
-    return [n for n in nodes if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "t"]
-
-
-def keys(argument: ast.expr) -> list[str]:
-    """The keys that an argument of t() can be: a literal, one of two, or a family by its pattern."""
-    match argument:
-        case ast.Constant(value=str(key)):
-            return [key]
-        case ast.IfExp(body=one, orelse=other):
-            return keys(one) + keys(other)
-        case ast.JoinedStr(values=parts):
-            pattern = "".join(
-                re.escape(str(p.value)) if isinstance(p, ast.Constant) else r"[\w-]+" for p in parts
-            )
-            return [key for key in PHRASES["en"] if re.fullmatch(pattern, key)]
-    return []
-
-
-def placeholders(sentence: str | dict[str, str]) -> set[str]:
-    lines = sentence.values() if isinstance(sentence, dict) else [sentence]
-    return {name for line in lines for _, name, _, _ in string.Formatter().parse(line) if name}
-
-
-def test_every_sentence_is_said_and_every_said_key_has_a_sentence() -> None:
-    said = {key for call in calls() for key in keys(call.args[0])}
-    by_variable = {
-        value
-        for path in SOURCES
-        for value in re.findall(r'"([a-z_]+\.[a-z_]+)"', path.read_text())
-        if value in PHRASES["en"]
-    }
-    assert said - set(PHRASES["en"]) == set()
-    assert set(PHRASES["en"]) - said - by_variable == set()
-
-
-@pytest.mark.parametrize("call", calls(), ids=lambda call: ast.unparse(call)[:60])
-def test_every_sentence_gets_what_it_needs(call: Call) -> None:
-    given = {keyword.arg for keyword in call.keywords}
-    if None in given:
-        return  # **params: checked where they are named
-    fitting = [key for key in keys(call.args[0]) if needs(key) <= given]
-    family = isinstance(call.args[0], ast.JoinedStr)
-    assert fitting if family else fitting == keys(call.args[0])
-
-
-def needs(key: str) -> set[str]:
-    sentence = PHRASES["en"][key]
-    return placeholders(sentence) | ({"count"} if isinstance(sentence, dict) else set())
-
-
-@pytest.mark.parametrize("language", PHRASES)
-def test_every_language_says_everything_with_the_same_parameters(language: str) -> None:
-    english = {key: placeholders(sentence) for key, sentence in PHRASES["en"].items()}
-    assert {key: placeholders(sentence) for key, sentence in PHRASES[language].items()} == english
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
@@ -219,3 +159,59 @@ def test_log_events_are_stable_ids() -> None:
     ]
     assert len(events) > 30
     assert [event for event in events if not re.fullmatch(r"[a-z]+(\.[a-z_]+)+", event[1])] == []
+
+
+SUITES = {"bench", "contract", "e2e", "fakes", "real"}
+"""Folders of tests that mirror no folder of the bot."""
+MIRRORS = [
+    path
+    for path in sorted((ROOT / "tests").rglob("test_*.py"))
+    if path.parent != ROOT / "tests" and path.relative_to(ROOT / "tests").parts[0] not in SUITES
+]
+
+
+@pytest.mark.parametrize("path", MIRRORS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_of_a_module_stand_where_it_stands(path: Path) -> None:
+    """`tests/<folder>/test_x.py` is about `bot/<folder>/x.py`, or about the folder `x`."""
+    module = BOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))
+    assert module.exists() or module.with_suffix("").is_dir()
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields"}
+BY_NAME = {"setattr", "getattr", "delattr", "hasattr"}
+
+
+def private(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+def is_own(node: ast.expr) -> bool:
+    return ast.unparse(node) in ("self", "cls", "super()")
+
+
+def private_accesses(tree: ast.Module) -> list[str]:
+    """Reads and writes of what belongs to other objects alone, also by name."""
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=owner, attr=name) if private(name) and name not in OF_NAMED_TUPLES:
+                found += [] if is_own(owner) else [ast.unparse(node)]
+            case ast.Call(func=ast.Name(id=by) | ast.Attribute(attr=by)) if by in BY_NAME:
+                names = [a.value for a in node.args if isinstance(a, ast.Constant)]
+                found += [ast.unparse(node) for name in names if private(str(name).rpartition(".")[2])]
+            case ast.ImportFrom(names=names, module=module) if (module or "").startswith("bot"):
+                found += [f"{module}.{alias.name}" for alias in names if private(alias.name)]
+    return found
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tests_look_at_nothing_private(path: Path) -> None:
+    assert private_accesses(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+def test_what_is_private_is_found_however_it_is_reached() -> None:
+    reached = ("bot._x", "a.b()._x = 1", "setattr(bot, '_x', 1)", "patch.setattr('bot.a._x', 1)")
+    assert all(private_accesses(ast.parse(line)) for line in (*reached, "from bot.a import _x"))
+    open_ones = ("self._x", "super()._x()", "part._replace(a=1)", "bot.x", "bot.__class__", "getattr(a, 'x')")
+    assert not any(private_accesses(ast.parse(line)) for line in open_ones)

@@ -101,7 +101,8 @@ async def test_a_refusal_and_a_long_wait_are_told_at_once(flaky: FlakyApi, api: 
     flaky.answers = [answer]
     with pytest.raises(ApiError) as refused:
         await api.request("GET", "/things")
-    assert refused.value.status in (answer, 429, 503) and flaky.methods == ["GET"]
+    status = answer[0] if isinstance(answer, tuple) else answer
+    assert refused.value.status == status and flaky.methods == ["GET"]
 
 
 async def test_the_largest_object_that_a_cluster_keeps_can_be_watched(flaky: FlakyApi, api: Api) -> None:

@@ -165,7 +165,7 @@ async def test_a_restart_keeps_the_line(
 async def test_gpus_of_a_model_that_is_not_placed_yet_are_not_free(
     ask: Ask, cluster: SimulatedCluster, phases: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_schedule", lambda running: None)  # a scheduler that takes its time
+    monkeypatch.setattr(cluster, "step", lambda: None)  # a scheduler that takes its time
     for name in ("m1", "m2", "m3"):
         await ask(BIG.format(name), who="grace")
     assert [workload.replicas for workload in cluster.workloads()] == [1, 1, 0]

@@ -100,9 +100,11 @@ async def test_use_after_the_warning_takes_it_back_and_later_warns_anew(
     await ask("ask tinyllama are you there?", who="eve")
     await sweeps(2)
     assert "is in use again" in told(chat, say)[0] and ready().record.warned_at is None
-    await sweeps(30)
-    assert ready().replicas == 1 or "sleeps" in told(chat, say)[-1]
+    await sweeps(15)
+    assert ready().record.warned_at is None
     await sweeps(5)
+    assert "has been idle for 20 min" in told(chat, say)[-1] and ready().replicas == 1
+    await sweeps(15)
     assert ready().replicas == 0
 
 

@@ -182,11 +182,12 @@ async def test_what_comes_one_by_one_is_told_one_by_one_until_it_is_a_storm(
 ) -> None:
     cluster.capacity = {"big": 400}
     bot = build()
-    await failing(bot, say_to, pass_time, 12)
-    names = list(cluster._running)
-    kept = {name: cluster._running.pop(name) for name in names}
+    names = [f"m-{number}" for number in range(12)]
     for name in names:
-        cluster._running[name] = kept[name]
+        await say_to(bot, f"deploy tinyllama name={name}")
+    await pass_time(200)
+    for name in names:
+        cluster.fail(name, "cuda_oom")
         await bot.alerts.look()
     assert len(board()) == 6 and board()[-1] == "7 incidents at once, 7 still open"
 
@@ -506,7 +507,7 @@ async def test_without_a_place_of_the_admins_alerts_are_listed_on_demand(
     bot = wiring.build(settings, cluster, inference, chat, clock)
     await failing(bot, say_to, pass_time)
     await bot.alerts.look()
-    assert chat.messages == {} or not any(h[-1].key for h in chat.messages.values())
+    assert not any(history[-1].key for history in chat.messages.values())
     [listed] = await say_to(bot, "alerts")
     assert say(listed.text) == "1 open alert" and "#1 fail-0" in say(listed.lines[0])
 
