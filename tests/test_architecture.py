@@ -198,10 +198,10 @@ def private_accesses(tree: ast.Module) -> list[str]:
             case ast.Attribute(value=owner, attr=name) if private(name) and name not in OF_NAMED_TUPLES:
                 found += [] if is_own(owner) else [ast.unparse(node)]
             case ast.Call(func=ast.Name(id=by) | ast.Attribute(attr=by)) if by in BY_NAME:
-                names = [a.value for a in node.args if isinstance(a, ast.Constant)]
-                found += [ast.unparse(node) for name in names if private(str(name).rpartition(".")[2])]
-            case ast.ImportFrom(names=names, module=module) if (module or "").startswith("bot"):
-                found += [f"{module}.{alias.name}" for alias in names if private(alias.name)]
+                texts = [str(a.value) for a in node.args if isinstance(a, ast.Constant)]
+                found += [ast.unparse(node) for text in texts if private(text.rpartition(".")[2])]
+            case ast.ImportFrom(names=imported, module=str(module)) if module.startswith("bot"):
+                found += [f"{module}.{alias.name}" for alias in imported if private(alias.name)]
     return found
 
 

@@ -363,8 +363,10 @@ async def test_a_wait_whose_model_cannot_start_ends_in_its_message_after_a_resta
 ) -> None:
     asked, waiting = await asleep_and_asked(bot, workspace, pass_time)
     await bot.restart()
+    await pass_time(10)
+    await soon(lambda: bot.app.services.pending_questions.waiting_for("tinyllama") == ["UEVE"])
     cluster.fail("tinyllama", "cuda_oom")
-    await pass_time(200)
+    await pass_time(10)
     await soon(lambda: "did not start" in words(waiting))
     await soon(lambda: not cluster.workloads()[0].record.pending_questions)
     assert len(workspace.posted("C1", asked)) == 1

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 import pytest
@@ -13,7 +14,7 @@ from bot.core.ports import Endpoint, Piece, Sampling
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
-from tests.conftest import Ask, Chat, Clock, PassTime, Say, settle
+from tests.conftest import Ask, Chat, Clock, PassTime, Say, eventually, settle
 
 OTHER = Place("test", "C2")
 
@@ -146,9 +147,7 @@ async def test_a_cancelled_question_is_no_longer_in_flight(
     await ready("ada: deploy tinyllama")
     server.misbehave["tinyllama"] = "silent"
     asking = asyncio.create_task(ask("ask tinyllama hello"))
-    async with asyncio.timeout(5):
-        while not bot.services.activity.in_flight("tinyllama"):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: bot.services.activity.in_flight("tinyllama"))
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert bot.services.activity.in_flight("tinyllama") == 0
@@ -164,6 +163,22 @@ async def test_a_question_in_the_queue_is_not_held_for_ever(
     await pass_time(605)
     assert asking.done()
     assert say(asking.result()[-1].text).startswith("three is still not ready after 10 min")
+
+
+async def test_a_question_that_waits_goes_on_at_the_news_alone(
+    ask: Ask, ready: Ready, clock: Clock, cluster: SimulatedCluster, say: Say
+) -> None:
+    """Nobody who sleeps by the clock is woken here: it hears that its model is ready."""
+    await ready("ada: deploy tinyllama")
+    await ask("sleep tinyllama")
+    asking = asyncio.create_task(ask("ask tinyllama are you awake?", who="eve"))
+    await eventually(lambda: cluster.workloads()[0].replicas == 1, 10)
+    await settle()
+    assert not asking.done()
+    clock.time += timedelta(minutes=5)
+    cluster.step()
+    replies = await asyncio.wait_for(asking, 10)
+    assert "are you awake?" in replies[-1].answer and "tokens/s" in say(replies[-1].footnote)
 
 
 async def test_status_shows_who_works_and_since_when_nobody_does(
