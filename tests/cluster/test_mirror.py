@@ -337,7 +337,7 @@ async def test_a_server_that_is_not_there_is_asked_ever_less_often_and_followed_
             assert len([entry for entry in logs if entry["event"] == "mirror.interrupted"]) <= 2 * passed
             fake.put("a")
             await fake.start()
-            await eventually(lambda: seen.names == {"a"}, 15)
+            await eventually(lambda: seen.names == {"a"})
 
 
 async def test_what_we_wrote_after_a_list_was_made_is_not_forgotten_by_it(fake: FakeApi) -> None:

@@ -13,7 +13,7 @@ from bot.app.http_server import HttpServer
 from bot.app.settings import Settings
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
-from tests.conftest import Clock, eventually
+from tests.conftest import PATIENCE, Clock, eventually
 from tests.fakes.mattermost import FakeMattermost
 from tests.fakes.slack import FakeSlack, labels, words
 from tests.platforms.mattermost.conftest import Bot as MattermostBot
@@ -47,7 +47,7 @@ class Person(ABC):
     async def press(self, label: str) -> None:
         """The newest button of that name; and say yes if it asks."""
 
-    async def reads(self, said: str, seconds: float = 20) -> None:
+    async def reads(self, said: str, seconds: float = PATIENCE) -> None:
         """Wait until it stands there."""
         try:
             await eventually(lambda: said in self.sees(), seconds)

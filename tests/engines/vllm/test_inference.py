@@ -107,7 +107,7 @@ async def fake() -> AsyncIterator[FakeVllm]:
 
 @pytest_asyncio.fixture
 async def vllm() -> AsyncIterator[VllmInference]:
-    inference = VllmInference(first_token=0.6, between_tokens=0.3)
+    inference = VllmInference(first_token=2.0, between_tokens=1.0)
     yield inference
     await inference.close()
 
@@ -203,13 +203,13 @@ async def test_nobody_listens(vllm: VllmInference, fake: FakeVllm) -> None:
 async def test_the_first_token_and_the_next_have_limits_of_their_own(
     vllm: VllmInference, fake: FakeVllm
 ) -> None:
-    fake.chunks, fake.pause = [word("a"), word("b"), USAGE, "[DONE]"], 0.2
-    assert len(await collect(vllm, fake)) == 3  # longer than either limit, but never silent for long
+    fake.chunks, fake.pause = [*map(word, "abcd"), USAGE, "[DONE]"], 0.5
+    assert len(await collect(vllm, fake)) == 5  # longer than either limit, but never silent for long
 
     fake.chunks, fake.pause = [word("late")], 30
     assert await refusal(vllm, fake) == ("ask.no_first_token", [])
 
-    fake.pause = 0.45
+    fake.pause = 1.5
     fake.chunks = [word("a"), word("b")]
     assert await refusal(vllm, fake) == ("ask.stalled", ["a"])
 
@@ -219,7 +219,7 @@ async def test_a_reader_who_takes_its_time_gets_everything(vllm: VllmInference, 
     got = []
     async for piece in vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()):
         got.append(piece.text)
-        await asyncio.sleep(0.6)  # longer than the server may be silent
+        await asyncio.sleep(1.2)  # longer than the server may be silent
     assert "".join(got) == "ab"
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from bot.core.chat.text import Phrasebook
 from bot.platforms.console.render import render
+from tests.conftest import PATIENCE
 from tests.platforms.replies import GOLDEN, REPLIES
 
 ROOT = Path(__file__).parents[3]
@@ -96,7 +97,7 @@ async def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart()
     admin = (
         "✕ #1 tinyllama (you) is not running: a GPU ran out of memory while the model was starting · cuda_oom"
     )
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(PATIENCE):
         await type_("deploy tinyllama", "is ready")
         await type_("simulate fail cuda_oom tinyllama", owner, admin, "[2 Start again with tp=2]")
         await type_("scale tinyllama tp=2", "is ready", "● #1 tinyllama")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bot.core.chat.message import Place
+from bot.core.deployment.workload import Phase
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
 from tests.conftest import Clock, PassTime
@@ -281,7 +282,7 @@ async def test_a_card_that_changes_fast_is_edited_once_in_three_seconds(
     await workspace.command("UADA", "deploy llama-3-8b")
     await soon(lambda: workspace.posted("C1"))
     [card] = workspace.posted("C1")
-    for _ in range(40):  # phases pass in a few real seconds
+    while cluster.workloads()[0].phase is not Phase.READY:  # its phases pass in a few real seconds
         clock.advance(seconds=5)
         cluster.step()
         await asyncio.sleep(0.15)

@@ -12,7 +12,7 @@ from bot.core.chat.text import t
 from bot.platforms.slack import answer as answer_module
 from bot.platforms.slack.adapter import Slack
 from bot.simulator.server import SimulatedServer
-from tests.conftest import PassTime
+from tests.conftest import PATIENCE, PassTime
 from tests.fakes.slack import BOT, TEAM, FakeSlack, words
 from tests.platforms.slack.conftest import Bot, deployed, soon
 
@@ -166,7 +166,7 @@ async def test_a_stream_that_grows_old_goes_on_in_a_new_message(
     await soon(lambda: "tokens/s" in "".join(map(words, workspace.posted("C1", asked))))
     pages = workspace.posted("C1", asked)
     assert len(pages) > 1 and not any(page.get("streaming") for page in pages)
-    async with asyncio.timeout(12):  # the thread is remembered once its last page is written
+    async with asyncio.timeout(PATIENCE):  # the thread is remembered once its last page is written
         while not (turns := await bot.slack.history(Place("slack", "C1", asked))):
             await asyncio.sleep(0.02)
     assert "".join(words(page).split("\ntinyllama · ")[0] for page in pages) == turns[1].content

@@ -14,7 +14,7 @@ from bot.core.ports import Endpoint, Piece, Sampling
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
-from tests.conftest import Ask, Chat, Clock, PassTime, Say, eventually, settle
+from tests.conftest import PATIENCE, Ask, Chat, Clock, PassTime, Say, eventually, settle
 
 OTHER = Place("test", "C2")
 
@@ -172,12 +172,12 @@ async def test_a_question_that_waits_goes_on_at_the_news_alone(
     await ready("ada: deploy tinyllama")
     await ask("sleep tinyllama")
     asking = asyncio.create_task(ask("ask tinyllama are you awake?", who="eve"))
-    await eventually(lambda: cluster.workloads()[0].replicas == 1, 10)
+    await eventually(lambda: cluster.workloads()[0].replicas == 1)
     await settle()
     assert not asking.done()
     clock.time += timedelta(minutes=5)
     cluster.step()
-    replies = await asyncio.wait_for(asking, 10)
+    replies = await asyncio.wait_for(asking, PATIENCE)
     assert "are you awake?" in replies[-1].answer and "tokens/s" in say(replies[-1].footnote)
 
 
@@ -246,7 +246,7 @@ async def test_ready_means_a_real_answer(
     assert cluster.workloads()[0].phase.value == "ready"
     assert not any("is ready" in say(reply.text) for reply in card)
     server.misbehave.clear()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while "is ready" not in say(card[-1].text):
             await pass_time(1)
             await asyncio.sleep(0.02)
@@ -258,7 +258,7 @@ async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
     server.misbehave["tinyllama"] = "garbled"
     await ask("deploy tinyllama")
     [card] = chat.messages.values()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while card[-1].tone is not Tone.FAILED:
             await pass_time(1)
     assert "did not start: it answers nothing but “!”" in say(card[-1].text)
@@ -272,6 +272,6 @@ async def test_a_base_model_that_cannot_chat_is_ready(
     server.misbehave["tinyllama"] = "no-template"
     await ask("deploy tinyllama")
     [card] = chat.messages.values()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while "is ready" not in say(card[-1].text):
             await pass_time(1)
