@@ -126,7 +126,7 @@ def test_the_role_grants_just_the_rights_that_doctor_checks() -> None:
     assert granted("cluster-role.yaml", "ClusterRole") == checked(everywhere=True)
 
 
-def test_the_catalog_is_as_large_as_promised_and_every_caution_has_a_sentence():
+def test_the_catalog_is_as_large_as_promised_and_every_caution_has_a_sentence() -> None:
     cards = read_catalog(ROOT / "manifests" / "catalog.yaml").entries.values()
     assert len(cards) >= 25
     for card in cards:

@@ -152,7 +152,7 @@ def asleep(cluster: SimulatedCluster) -> bool:
 async def gpu_minutes(settings: Settings) -> float:
     ledger = SqlLedger(settings.database_url.get_secret_value())
     try:
-        return sum(use.seconds for _, use in await ledger.uses(date(2000, 1, 1))) / 60
+        return sum(use.gpu_seconds for _, use in await ledger.uses(date(2000, 1, 1))) / 60
     finally:
         await ledger.close()
 

@@ -15,7 +15,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
+from bot.app.application import App
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
+from bot.simulator.cluster import SimulatedCluster
 from bot.storage.ledger import SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA

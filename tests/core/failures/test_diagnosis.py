@@ -87,7 +87,7 @@ def test_a_wrapped_line_is_read_as_one() -> None:
     assert diagnose([log]).cause == "quantization_unsupported_capability"
 
 
-def test_how_long_a_context_would_fit_is_read():
+def test_how_long_a_context_would_fit_is_read() -> None:
     assert diagnose([TEXTS["context_too_long_for_kv_cache"]]).fitting_context == 5904
     v1 = "To serve at least one request with the models's max seq len (8192), (1.0 GiB KV cache is needed, which"
     v1 += "\nis larger than the available KV cache memory (0.5 GiB). the estimated maximum model length is 4080."

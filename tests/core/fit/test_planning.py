@@ -7,7 +7,7 @@ import pytest
 from bot.core.chat.errors import UserError
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES, Quantization
-from bot.core.fit.planning import Planner, PlanRequest, spec_of
+from bot.core.fit.planning import Option, Planner, PlanRequest, spec_of
 from bot.core.fit.shape import parse_shape
 
 CATALOG = read_catalog(Path(__file__).parents[3] / "manifests" / "catalog.yaml")
@@ -38,7 +38,7 @@ def test_defaults(name: str, expected: tuple[int, str, int]) -> None:
     assert verdict.fits and brief(verdict.option) == expected
 
 
-def test_every_model_of_the_catalog_runs_or_has_something_that_does():
+def test_every_model_of_the_catalog_runs_or_has_something_that_does() -> None:
     for key in CATALOG.entries:
         verdict = PLANNER.judge(PlanRequest(key))
         assert verdict.fits or verdict.alternatives, key
@@ -71,7 +71,9 @@ def test_the_nearest_alternative_comes_first(request_: PlanRequest, first: tuple
 def test_refused_models_say_why_and_what_instead(name: str, because: str) -> None:
     verdict = PLANNER.judge(PlanRequest(name))
     assert verdict.reasons[0].params["because"].key == f"refused.{because}"
-    assert {option.entry.key for option in verdict.alternatives} == set(CATALOG.find(name)[0].refused.instead)
+    found = CATALOG.find(name)
+    assert found and found[0].refused
+    assert {option.entry.key for option in verdict.alternatives} == set(found[0].refused.instead)
 
 
 def test_a_newer_gpu_runs_what_a_v100_refuses() -> None:

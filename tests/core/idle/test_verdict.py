@@ -32,10 +32,10 @@ def state(
     minute: float,
     *,
     since: datetime = START,
-    kept: datetime | None = None,
+    keep_until: datetime | None = None,
     in_flight: int = 0,
 ) -> IdleState:
-    return quiet.judge(at(minute), LivenessInputs(since, kept, in_flight), WINDOW, INTERVAL).state
+    return quiet.judge(at(minute), LivenessInputs(since, keep_until, in_flight), WINDOW, INTERVAL).state
 
 
 def test_a_model_that_nobody_touched_is_idle_after_the_window() -> None:

@@ -156,7 +156,8 @@ async def test_a_restart_keeps_the_line(
     for name, who in (("m1", "grace"), ("m2", "grace"), ("m3", "ada")):
         await ask(BIG.format(name), who=who)
     again = wiring.build(settings, cluster, inference, chat, clock)
-    assert again.gpu_queue.position(cluster.workloads()[-1]).place == 1
+    position = again.gpu_queue.position(cluster.workloads()[-1])
+    assert position and position.place == 1
     await ask("stop m1", who="grace")
     await again.sweep()
     assert phases()["m3"] is not Phase.QUEUED

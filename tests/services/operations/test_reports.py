@@ -203,7 +203,7 @@ async def test_a_day_begins_at_midnight_where_the_cluster_is(
     await built.close()
 
 
-def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all():
+def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all() -> None:
     uses = [
         (DAY, GpuUse("a", "m", 7200, 3600, "ada")),
         (DAY + timedelta(days=2), GpuUse("a", "m", 3600, 0, "Ada")),
