@@ -76,7 +76,10 @@ TO_BE_REMOVED = ASLEEP.but(record={"sleep_state": slept(removal_announced_at=ago
 
 LEADS = {
     "it is used": (USED, Step.NOTHING),
-    "its pods are ending": (WARNED.but(phase=Phase.DRAINING), Step.NOTHING),
+    "its pods are ending already": (
+        USED.but(phase=Phase.DRAINING, record={"lease_ends_at": NOW}),
+        Step.NOTHING,
+    ),
     "somebody else's and idle": (MANAGED, Step.REPORT),
     "told already": (MANAGED.but(record={"warned_at": ago(days=1)}), Step.NOTHING),
     "not known to be idle": (MANAGED.but(idle=UNKNOWN), Step.NOTHING),
@@ -135,7 +138,10 @@ LEADS = {
         ASLEEP.but(record={"sleep_state": slept(SleepReason.IDLE, told=False)}),
         Step.TELL_ASLEEP,
     ),
-    "nobody knows why": (ASLEEP.but(record={"sleep_state": None}), Step.TELL_ASLEEP),
+    "nobody knows why": (
+        ASLEEP.but(record={"sleep_state": None, "office_hours": OPEN}),
+        Step.TELL_ASLEEP,
+    ),
     "the warning stands there yet": (ASLEEP.but(record={"warned_at": ago(hours=1)}), Step.TELL_ASLEEP),
     "its office opens": (
         ASLEEP.but(record={"sleep_state": slept(SleepReason.OFFICE_HOURS), "office_hours": OPEN}),
