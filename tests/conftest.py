@@ -3,21 +3,22 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import hypothesis
 import pytest
 import pytest_asyncio
 
 from bot.app import wiring
+from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.message import Message, Place, Turn, User
 from bot.core.chat.reply import Reply
-from bot.core.chat.text import Phrasebook
+from bot.core.chat.text import Phrasebook, Text
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
@@ -92,6 +93,24 @@ class Chat:
         return list(self.messages.values())[-1][-1]
 
 
+class Ask(Protocol):
+    """Type a line as somebody in a thread; every reply to it, in the order in which it was shown."""
+
+    async def __call__(
+        self, text: str, who: str = "ada", locale: str = "en", place: Place = THREAD
+    ) -> list[Reply]: ...
+
+
+class Say(Protocol):
+    """A text, which must be there, as a person reads it in their language."""
+
+    def __call__(self, text: Text | None, language: str = "en") -> str: ...
+
+
+PassTime = Callable[[float], Coroutine[None, None, None]]
+"""Let that many simulated seconds pass, one by one."""
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -126,15 +145,24 @@ async def server(cluster: SimulatedCluster) -> AsyncIterator[SimulatedServer]:
     await server.stop()
 
 
+@pytest.fixture
+def patience() -> tuple[float, float]:
+    """Seconds that the bot waits for the first token of an answer, and for each one after it."""
+    return PATIENCE, PATIENCE
+
+
 @pytest_asyncio.fixture
-async def inference(server: SimulatedServer) -> AsyncIterator[VllmInference]:
-    inference = VllmInference(first_token=5.0, between_tokens=0.5)
+async def inference(server: SimulatedServer, patience: tuple[float, float]) -> AsyncIterator[VllmInference]:
+    first_token, between_tokens = patience
+    inference = VllmInference(first_token=first_token, between_tokens=between_tokens)
     yield inference
     await inference.close()
 
 
 @pytest_asyncio.fixture
-async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[wiring.App]:
+async def bot(
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, chat: Chat, clock: Clock
+) -> AsyncIterator[App]:
     """The whole bot on the simulator, with its cards and its queue at work."""
     built = wiring.build(settings, cluster, inference, chat, clock)
     working = [
@@ -149,12 +177,14 @@ async def bot(settings, cluster, inference, chat, clock) -> AsyncIterator[wiring
 
 
 @pytest.fixture
-def ask(bot, chat):
+def ask(bot: App, chat: Chat) -> Ask:
     """Type a line as somebody; every reply, with each posted or edited like a platform does."""
 
     async def ask(text: str, who: str = "ada", locale: str = "en", place: Place = THREAD) -> list[Reply]:
         message = Message(text, User(who, who, locale), place)
-        replies, sent, seen = bot.dispatcher.handle(message), None, []
+        replies = bot.dispatcher.handle(message)
+        sent: str | None = None
+        seen: list[Reply] = []
         try:
             reply = await anext(replies)
             while True:
@@ -171,7 +201,7 @@ def ask(bot, chat):
 
 
 @pytest.fixture
-def pass_time(clock, cluster):
+def pass_time(clock: Clock, cluster: SimulatedCluster) -> PassTime:
     """Let simulated time pass in steps, as it does; what waits for it gets its turn."""
 
     async def pass_time(seconds: float) -> None:
@@ -181,6 +211,12 @@ def pass_time(clock, cluster):
             await settle()
 
     return pass_time
+
+
+def text_of(reply: Reply) -> Text:
+    """What it says; it must say something."""
+    assert reply.text
+    return reply.text
 
 
 async def settle() -> None:
@@ -206,8 +242,12 @@ def phrases() -> Phrasebook:
 
 
 @pytest.fixture(scope="session")
-def say(phrases) -> Callable[..., str]:
-    return lambda text, language="en": phrases.say(text, language)
+def say(phrases: Phrasebook) -> Say:
+    def say(text: Text | None, language: str = "en") -> str:
+        assert text
+        return phrases.say(text, language)
+
+    return say
 
 
 @pytest.fixture(scope="session")

@@ -40,12 +40,12 @@ class Copy:
 
 
 @pytest.fixture
-def copy(tmp_path) -> Copy:
+def copy(tmp_path: Path) -> Copy:
     return Copy(tmp_path)
 
 
 @pytest.fixture
-def with_pigeons(copy) -> Copy:
+def with_pigeons(copy: Copy) -> Copy:
     copy.add("platforms/pigeon/__init__.py", '"""Messages by pigeon."""\n')
     copy.add(
         "platforms/pigeon/settings.py",
@@ -107,7 +107,7 @@ def with_pigeons(copy) -> Copy:
     return copy
 
 
-def test_a_platform_is_a_folder_that_doctor_looks_at_when_it_is_configured(with_pigeons):
+def test_a_platform_is_a_folder_that_doctor_looks_at_when_it_is_configured(with_pigeons: Copy) -> None:
     checked = with_pigeons.run("-m", "bot", "doctor", PIGEON_LOFT="loft-7", ADMIN_CHANNEL="pigeon:roof")
     assert "ok    the pigeons of loft-7 are well" in checked.stdout, checked.stderr
     assert "no chat" not in checked.stdout
@@ -115,13 +115,13 @@ def test_a_platform_is_a_folder_that_doctor_looks_at_when_it_is_configured(with_
     assert without.returncode == 1 and "pigeons" not in without.stdout + without.stderr
 
 
-def test_the_settings_of_a_new_platform_are_checked_with_all_others(with_pigeons):
+def test_the_settings_of_a_new_platform_are_checked_with_all_others(with_pigeons: Copy) -> None:
     wrong = with_pigeons.run("-m", "bot", "run", PIGEON_LOFT="attic", ADMIN_CHANNEL="dove:roof")
     assert wrong.returncode == 2
     assert [line.partition("=")[0] for line in wrong.stderr.splitlines()] == ["ADMIN_CHANNEL", "PIGEON_LOFT"]
 
 
-def test_the_endpoints_and_the_admins_of_a_new_platform_are_its_own(with_pigeons):
+def test_the_endpoints_and_the_admins_of_a_new_platform_are_its_own(with_pigeons: Copy) -> None:
     program = """
         from bot.app import platform_factory
         from bot.app.settings import read_settings
@@ -134,7 +134,7 @@ def test_the_endpoints_and_the_admins_of_a_new_platform_are_its_own(with_pigeons
     assert done.stdout == "/pigeon/landed falconers\n", done.stderr
 
 
-def test_a_command_is_a_file(copy):
+def test_a_command_is_a_file(copy: Copy) -> None:
     copy.add(
         "commands/greet.py",
         '''
@@ -165,7 +165,7 @@ def test_a_command_is_a_file(copy):
     assert "Hello, eve!" in rest
 
 
-def test_a_language_is_a_file(copy):
+def test_a_language_is_a_file(copy: Copy) -> None:
     copy.add(
         "locales/nl.toml",
         """

@@ -5,17 +5,23 @@ from itertools import pairwise
 
 import pytest
 
+from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.chat.reply import Tone
 from bot.core.deployment.workload import Phase
-from tests.conftest import eventually, settle
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Ask, Chat, Clock, PassTime, Say, eventually, settle
 
 
-async def started(ask, pass_time, line: str, who: str = "ada"):
+async def started(ask: Ask, pass_time: PassTime, line: str, who: str = "ada") -> None:
     await ask(line, who)
     await pass_time(400)
 
 
-async def test_a_model_is_deployed_asked_put_to_sleep_woken_and_stopped(ask, chat, cluster, pass_time, say):
+async def test_a_model_is_deployed_asked_put_to_sleep_woken_and_stopped(
+    ask: Ask, chat: Chat, cluster: SimulatedCluster, pass_time: PassTime, say: Say
+) -> None:
     [card] = await ask("deploy llama-3-8b")
     assert say(card.text) == "llama-3-8b · fp16 · 2 × V100 (tp 2, the smallest that fits) · 8k context"
     assert card.live
@@ -43,7 +49,9 @@ async def test_a_model_is_deployed_asked_put_to_sleep_woken_and_stopped(ask, cha
     assert cluster.workloads() == []
 
 
-async def test_the_question_asked_while_asleep_is_answered_in_the_same_message(ask, cluster, pass_time, say):
+async def test_the_question_asked_while_asleep_is_answered_in_the_same_message(
+    ask: Ask, cluster: SimulatedCluster, pass_time: PassTime, say: Say
+) -> None:
     await started(ask, pass_time, "deploy tinyllama")
     await ask("sleep tinyllama")
 
@@ -57,7 +65,9 @@ async def test_the_question_asked_while_asleep_is_answered_in_the_same_message(a
     assert "are you awake?" in replies[-1].answer
 
 
-async def test_what_does_not_fit_is_refused_with_what_does(ask, cluster, say):
+async def test_what_does_not_fit_is_refused_with_what_does(
+    ask: Ask, cluster: SimulatedCluster, say: Say
+) -> None:
     [refusal] = await ask("deploy llama-3-8b tp=1")
     assert say(refusal.text) == (
         "llama-3-8b does not fit on one V100 (16 GB): weights alone are 15.0 of 14.2 usable GiB."
@@ -71,7 +81,9 @@ async def test_what_does_not_fit_is_refused_with_what_does(ask, cluster, say):
     assert cluster.workloads() == []
 
 
-async def test_every_alternative_that_is_offered_works(ask, bot, cluster, say):
+async def test_every_alternative_that_is_offered_works(
+    ask: Ask, bot: App, cluster: SimulatedCluster, say: Say
+) -> None:
     for line in ("llama-3-8b tp=1", "qwen2.5-7b quant=awq", "gemma", "llama-3-70b", "phi-4 tp=4"):
         [refusal] = await ask(f"deploy {line}")
         assert refusal.tone is Tone.FAILED and refusal.buttons, line
@@ -81,7 +93,9 @@ async def test_every_alternative_that_is_offered_works(ask, bot, cluster, say):
             await ask(f"stop {cluster.workloads()[-1].name} --sure", who="grace")
 
 
-async def test_three_of_four_gpus_each_and_the_third_waits_then_starts(ask, chat, cluster, pass_time, say):
+async def test_three_of_four_gpus_each_and_the_third_waits_then_starts(
+    ask: Ask, chat: Chat, cluster: SimulatedCluster, pass_time: PassTime, say: Say
+) -> None:
     for name in ("one", "two", "three"):
         await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
     await pass_time(3)
@@ -95,7 +109,7 @@ async def test_three_of_four_gpus_each_and_the_third_waits_then_starts(ask, chat
     assert {w.name: w.phase for w in cluster.workloads()}["three"] is Phase.READY
 
 
-async def test_only_the_owner_or_an_admin_may_stop(ask, cluster, say):
+async def test_only_the_owner_or_an_admin_may_stop(ask: Ask, cluster: SimulatedCluster, say: Say) -> None:
     await ask("deploy tinyllama")
     for line in ("stop tinyllama", "sleep tinyllama", "scale tinyllama replicas=2", "logs tinyllama"):
         [refusal] = await ask(line, who="eve")
@@ -105,7 +119,9 @@ async def test_only_the_owner_or_an_admin_may_stop(ask, cluster, say):
     assert cluster.workloads() == []
 
 
-async def test_stopping_what_others_use_asks_first(ask, cluster, clock, pass_time, say):
+async def test_stopping_what_others_use_asks_first(
+    ask: Ask, cluster: SimulatedCluster, clock: Clock, pass_time: PassTime, say: Say
+) -> None:
     await started(ask, pass_time, "deploy tinyllama")
     await ask("ask tinyllama hello", who="eve")
     await settle()
@@ -118,7 +134,9 @@ async def test_stopping_what_others_use_asks_first(ask, cluster, clock, pass_tim
     assert done.tone is Tone.ASLEEP and cluster.workloads() == []
 
 
-async def test_use_an_hour_ago_is_forgotten(ask, cluster, clock, pass_time):
+async def test_use_an_hour_ago_is_forgotten(
+    ask: Ask, cluster: SimulatedCluster, clock: Clock, pass_time: PassTime
+) -> None:
     await started(ask, pass_time, "deploy tinyllama")
     await ask("ask tinyllama hello", who="eve")
     clock.advance(hours=1, seconds=1)
@@ -143,7 +161,9 @@ async def test_use_an_hour_ago_is_forgotten(ask, cluster, clock, pass_time):
         ),
     ],
 )
-async def test_quotas_are_by_role_and_say_who_can(ask, cluster, say, line, who, says):
+async def test_quotas_are_by_role_and_say_who_can(
+    ask: Ask, cluster: SimulatedCluster, say: Say, line: str, who: str, says: str
+) -> None:
     [refusal] = await ask(line, who)
     assert say(refusal.text) == says
     assert say(refusal.lines[0]) == "Who can do this: ada, bob, grace"
@@ -152,21 +172,25 @@ async def test_quotas_are_by_role_and_say_who_can(ask, cluster, say, line, who, 
     assert card.tone is Tone.LOADING
 
 
-async def test_two_deployments_of_a_student_and_no_more(ask, cluster, say):
+async def test_two_deployments_of_a_student_and_no_more(
+    ask: Ask, cluster: SimulatedCluster, say: Say
+) -> None:
     await ask("deploy tinyllama", who="eve")
     await ask("deploy qwen3-0.6b", who="eve")
     [refusal] = await ask("deploy qwen3-1.7b", who="eve")
     assert say(refusal.text).startswith("Too many deployments: you have 2; the student limit is 2.")
 
 
-async def test_two_people_deploy_the_same_name_at_once(ask, cluster, say):
+async def test_two_people_deploy_the_same_name_at_once(ask: Ask, cluster: SimulatedCluster, say: Say) -> None:
     both = await asyncio.gather(ask("deploy tinyllama"), ask("deploy tinyllama", who="bob"))
     texts = [say(replies[-1].text) for replies in both]
     assert sum("Somebody else deployed" in t or "already exists" in t for t in texts) == 1
     assert len(cluster.workloads()) == 1
 
 
-async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock, pass_time, say):
+async def test_a_lease_ends_in_sleep_and_says_so(
+    ask: Ask, bot: App, chat: Chat, cluster: SimulatedCluster, clock: Clock, pass_time: PassTime, say: Say
+) -> None:
     await started(ask, pass_time, "deploy tinyllama ttl=1h")
     clock.advance(hours=1)
     await bot.sweep()
@@ -179,7 +203,9 @@ async def test_a_lease_ends_in_sleep_and_says_so(ask, bot, chat, cluster, clock,
     assert len(chat.messages) == before
 
 
-async def test_scale_replicas_keeps_answering_and_tp_reloads(ask, cluster, pass_time, say):
+async def test_scale_replicas_keeps_answering_and_tp_reloads(
+    ask: Ask, cluster: SimulatedCluster, pass_time: PassTime, say: Say
+) -> None:
     await started(ask, pass_time, "deploy llama-3-8b")
     await ask("scale llama-3-8b replicas=2")
     assert cluster.workloads()[0].phase is Phase.READY and cluster.workloads()[0].gpus_held == 4
@@ -192,7 +218,9 @@ async def test_scale_replicas_keeps_answering_and_tp_reloads(ask, cluster, pass_
     assert cluster.workloads()[0].spec.tensor_parallel_size == 4
 
 
-async def test_a_crash_is_told_with_its_last_line(ask, chat, pass_time, say):
+async def test_a_crash_is_told_with_its_last_line(
+    ask: Ask, chat: Chat, pass_time: PassTime, say: Say
+) -> None:
     await started(ask, pass_time, "deploy tinyllama name=fail-tiny")
     assert (
         say(chat.messages["m1"][-1].text)
@@ -204,8 +232,16 @@ async def test_a_crash_is_told_with_its_last_line(ask, chat, pass_time, say):
 
 
 async def test_a_restarted_bot_repeats_nothing_and_goes_on_with_a_card(
-    settings, cluster, inference, chat, clock, ask, bot, pass_time, say
-):
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+    bot: App,
+    pass_time: PassTime,
+    say: Say,
+) -> None:
     from bot.app import wiring
 
     await started(ask, pass_time, "deploy tinyllama")
@@ -223,8 +259,10 @@ async def test_a_restarted_bot_repeats_nothing_and_goes_on_with_a_card(
     assert say(chat.messages["m2"][-1].text).startswith("qwen3-0.6b is ready")
 
 
-async def test_a_bug_is_one_calm_sentence_and_the_bot_lives_on(ask, bot, cluster, monkeypatch, say):
-    def broken():
+async def test_a_bug_is_one_calm_sentence_and_the_bot_lives_on(
+    ask: Ask, bot: App, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch, say: Say
+) -> None:
+    def broken() -> None:
         raise RuntimeError("secret detail")
 
     monkeypatch.setattr(cluster, "nodes", broken)
@@ -234,14 +272,15 @@ async def test_a_bug_is_one_calm_sentence_and_the_bot_lives_on(ask, bot, cluster
     assert say(reply.text) == "ada (ada)"
 
 
-async def test_open_webui_follows_the_models(ask, bot, cluster, say):
+async def test_open_webui_follows_the_models(ask: Ask, bot: App, cluster: SimulatedCluster, say: Say) -> None:
     following = asyncio.create_task(bot.services.web_ui.run())
     await settle()
     [reply] = await ask("webui")
     assert "no model is deployed yet" in say(reply.lines[0])
     await ask("deploy tinyllama")
     await settle()
-    assert cluster.web_ui().connected == ("tinyllama",)
+    connected = cluster.web_ui()
+    assert connected and connected.connected == ("tinyllama",)
     [refusal] = await ask("webui stop", who="eve")
     assert "belongs to ada" in say(refusal.text)
     await ask("webui stop")
@@ -250,7 +289,9 @@ async def test_open_webui_follows_the_models(ask, bot, cluster, say):
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def test_a_failure_names_its_cause_and_the_button_mends_it(ask, chat, cluster, pass_time, say):
+async def test_a_failure_names_its_cause_and_the_button_mends_it(
+    ask: Ask, chat: Chat, cluster: SimulatedCluster, pass_time: PassTime, say: Say
+) -> None:
     await started(ask, pass_time, "deploy tinyllama name=fail-1")
     card = chat.messages["m1"][-1]
     assert card.tone is Tone.FAILED

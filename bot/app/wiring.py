@@ -19,13 +19,12 @@ from bot.core.clock import SystemClock
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
-from bot.core.ports import Clock, Cluster, Monitoring
+from bot.core.ports import Clock, Cluster, Inference, Messenger, Monitoring
 from bot.core.supervision import Supervisor
 from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
 from bot.observability import chart
-from bot.platforms.shared.messengers import Messengers
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.actions import SweepActions
@@ -95,8 +94,8 @@ class _Parts:
 
     settings: Settings
     cluster: Cluster
-    inference: VllmInference
-    messenger: Messengers
+    inference: Inference
+    messenger: Messenger
     clock: Clock
     access: Access
     planner: Planner
@@ -112,8 +111,8 @@ class _Parts:
 def build(
     settings: Settings,
     cluster: Cluster,
-    inference: VllmInference,
-    messenger: Messengers,
+    inference: Inference,
+    messenger: Messenger,
     clock: Clock,
     more_admins: frozenset[str] = frozenset(),
     monitoring: Monitoring | None = None,

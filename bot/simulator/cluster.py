@@ -39,7 +39,8 @@ class SimulatedCluster:
         self.cordoned: set[str] = set()
         """The names of nodes that take no new pods."""
         self._clock = clock
-        self._nodes = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
+        self.capacity = {"icc-gpu-1": 4, "icc-gpu-2": 4} if nodes is None else nodes
+        """GPUs of each node, by its name."""
         self._running: dict[str, SimulatedWorkload] = {}
         self._versions = count(1)
         self._images: set[str] = set()
@@ -89,7 +90,7 @@ class SimulatedCluster:
         used = gpus_by_node(self._running.values())
         return [
             GpuNode(name, total, dict(used.get(name, {})), name not in self.cordoned)
-            for name, total in self._nodes.items()
+            for name, total in self.capacity.items()
         ]
 
     def workloads(self) -> Sequence[Workload]:
@@ -193,6 +194,14 @@ class SimulatedCluster:
         for pod in running.pods:
             if pod.timeline:
                 pod.timeline = replace(pod.timeline, fails=FAILURES[cause], crashed=self._clock.now())
+        self._changed(running)
+
+    def hang(self, name: str) -> None:
+        """Let its servers download for days."""
+        running = self._find(name)
+        for pod in running.pods:
+            if pod.timeline:
+                pod.timeline = replace(pod.timeline, downloaded=1e6)
         self._changed(running)
 
     def web_ui(self) -> WebUi | None:

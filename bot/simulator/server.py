@@ -36,8 +36,8 @@ class SimulatedServer:
         self.pause = pause
         """Seconds between two tokens."""
         self._v1 = v1
-        self._running: Counter[str] = Counter()
-        self._tokens: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
@@ -98,11 +98,11 @@ class SimulatedServer:
         labels = f'model_name="{name}",engine="0"' if self._v1 else f'model_name="{name}"'
         cache = "kv_cache_usage_perc" if self._v1 else "gpu_cache_usage_perc"
         lines = [
-            f"vllm:num_requests_running{{{labels}}} {float(self._running[name])}",
+            f"vllm:num_requests_running{{{labels}}} {float(self.running[name])}",
             f"vllm:num_requests_waiting{{{labels}}} 0.0",
             f"vllm:{cache}{{{labels}}} 0.01",
             f"vllm:prompt_tokens_total{{{labels}}} 0.0",
-            f"vllm:generation_tokens_total{{{labels}}} {float(self._tokens[name])}",
+            f"vllm:generation_tokens_total{{{labels}}} {float(self.tokens[name])}",
         ]
         return web.Response(text="\n".join(lines) + "\n")
 
@@ -118,12 +118,12 @@ class SimulatedServer:
             return refusal
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
-        self._running[workload.name] += 1
+        self.running[workload.name] += 1
         try:
             with suppress(ConnectionResetError):  # the client has gone
                 await self._stream(stream, body, workload)
         finally:
-            self._running[workload.name] -= 1
+            self.running[workload.name] -= 1
         return stream
 
     def _refusal(self, body: dict[str, Any], workload: Workload) -> web.Response | None:
@@ -154,7 +154,7 @@ class SimulatedServer:
                 await _send(stream, {"error": {"message": "EngineCore encountered an issue"}})
                 break
             word = "!" if misbehaviour == "garbled" else word
-            self._tokens[workload.name] += 1
+            self.tokens[workload.name] += 1
             last = "length" if number + 1 == limit < len(words) else None
             finish = "stop" if number + 1 == len(words) else last
             await _send(stream, {"choices": [{"delta": {"content": word}, "finish_reason": finish}]})

@@ -2,21 +2,28 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
+from bot.app.application import App
 from bot.app.gauges import Gauges
 from bot.core.counters import API_ERRORS, FIRST_REPLY
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Ask, Clock, PassTime
 
 MONITORING = Path(__file__).parents[2] / "manifests" / "monitoring"
 NAME = re.compile(r"\bllm_bot_\w+")
 
 
+Scraped = Callable[[], str]
+
+
 @pytest.fixture
-def scraped(bot):
+def scraped(bot: App) -> Scraped:
     """Every sample, by its name and labels."""
 
     def scraped() -> str:
@@ -33,7 +40,9 @@ def value(text: str, sample: str) -> float:
     return float(found[1])
 
 
-async def test_how_things_are(bot, ask, pass_time, scraped, clock, cluster):
+async def test_how_things_are(
+    bot: App, ask: Ask, pass_time: PassTime, scraped: Scraped, clock: Clock, cluster: SimulatedCluster
+) -> None:
     before = scraped()
     done = 'llm_bot_commands_total{outcome="done",platform="test",verb="deploy"}'
     count = value(before, done) if done in before else 0
@@ -55,7 +64,9 @@ async def test_how_things_are(bot, ask, pass_time, scraped, clock, cluster):
     assert value(scraped(), 'llm_bot_deployments{phase="asleep"}') == 1
 
 
-async def test_dashboard_and_rules_ask_only_for_what_there_is(bot, ask, pass_time, scraped, clock, cluster):
+async def test_dashboard_and_rules_ask_only_for_what_there_is(
+    bot: App, ask: Ask, pass_time: PassTime, scraped: Scraped, clock: Clock, cluster: SimulatedCluster
+) -> None:
     await ask("deploy tinyllama")
     await ask("simulate fail cuda_oom tinyllama", who="grace")
     await pass_time(300)

@@ -5,8 +5,9 @@ import aiohttp
 from bot.app.http_server import HttpServer
 
 
-async def test_health_names_what_is_down_and_liveness_does_not_care():
-    down, ready = [], [False]
+async def test_health_names_what_is_down_and_liveness_does_not_care() -> None:
+    down: list[str] = []
+    ready = [False]
     server = HttpServer("127.0.0.1", 0, ready=lambda: ready[0], down=lambda: down, endpoints={})
     await server.start()
 

@@ -1,5 +1,7 @@
 """Every wrong setting is told when the bot starts, in one readable line."""
 
+from pathlib import Path
+
 import pytest
 
 from bot.app.settings import Settings, WrongSettings, read_settings
@@ -47,14 +49,14 @@ WRONG_TOGETHER = {
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch, tmp_path):
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither of this machine nor of a `.env`."""
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def told(typed: str, monkeypatch) -> list[str]:
+def told(typed: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     name, _, value = typed.partition("=")
     monkeypatch.setenv(name, value)
     with pytest.raises(WrongSettings) as error:
@@ -63,18 +65,20 @@ def told(typed: str, monkeypatch) -> list[str]:
 
 
 @pytest.mark.parametrize("typed", WRONG)
-def test_a_wrong_setting_is_one_readable_line(typed, monkeypatch):
+def test_a_wrong_setting_is_one_readable_line(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, _, value = typed.partition("=")
     [line] = told(typed, monkeypatch)
     assert line == f"{name}={value}: {WRONG[typed]}"
 
 
 @pytest.mark.parametrize("typed", WRONG_TOGETHER)
-def test_what_does_not_fit_together_and_secrets_are_told_without_the_value(typed, monkeypatch):
+def test_what_does_not_fit_together_and_secrets_are_told_without_the_value(
+    typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert told(typed, monkeypatch) == [WRONG_TOGETHER[typed]]
 
 
-def test_single_models_may_have_windows_of_their_own(monkeypatch):
+def test_single_models_may_have_windows_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IDLE_WINDOWS", "llama-3-8b=2h some/repository=15m")
     settings, _ = read_settings()
     windows = settings.idle_policy.windows
@@ -84,5 +88,5 @@ def test_single_models_may_have_windows_of_their_own(monkeypatch):
     }
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_says_what_it_is() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import suppress
+from typing import Any
 
 from bot.app import wiring
 from bot.app.settings import Settings
@@ -31,7 +32,7 @@ def _diagnose() -> float:
     return 50 * len(piece) / 1e6 / (time.perf_counter() - begun)
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """The slowest of some, each the best of five; and how fast logs are read."""
     names = wiring.planner(Settings(_env_file=None)).catalog.names()
     slowest = max(min(_time(text, names) for _ in range(5)) for text in NONSENSE)

@@ -7,10 +7,12 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from bot.app import wiring
+from bot.app.application import App
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings, workload_objects
@@ -36,7 +38,7 @@ def spec(name: str) -> Spec:
     return Spec(name=name, model="tinyllama", repo="TinyLlama/TinyLlama-1.1B-Chat-v1.0", max_model_len=2048)
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """Both on one server, one after the other."""
     if not os.environ.get("KUBEBUILDER_ASSETS"):
         return [missing("deploy, status against kubectl", "KUBEBUILDER_ASSETS")]
@@ -50,7 +52,7 @@ async def measure() -> list[dict]:
             plane.stop()
 
 
-async def _deploy(world: RealWorld) -> dict:
+async def _deploy(world: RealWorld) -> dict[str, Any]:
     ours, theirs = [], []
     for number in range(TIMES + 1):  # the first one warms up
         begun = time.perf_counter()
@@ -71,7 +73,7 @@ async def _deploy(world: RealWorld) -> dict:
     return row("deploy : kubectl apply", our / their, 0.2, detail)
 
 
-async def _status(world: RealWorld) -> dict:
+async def _status(world: RealWorld) -> dict[str, Any]:
     for number in range(MANY):
         await world.cluster.create(spec(f"m-{number}"), RECORD)
     await eventually(lambda: len(world.cluster.workloads()) == MANY, 60)
@@ -97,14 +99,14 @@ async def _status(world: RealWorld) -> dict:
     return row(f"status of {MANY} : kubectl get", our / their, 0.1, detail)
 
 
-async def _say(built: wiring.App, phrases: Phrasebook) -> None:
+async def _say(built: App, phrases: Phrasebook) -> None:
     message = Message("status", User("ada", "ada"), Place("bench", "x"))
     async for reply in built.dispatcher.handle(message):
-        assert len(reply.table.rows) == MANY
+        assert reply.table and len(reply.table.rows) == MANY
         render(reply, lambda text: phrases.say(text, "en"))
 
 
-async def _sleep(world: RealWorld) -> dict:
+async def _sleep(world: RealWorld) -> dict[str, Any]:
     """From a verdict until the API server has replicas 0, at the version that the verdict was about."""
     times = []
     for number in range(TIMES):

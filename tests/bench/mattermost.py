@@ -43,9 +43,10 @@ class Server(FakeMattermost):
         return (perf_counter() - begun) * 1000
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """Both in turn, twice."""
-    theirs, ours = {people: [] for people in ROUNDS}, {people: [] for people in ROUNDS}
+    theirs: dict[int, list[float]] = {people: [] for people in ROUNDS}
+    ours: dict[int, list[float]] = {people: [] for people in ROUNDS}
     gc.disable()  # a pause of this process would count as theirs
     for _ in range(2):
         gc.collect()

@@ -3,14 +3,14 @@
 import os
 from urllib.parse import urlsplit
 
-from mmpy_bot import Bot, Plugin, Settings, listen_to
+from mmpy_bot import Bot, Message, Plugin, Settings, listen_to
 
 
-class Echo(Plugin):
+class Echo(Plugin):  # type: ignore[misc] # its package has no types
     """The least that answers."""
 
-    @listen_to("gpus", needs_mention=False)
-    async def echo(self, message) -> None:
+    @listen_to("gpus", needs_mention=False)  # type: ignore[untyped-decorator]
+    async def echo(self, message: Message) -> None:
         self.driver.reply_to(message, message.text)
 
 

@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.bench import row
 
@@ -21,7 +22,7 @@ LINES = [
 ]
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """Median of five starts; one process with a model, 1,000 commands."""
     starts = [await _start() for _ in range(5)]
     at_500, at_1000 = await _memory()
@@ -47,6 +48,7 @@ async def _demo() -> asyncio.subprocess.Process:
 
 async def _say(bot: asyncio.subprocess.Process, line: str) -> None:
     """Say a line, and wait until the next one, which marks the end, was answered."""
+    assert bot.stdin and bot.stdout
     bot.stdin.write(f"{line}\nhelp whoami\n".encode())
     async for out in bot.stdout:
         if out.startswith(b"  /llm whoami"):
@@ -82,10 +84,13 @@ async def _memory() -> tuple[float, float]:
 
 def _resident(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    assert found
+    return int(found[1]) / 1024
 
 
 async def _end(bot: asyncio.subprocess.Process) -> None:
+    assert bot.stdin and bot.stdout
     bot.stdin.close()
     await bot.stdout.read()
     await bot.wait()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 from aiohttp import web
 
@@ -22,7 +23,7 @@ TOKENS_PER_SECOND = 40
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """The bot and a bare Bolt app, each in a process of its own, on the same workspace."""
     fake = FakeSlack()
     fake.tiers = False
@@ -45,7 +46,7 @@ async def measure() -> list[dict]:
         await fake.stop()
 
 
-async def ours(fake: FakeSlack, bare: list[float], pid: int) -> list[dict]:
+async def ours(fake: FakeSlack, bare: list[float], pid: int) -> list[dict[str, Any]]:
     """Our figures, and the bare one's beside them."""
     await fake.command("UADA", "deploy tinyllama")
     await eventually(lambda: any("is ready" in words(m) for m in fake.messages.values()))
@@ -86,7 +87,7 @@ async def refreshed(fake: FakeSlack) -> int:
     return len(fake.unacknowledged)
 
 
-async def two_hundred(fake: FakeSlack, pid: int) -> list[dict]:
+async def two_hundred(fake: FakeSlack, pid: int) -> list[dict[str, Any]]:
     """All at the same moment: each is answered once."""
     for _ in range(20):
         await fake.command("UADA", "whoami")

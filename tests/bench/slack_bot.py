@@ -4,10 +4,12 @@ import asyncio
 import logging
 import os
 import sys
+from typing import Any
 
 import structlog
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
 from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.async_app import AsyncAck, AsyncRespond
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.app import background, platform_factory, wiring
@@ -47,11 +49,11 @@ async def bare() -> None:
     bolt = AsyncApp(client=client, request_verification_enabled=False)
 
     @bolt.command("/llm")
-    async def echo(ack, body, respond) -> None:
+    async def echo(ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
         await ack()
         await respond(body["text"])
 
-    await AsyncSocketModeHandler(bolt, APP_TOKEN).start_async()
+    await AsyncSocketModeHandler(bolt, APP_TOKEN).start_async()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

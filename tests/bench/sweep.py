@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from time import perf_counter
+from typing import Any
 
 import aiohttp
 
@@ -28,7 +29,7 @@ MANY, FEW, SWEEPS = 2000, 100, 200
 class Hall(SimulatedCluster):
     """So many models, all ready and at rest."""
 
-    def __init__(self, count: int, url: str, clock) -> None:
+    def __init__(self, count: int, url: str, clock: SystemClock) -> None:
         super().__init__(clock, {})
         record = Record(owner="ada", owner_name="ada", start_requested_at=clock.now())
         self.models = [_model(f"m{number}", record, clock.now()) for number in range(count)]
@@ -46,7 +47,7 @@ def _model(name: str, record: Record, now: datetime) -> Workload:
     return Workload(spec=spec, record=record, phase=Phase.READY, since=now, created=now)
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """Time of a sweep of 1,000, scrapes of it, growth over 200, and the cost of one with 100 and 2,000."""
     async with endpoints() as url:
         few, _, _ = await swept(FEW, url, 10)

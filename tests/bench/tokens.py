@@ -5,7 +5,9 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from openai import AsyncOpenAI
 
@@ -31,7 +33,7 @@ class OneModel(SimulatedCluster):
         return Endpoint(self.url, NAME, KEY)
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """One answer and fifty at once: throughput, CPU per token, time to the first token."""
     if not os.environ.get("VLLM_BIN"):
         return [missing("tokens through the bot", "VLLM_BIN")]
@@ -46,7 +48,7 @@ async def measure() -> list[dict]:
             await end()
 
 
-async def _compare(url: str) -> list[dict]:
+async def _compare(url: str) -> list[dict[str, Any]]:
     clock = Clock()
     cluster = OneModel(clock, url=url)
     inference = VllmInference()
@@ -89,21 +91,25 @@ async def _compare(url: str) -> list[dict]:
     return rows
 
 
-async def _rows(at_once, ours, bare) -> list[dict]:
-    found = {"ours": [], "bare": []}
+Run = Callable[[], Coroutine[None, None, float]]
+"""One answer; the seconds until its first token."""
+
+
+async def _rows(at_once: int, ours: Run, bare: Run) -> list[dict[str, Any]]:
+    found: dict[str, list[tuple[float, float, float]]] = {"ours": [], "bare": []}
     for number in range(ROUNDS + 1):
         pair = [("ours", ours), ("bare", bare)]
         for name, run in pair if number % 2 else reversed(pair):  # neither always goes first
-            begun, cpu = time.perf_counter(), time.process_time()
+            begun, begun_cpu = time.perf_counter(), time.process_time()
             firsts = await asyncio.gather(*(run() for _ in range(at_once)))
-            took, used = time.perf_counter() - begun, time.process_time() - cpu
+            took, used = time.perf_counter() - begun, time.process_time() - begun_cpu
             if number:
                 found[name].append((took, used, statistics.median(firsts)))
     our, their = (
         [statistics.median(column) for column in zip(*found[n], strict=True)] for n in ("ours", "bare")
     )
     neighbours = zip(found["bare"], found["ours"], strict=True)  # a machine's speed drifts: compare what ran
-    ratio = statistics.median(bare[0] / ours[0] for bare, ours in neighbours)  # one after the other
+    ratio = statistics.median(one[0] / other[0] for one, other in neighbours)  # one after the other
     total = TOKENS * at_once
     rate = f"{total / our[0]:.0f} against {total / their[0]:.0f} tokens/s"
     cpu = f"{our[1] / total * 1e6:.0f} against {their[1] / total * 1e6:.0f} µs per token"

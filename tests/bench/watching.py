@@ -9,8 +9,10 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from bot.cluster.state_store import KEY, NAME
 from bot.core.alerts.state import AlertState
@@ -54,8 +56,12 @@ class Office:
         """Posts of a channel or its threads in which the words stand now."""
         return [p for p in self.chat.posts.values() if p["channel_id"] == channel and words in p["message"]]
 
+    def answered_since(self, answers: int) -> bool:
+        """There are more answers of a model than that."""
+        return len(self.posts("Hello.")) > answers
 
-async def measure() -> list[dict]:
+
+async def measure() -> list[dict[str, Any]]:
     """One after the other, on one server."""
     if not os.environ.get("KUBEBUILDER_ASSETS"):
         return [missing("from events to messages, at rest, in a storm", "KUBEBUILDER_ASSETS")]
@@ -104,24 +110,24 @@ async def _running(world: RealWorld, told: dict[str, str]) -> AsyncIterator[int]
         await bot.wait()
 
 
-async def _events(there: Office) -> dict:
+async def _events(there: Office) -> dict[str, Any]:
     """A container crashes; its owner's card says so."""
     times = []
     for number in range(EVENTS):
         name = f"e{number}"
         there.world.kubelet.behave[f"llm-{name}"] = "hold"
         there.chat.say(there.ada, f"@llm deploy tinyllama name={name}")
-        await eventually(lambda name=name: there.posts(f"{name} · "))
+        await eventually(partial(there.posts, f"{name} · "))
         pod = await there.pod(name)
         begun = perf_counter()
         await there.world.kubelet.crash(pod)
-        times.append(await since(begun, lambda name=name: there.posts(f"{name} did not start")))
+        times.append(await since(begun, partial(there.posts, f"{name} did not start")))
         await there.world.cluster.remove(name)
     value = statistics.median(times)
     return row("from an event to its message, ms", value, 300, f"slowest of {EVENTS}: {max(times):.0f}")
 
 
-async def _first_token(there: Office) -> dict:
+async def _first_token(there: Office) -> dict[str, Any]:
     """A pod gets ready for which a question waits; the model's own time is taken off."""
     times = []
     there.chat.say(there.ada, "@llm deploy tinyllama")
@@ -132,12 +138,12 @@ async def _first_token(there: Office) -> dict:
         async with asyncio.timeout(60):
             while await there.world.pods("tinyllama"):
                 await asyncio.sleep(0.1)
-        answers = len(there.posts("Hello."))
+        answered = partial(there.answered_since, len(there.posts("Hello.")))
         there.chat.say(there.ada, "@llm ask tinyllama are you there?")
         pod = await there.pod("tinyllama")
         begun = perf_counter()
         await there.world.kubelet.get_ready(pod)
-        took = await since(begun, lambda answers=answers: len(there.posts("Hello.")) > answers)
+        took = await since(begun, answered)
         times.append(took - FIRST_TOKEN * 1000)
     await there.world.cluster.remove("tinyllama")
     value, detail = statistics.median(times), f"beside the model's own; slowest {max(times):.0f}"
@@ -152,7 +158,7 @@ async def since(begun: float, true: Callable[[], object]) -> float:
     return (perf_counter() - begun) * 1000
 
 
-async def _rest_and_storm(there: Office) -> list[dict]:
+async def _rest_and_storm(there: Office) -> list[dict[str, Any]]:
     world = there.world
     for number in range(MANY):
         await world.cluster.create(spec(f"m{number}"), RECORD)

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from bot.core.idle.verdict import ActivityWindow, IdleState, LivenessInputs
 from bot.core.ports import Load
@@ -185,7 +186,7 @@ def _account(model: Model, policy: Policy, now: int, week: Week) -> None:
         model.node, model.until = "", -1
 
 
-async def measure() -> list[dict]:
+async def measure() -> list[dict[str, Any]]:
     """A week under each policy; ours against those that give anything back."""
     weeks = {name: live(policy) for name, policy in POLICIES.items()}
     for name, week in weeks.items():

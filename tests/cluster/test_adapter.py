@@ -1,9 +1,10 @@
 """The Cluster port over the wire: what is asked for, and what is made of the answers."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -14,6 +15,7 @@ from bot.core.deployment.workload import Phase
 from bot.engines.vllm.engine import Vllm
 from tests.cluster.objects import BEGUN, RECORD, SETTINGS, container, pod, spec
 from tests.conftest import eventually
+from tests.fakes.kubernetes import FakeKubernetes
 
 CORE = "/api/v1/namespaces/demo"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/demo/deployments"
@@ -21,14 +23,16 @@ DEPLOYMENT = f"{DEPLOYMENTS}/llm-tiny"
 
 
 @pytest_asyncio.fixture
-async def cluster(kubernetes, tmp_path) -> AsyncIterator[KubernetesCluster]:
+async def cluster(kubernetes: FakeKubernetes, tmp_path: Path) -> AsyncIterator[KubernetesCluster]:
     settings = replace(SETTINGS, hf_token="hf_secret")
     template = "http://{service}.{namespace}.svc:8000"
     async with KubernetesCluster(kubernetes.kubeconfig(tmp_path), settings, template, Vllm()) as cluster:
         yield cluster
 
 
-async def test_what_is_created_is_seen_at_once_and_belongs_to_the_deployment(kubernetes, cluster):
+async def test_what_is_created_is_seen_at_once_and_belongs_to_the_deployment(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     [workload] = cluster.workloads()
     assert (workload.spec, workload.record, workload.phase) == (spec(), RECORD, Phase.SCHEDULING)
@@ -41,7 +45,9 @@ async def test_what_is_created_is_seen_at_once_and_belongs_to_the_deployment(kub
     assert base64.b64decode(token) == b"hf_secret"
 
 
-async def test_a_name_is_given_once_and_the_loser_changes_nothing(kubernetes, cluster):
+async def test_a_name_is_given_once_and_the_loser_changes_nothing(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     key = kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]
     with pytest.raises(NameTaken) as taken:
@@ -51,22 +57,26 @@ async def test_a_name_is_given_once_and_the_loser_changes_nothing(kubernetes, cl
     assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == key
 
 
-async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(kubernetes, cluster):
+async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     before = kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]
     await kubernetes.delete(f"{CORE}/services/llm-tiny")
     await cluster.complete(spec())
-    assert kubernetes.object(f"{CORE}/services/llm-tiny")
+    assert kubernetes.holds(f"{CORE}/services/llm-tiny")
     assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == before
     await kubernetes.delete(f"{CORE}/secrets/llm-tiny")
     await cluster.complete(spec())
-    assert kubernetes.object(f"{CORE}/secrets/llm-tiny")
+    assert kubernetes.holds(f"{CORE}/secrets/llm-tiny")
     seen = len(kubernetes.requests)
     await cluster.complete(spec("never"))
     assert len(kubernetes.requests) == seen
 
 
-async def test_a_change_is_one_apply_of_arguments_replicas_and_record(kubernetes, cluster):
+async def test_a_change_is_one_apply_of_arguments_replicas_and_record(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     kubernetes.requests.clear()
     record = RECORD.changed(card_message_id="m1")
@@ -80,7 +90,9 @@ async def test_a_change_is_one_apply_of_arguments_replicas_and_record(kubernetes
     assert [(r.method, r.path, r.query["force"]) for r in asked] == [("PATCH", DEPLOYMENT, "true")] * 2
 
 
-async def test_replicas_are_set_by_scale_with_the_version_as_precondition(kubernetes, cluster):
+async def test_replicas_are_set_by_scale_with_the_version_as_precondition(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     seen = cluster.workloads()[0].version
     await cluster.scale("tiny", 0, seen)
@@ -94,7 +106,9 @@ async def test_replicas_are_set_by_scale_with_the_version_as_precondition(kubern
     assert cluster.workloads()[0].replicas == 1
 
 
-async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_again(kubernetes, cluster):
+async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_again(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     theirs = kubernetes.object(DEPLOYMENT)
     theirs["metadata"]["managedFields"][0]["manager"] = "kubectl"
@@ -104,7 +118,9 @@ async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_ag
     assert cluster.workloads()[0].managed_by == ""
 
 
-async def test_what_is_remembered_is_read_back_and_restarts_no_pod(kubernetes, cluster):
+async def test_what_is_remembered_is_read_back_and_restarts_no_pod(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     template = kubernetes.object(DEPLOYMENT)["spec"]["template"]
     window = timedelta(hours=2)
@@ -117,7 +133,9 @@ async def test_what_is_remembered_is_read_back_and_restarts_no_pod(kubernetes, c
     assert kubernetes.object(DEPLOYMENT)["spec"]["template"] == template
 
 
-async def test_what_an_older_version_wrote_is_written_anew_with_the_first_change(kubernetes, cluster):
+async def test_what_an_older_version_wrote_is_written_anew_with_the_first_change(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     older = kubernetes.object(DEPLOYMENT)
     older["metadata"]["annotations"] = {
@@ -143,7 +161,9 @@ async def test_what_an_older_version_wrote_is_written_anew_with_the_first_change
     assert cluster.workloads()[0].record == RECORD
 
 
-async def test_what_a_newer_version_wrote_is_left_alone(kubernetes, cluster):
+async def test_what_a_newer_version_wrote_is_left_alone(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     newer = kubernetes.object(DEPLOYMENT)
     newer["metadata"]["annotations"] = {"llm-bot/format": "3", "llm-bot/spec": "[]"}
@@ -151,12 +171,13 @@ async def test_what_a_newer_version_wrote_is_left_alone(kubernetes, cluster):
     await eventually(lambda: cluster.written_by_newer() == ["llm-tiny"])
     assert cluster.workloads() == [] and cluster.find("tiny") is None
     kubernetes.requests.clear()
-    for change in (
+    changes: tuple[Callable[[], Awaitable[None]], ...] = (
         lambda: cluster.scale("tiny", 0),
         lambda: cluster.update_record("tiny", urgent=True),
         lambda: cluster.change(spec(), RECORD, awake=False),
         lambda: cluster.remove("tiny"),
-    ):
+    )
+    for change in changes:
         with pytest.raises(UserError) as told:
             await change()
         assert (told.value.text.key, told.value.text.params) == ("workload.newer", {"name": "llm-tiny"})
@@ -165,24 +186,29 @@ async def test_what_a_newer_version_wrote_is_left_alone(kubernetes, cluster):
     await eventually(lambda: cluster.written_by_newer() == [])
 
 
-async def test_what_is_removed_is_gone_at_once_and_the_models_stay(kubernetes, cluster):
+async def test_what_is_removed_is_gone_at_once_and_the_models_stay(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     await cluster.remove("tiny")
-    assert cluster.workloads() == [] and kubernetes.object(DEPLOYMENT) is None
+    assert cluster.workloads() == [] and not kubernetes.holds(DEPLOYMENT)
     [asked] = kubernetes.asked("DELETE", "/llm-tiny")
     assert asked.query == {"propagationPolicy": "Background"}
-    assert kubernetes.object(f"{CORE}/persistentvolumeclaims/llm-models")
-    for change in (
+    assert kubernetes.holds(f"{CORE}/persistentvolumeclaims/llm-models")
+    changes: tuple[Callable[[], Awaitable[None]], ...] = (
         lambda: cluster.remove("tiny"),
         lambda: cluster.scale("tiny", 0),
         lambda: cluster.update_record("tiny", card_message_id="m"),
-    ):
+    )
+    for change in changes:
         with pytest.raises(UserError) as told:
             await change()
         assert (told.value.text.key, told.value.text.params) == ("workload.gone", {"name": "tiny"})
 
 
-async def test_the_key_is_read_once_and_anew_for_another_of_that_name(kubernetes, cluster):
+async def test_the_key_is_read_once_and_anew_for_another_of_that_name(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     def held() -> str:
         return base64.b64decode(kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]["api-key"]).decode()
 
@@ -199,7 +225,9 @@ async def test_the_key_is_read_once_and_anew_for_another_of_that_name(kubernetes
     assert "get secret llm-tiny" in cluster.key_command("tiny")
 
 
-async def test_the_log_is_that_of_the_newest_pod_without_secrets(kubernetes, cluster):
+async def test_the_log_is_that_of_the_newest_pod_without_secrets(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     assert await cluster.logs("tiny", 5) == ""
     running = container({"running": {}})
@@ -212,7 +240,9 @@ async def test_the_log_is_that_of_the_newest_pod_without_secrets(kubernetes, clu
     assert told[-1] == "three" and len(told) == 2 and "hf_aaaa" not in told[0]
 
 
-async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_shown(kubernetes, cluster):
+async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_shown(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     kubernetes.logs |= {("llm-tiny-1", "previous"): "ValueError: before", "llm-tiny-1": "now"}
     looping = container({"waiting": {"reason": "CrashLoopBackOff"}}, {"terminated": {"exitCode": 1}}, 2)
@@ -222,14 +252,16 @@ async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_s
     assert await cluster.logs("tiny", 5) == "ValueError: before\n"
 
 
-async def test_state_that_was_saved_is_loaded(kubernetes, cluster):
+async def test_state_that_was_saved_is_loaded(kubernetes: FakeKubernetes, cluster: KubernetesCluster) -> None:
     assert await cluster.load_state() == ""
     await cluster.save_state("first")
     await cluster.save_state("second")
     assert await cluster.load_state() == "second"
 
 
-async def test_open_webui_is_connected_and_removed_and_keeps_what_signs_sessions(kubernetes, cluster):
+async def test_open_webui_is_connected_and_removed_and_keeps_what_signs_sessions(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     assert cluster.web_ui() is None
     await cluster.apply_web_ui(["tiny"], "ada")
@@ -241,20 +273,24 @@ async def test_open_webui_is_connected_and_removed_and_keeps_what_signs_sessions
     await cluster.remove_web_ui()
     await cluster.remove_web_ui()  # it is gone already
     assert cluster.web_ui() is None
-    assert kubernetes.object(f"{CORE}/persistentvolumeclaims/llm-webui")
+    assert kubernetes.holds(f"{CORE}/persistentvolumeclaims/llm-webui")
     assert [w.name for w in cluster.workloads()] == ["tiny"]
 
 
-async def test_a_right_that_is_missing_is_named(kubernetes, cluster):
+async def test_a_right_that_is_missing_is_named(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     kubernetes.forbid = {("create", "deployments")}
     with pytest.raises(UserError) as refused:
         await cluster.create(spec(), RECORD)
     assert refused.value.text.key == "error.forbidden"
     assert refused.value.text.params == {"verb": "create", "resource": "deployments", "namespace": "demo"}
-    assert kubernetes.object(f"{CORE}/secrets/llm-tiny") is None
+    assert not kubernetes.holds(f"{CORE}/secrets/llm-tiny")
 
 
-async def test_reading_goes_on_while_the_api_server_is_away(kubernetes, cluster):
+async def test_reading_goes_on_while_the_api_server_is_away(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
     await cluster.create(spec(), RECORD)
     await kubernetes.stop()
     assert [w.name for w in cluster.workloads()] == ["tiny"]
@@ -263,7 +299,7 @@ async def test_reading_goes_on_while_the_api_server_is_away(kubernetes, cluster)
     assert away.value.text.key == "error.api_away"
 
 
-async def test_a_kubeconfig_that_leads_nowhere_is_said(tmp_path):
+async def test_a_kubeconfig_that_leads_nowhere_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError) as none:
         async with KubernetesCluster(str(tmp_path / "none"), SETTINGS, "", Vllm()):
             pass

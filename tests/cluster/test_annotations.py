@@ -36,20 +36,20 @@ def patched(found: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return metadata({name: text for name, text in merged.items() if text is not None})
 
 
-def test_every_field_has_a_name_of_its_own_and_can_be_changed():
+def test_every_field_has_a_name_of_its_own_and_can_be_changed() -> None:
     assert NAMES.keys() == Record.model_fields.keys() == RecordChanges.__annotations__.keys()
     assert len(set(NAMES.values())) == len(NAMES)
     assert EMPTY.keys() | {"owner", "owner_name", "role", "start_requested_at"} == NAMES.keys()
 
 
-def test_a_record_is_read_as_it_was_written():
+def test_a_record_is_read_as_it_was_written() -> None:
     written = to_annotations(FULL)
     assert written[FORMAT] == CURRENT and written[NAMES["role"]] == "admin"
     assert written.keys() == {FORMAT, *NAMES.values()}  # a field that the test leaves empty proves nothing
     assert read_record(metadata(written)) == FULL
 
 
-def test_a_change_writes_only_what_it_names_and_an_empty_field_is_removed():
+def test_a_change_writes_only_what_it_names_and_an_empty_field_is_removed() -> None:
     full = metadata(to_annotations(FULL))
     patch = record_patch(full, urgent=False, warned_at=NOW + timedelta(hours=1))
     assert patch == {"annotations": {"llm-bot/urgent": None, "llm-bot/warned-at": "2030-01-01T13:00:00Z"}}
@@ -57,7 +57,7 @@ def test_a_change_writes_only_what_it_names_and_an_empty_field_is_removed():
     assert read_record(emptied) == PLAIN
 
 
-def test_a_misspelt_field_and_a_wrong_value_are_refused():
+def test_a_misspelt_field_and_a_wrong_value_are_refused() -> None:
     full = metadata(to_annotations(FULL))
     with pytest.raises(ValidationError):
         record_patch(full, warned=NOW)  # type: ignore[call-arg]
@@ -68,7 +68,7 @@ def test_a_misspelt_field_and_a_wrong_value_are_refused():
 
 
 @pytest.mark.parametrize("case", V1, ids=[case["about"] for case in V1])
-def test_what_0_1_0_wrote_is_read(case):
+def test_what_0_1_0_wrote_is_read(case: dict[str, Any]) -> None:
     """But for how it sleeps, every field is what that version read, under another name."""
     record, before = read_record(case["object"]["metadata"]), case["record"]
     now = record.model_dump(mode="json")
@@ -76,7 +76,8 @@ def test_what_0_1_0_wrote_is_read(case):
     for old, new in annotations_v1.RENAMED.items():
         name = old.replace("-", "_")
         if name == "warned" and leaving:
-            assert record.warned_at is None and record.sleep_state.removal_announced_at
+            assert record.sleep_state and record.sleep_state.removal_announced_at
+            assert record.warned_at is None
         else:
             assert now[new] == before[name], name
 
@@ -98,15 +99,16 @@ SLEEPS = {
 
 
 @pytest.mark.parametrize("name", SLEEPS)
-def test_why_and_how_far_a_model_slept_is_read_from_what_0_1_0_wrote(name):
+def test_why_and_how_far_a_model_slept_is_read_from_what_0_1_0_wrote(name: str) -> None:
     [case] = [case for case in V1 if case["spec"]["name"] == name]
     state = read_record(case["object"]["metadata"]).sleep_state
+    assert state
     assert (state.reason, state.told, state.removal_announced_at is not None) == SLEEPS[name]
     assert state.office_closed is (name == "asleep-person-hours")
 
 
 @pytest.mark.parametrize("case", V1, ids=[case["about"] for case in V1])
-def test_the_first_change_writes_it_in_todays_format(case):
+def test_the_first_change_writes_it_in_todays_format(case: dict[str, Any]) -> None:
     found = case["object"]["metadata"]
     patch = record_patch(found, announced_news="something new")
     assert patch["resourceVersion"] == found["resourceVersion"]  # not over what somebody changed meanwhile
@@ -117,7 +119,7 @@ def test_the_first_change_writes_it_in_todays_format(case):
     assert "resourceVersion" not in record_patch(after, urgent=True)
 
 
-def test_a_newer_format_is_neither_read_nor_changed():
+def test_a_newer_format_is_neither_read_nor_changed() -> None:
     newer = metadata(to_annotations(FULL) | {FORMAT: "3"})
     with pytest.raises(NewerFormat):
         read_record(newer)
@@ -125,12 +127,12 @@ def test_a_newer_format_is_neither_read_nor_changed():
         record_patch(newer, urgent=True)
 
 
-def test_0_1_0_finds_todays_annotations_unreadable_and_so_leaves_them_alone():
+def test_0_1_0_finds_todays_annotations_unreadable_and_so_leaves_them_alone() -> None:
     with pytest.raises(ValidationError):
         Record.model_validate(annotations_v1.read(to_annotations(FULL)))
 
 
-def test_open_webui_is_read_as_0_1_0_wrote_it():
+def test_open_webui_is_read_as_0_1_0_wrote_it() -> None:
     case = json.loads((FIXTURES.parent / "open-webui.json").read_text())
     found = web_ui.read_web_ui(case["object"], WorkloadSettings())
     assert [*found.connected] == [*case["connected"]] and found.owner == case["owner"]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
 from bot.engines.vllm import engine
 from bot.engines.vllm.engine import Vllm
+from tests.conftest import Say
 
 RECORD = Record(owner="ada", owner_name="Ada", start_requested_at=datetime(2030, 1, 1, tzinfo=UTC))
 SETTINGS = WorkloadSettings(
@@ -27,8 +29,8 @@ SETTINGS = WorkloadSettings(
 )
 
 
-def spec(**more) -> Spec:
-    values = {
+def spec(**more: Any) -> Spec:
+    values: dict[str, Any] = {
         "name": "qwen2.5-7b",
         "model": "qwen2.5-7b",
         "repo": "Qwen/Qwen2.5-7B-Instruct",
@@ -37,11 +39,13 @@ def spec(**more) -> Spec:
     return Spec(**(values | {"tensor_parallel_size": 2, "weights_gib": 14.2} | more))
 
 
-def pod(**more):
-    return workload_objects(spec(**more), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]["template"]["spec"]
+def pod(**more: Any) -> dict[str, Any]:
+    deployment = workload_objects(spec(**more), RECORD, SETTINGS, Vllm())["Deployment"]
+    found: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return found
 
 
-def test_every_object_is_named_marked_and_placed():
+def test_every_object_is_named_marked_and_placed() -> None:
     objects = workload_objects(spec(), RECORD, SETTINGS, Vllm())
     assert {kind: thing["metadata"]["name"] for kind, thing in objects.items()} == {
         "PersistentVolumeClaim": "llm-models",
@@ -56,14 +60,14 @@ def test_every_object_is_named_marked_and_placed():
     assert read_spec(metadata) == spec() and read_record(metadata) == RECORD
 
 
-def test_the_key_is_new_each_time_and_only_in_the_secret():
+def test_the_key_is_new_each_time_and_only_in_the_secret() -> None:
     one, two = (workload_objects(spec(), RECORD, SETTINGS, Vllm()) for _ in range(2))
     key = one["Secret"]["stringData"]["api-key"]
     assert len(key) >= 24 and key != two["Secret"]["stringData"]["api-key"]
     assert key not in str(one["Deployment"])
 
 
-def test_placement_probes_and_safety():
+def test_placement_probes_and_safety() -> None:
     deployment = workload_objects(spec(), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]
     found = deployment["template"]["spec"]
     container = found["containers"][0]
@@ -81,7 +85,7 @@ def test_placement_probes_and_safety():
 
 
 @pytest.mark.parametrize("host", ["", "chat.example.org"])
-def test_open_webui_gets_addresses_keys_and_keeps_its_session_key(host):
+def test_open_webui_gets_addresses_keys_and_keeps_its_session_key(host: str) -> None:
     settings = WorkloadSettings(namespace="w123", ingress_host=host)
     connections = {"a": ("http://llm-a.w123.svc:8000/v1", "ka"), "b": ("http://llm-b.w123.svc:8000/v1", "kb")}
     existing = [{"data": {"secret-key": "c2VjcmV0"}}]
@@ -127,7 +131,9 @@ def without(file: Path, folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("tp", [1, 2])
-def test_what_somebody_puts_before_ours_in_the_file_of_an_engine_stays_and_changes_nothing(tmp_path, tp):
+def test_what_somebody_puts_before_ours_in_the_file_of_an_engine_stays_and_changes_nothing(
+    tmp_path: Path, tp: int
+) -> None:
     settings = WorkloadSettings(toleration="gpu", api_key="k")
     usual, engine_with_more = Vllm(), Vllm(with_more_in_front(engine.MANIFEST, tmp_path))
     asked = spec(tensor_parallel_size=tp)
@@ -141,7 +147,9 @@ def test_what_somebody_puts_before_ours_in_the_file_of_an_engine_stays_and_chang
     assert found == expected
 
 
-def test_what_somebody_puts_before_ours_in_the_file_of_the_web_ui_stays_and_changes_nothing(tmp_path):
+def test_what_somebody_puts_before_ours_in_the_file_of_the_web_ui_stays_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
     settings = WorkloadSettings(ingress_host="chat.example.org")
     existing = [{"data": {"secret-key": "c2VjcmV0"}}]
     file = with_more_in_front(WEB_UI_MANIFEST, tmp_path)
@@ -153,7 +161,7 @@ def test_what_somebody_puts_before_ours_in_the_file_of_the_web_ui_stays_and_chan
     assert found == expected
 
 
-def test_a_file_that_lacks_what_the_bot_lays_over_is_named(tmp_path, say):
+def test_a_file_that_lacks_what_the_bot_lays_over_is_named(tmp_path: Path, say: Say) -> None:
     with pytest.raises(UserError) as missing:
         workload_objects(spec(), RECORD, SETTINGS, Vllm(without(engine.MANIFEST, tmp_path, "vllm")))
     assert say(missing.value.text).startswith("manifests/engines/vllm.yaml has no container named vllm.")

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful 
         f"2 Insufficient nvidia.com/gpu.{PREEMPTION}",
     ],
 )
-def test_a_pod_that_only_lacks_gpus_waits_in_line(message):
+def test_a_pod_that_only_lacks_gpus_waits_in_line(message: str) -> None:
     state = pod_state(unplaced(message))
     assert (state.phase, state.cause, state.evidence) == (Phase.QUEUED, "", message)
 
@@ -56,7 +57,7 @@ def test_a_pod_that_only_lacks_gpus_waits_in_line(message):
         'persistentvolumeclaim "llm-models" bound to non-existent persistentvolume "gone".',
     ],
 )
-def test_a_pod_that_misses_a_volume_says_so(reasons):
+def test_a_pod_that_misses_a_volume_says_so(reasons: str) -> None:
     message = f"0/3 nodes are available: {reasons}"
     state = pod_state(unplaced(message))
     assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "volume", message)
@@ -77,13 +78,13 @@ def test_a_pod_that_misses_a_volume_says_so(reasons):
         f"3 Too many pods.{PREEMPTION}",
     ],
 )
-def test_a_pod_that_may_run_nowhere_says_so(reasons):
+def test_a_pod_that_may_run_nowhere_says_so(reasons: str) -> None:
     message = f"0/3 nodes are available: {reasons}"
     state = pod_state(unplaced(message))
     assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "node", message)
 
 
-def test_a_scheduler_that_cannot_judge_is_believed_of_storage_alone():
+def test_a_scheduler_that_cannot_judge_is_believed_of_storage_alone() -> None:
     missing = 'failed to find storage class "fast"'
     state = pod_state(unplaced(missing, "SchedulerError"))
     assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "volume", missing)
@@ -91,7 +92,7 @@ def test_a_scheduler_that_cannot_judge_is_believed_of_storage_alone():
     assert (passing.phase, passing.cause, passing.evidence) == (Phase.SCHEDULING, "", "")
 
 
-def test_a_pod_that_nobody_has_looked_at_is_being_scheduled():
+def test_a_pod_that_nobody_has_looked_at_is_being_scheduled() -> None:
     assert pod_state(pod(node="")).phase is Phase.SCHEDULING
 
 
@@ -112,7 +113,7 @@ def test_a_pod_that_nobody_has_looked_at_is_being_scheduled():
         ("SignatureValidationFailed", "SignatureValidationFailed: signature is not valid"),
     ],
 )
-def test_an_image_that_cannot_be_pulled_is_a_failure(reason, message):
+def test_an_image_that_cannot_be_pulled_is_a_failure(reason: str, message: str) -> None:
     waiting = {"waiting": {"reason": reason, "message": message}}
     state = pod_state(pod(containerStatuses=container(waiting)))
     assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "image_pull", message)
@@ -128,7 +129,7 @@ def test_an_image_that_cannot_be_pulled_is_a_failure(reason, message):
         ("PreStartHookError", "Internal PreStartContainer hook failed"),
     ],
 )
-def test_a_container_that_cannot_be_created_is_a_failure(reason, message):
+def test_a_container_that_cannot_be_created_is_a_failure(reason: str, message: str) -> None:
     waiting = {"waiting": {"reason": reason, "message": message}}
     state = pod_state(pod(containerStatuses=container(waiting)))
     assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "config", message)
@@ -146,7 +147,9 @@ def test_a_container_that_cannot_be_created_is_a_failure(reason, message):
     ],
 )
 @pytest.mark.parametrize("statuses", [[], container({"waiting": {"reason": "ContainerCreating"}})])
-def test_what_holds_a_container_up_is_shown_while_it_is_not_created(message, statuses):
+def test_what_holds_a_container_up_is_shown_while_it_is_not_created(
+    message: str, statuses: list[dict[str, Any]]
+) -> None:
     held = pod_state(pod(containerStatuses=statuses), message)
     assert (held.phase, held.cause, held.evidence) == (Phase.PULLING, "start", message)
     assert pod_state(pod(containerStatuses=statuses)).cause == ""
@@ -168,12 +171,18 @@ BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s 
         ({"running": {"startedAt": stamp(3)}}, CRASHED, 2, "crashed", "ValueError: no"),
     ],
 )
-def test_a_container_that_ends_again_and_again_is_a_failure(now, last, restarts, cause, evidence):
+def test_a_container_that_ends_again_and_again_is_a_failure(
+    now: dict[str, dict[str, int | str]] | dict[str, dict[str, str]],
+    last: dict[str, dict[str, int | str]] | None,
+    restarts: int,
+    cause: str,
+    evidence: str,
+) -> None:
     state = pod_state(pod(containerStatuses=container(now, last, restarts)))
     assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, evidence)
 
 
-def test_one_crash_is_forgiven():
+def test_one_crash_is_forgiven() -> None:
     running = {"running": {"startedAt": stamp(3)}}
     state = pod_state(pod(containerStatuses=container(running, CRASHED, restarts=1)))
     assert (state.phase, state.since) == (Phase.LOADING, datetime.fromisoformat(stamp(3)))
@@ -191,17 +200,17 @@ def test_one_crash_is_forgiven():
         ("NodeShutdown", "Node is in progress of shutting down", "crashed"),
     ],
 )
-def test_a_pod_that_its_node_ended_says_how(reason, message, cause):
+def test_a_pod_that_its_node_ended_says_how(reason: str, message: str, cause: str) -> None:
     state = pod_state(pod(phase="Failed", reason=reason, message=message))
     assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, message)
 
 
-def test_a_ready_pod_is_ready_since_its_condition_says_so():
+def test_a_ready_pod_is_ready_since_its_condition_says_so() -> None:
     state = pod_state(pod(ready=True), "an old warning")
     assert (state.phase, state.since, state.cause) == (Phase.READY, BEGUN + timedelta(minutes=9), "")
 
 
-def test_a_pod_that_ends_does_not_answer_and_a_restart_makes_another_server():
+def test_a_pod_that_ends_does_not_answer_and_a_restart_makes_another_server() -> None:
     first = pod(ready=True, containerStatuses=container({"running": {}}))
     ending = pod(ready=True)
     ending["metadata"]["deletionTimestamp"] = stamp(10)
@@ -210,40 +219,40 @@ def test_a_pod_that_ends_does_not_answer_and_a_restart_makes_another_server():
     assert (server_id(first), server_id(again)) == ("uid-llm-tiny-1/0", "uid-llm-tiny-1/1")
 
 
-def test_the_phase_is_that_of_the_pod_that_is_furthest():
+def test_the_phase_is_that_of_the_pod_that_is_furthest() -> None:
     pods = [pod(name="a"), pod(name="b", ready=True, node="gpu-2"), unplaced("0/3: 3 Insufficient cpu")]
     seen = read_workload(deployment(replicas=3), pods, {})
     assert (seen.phase, seen.ready_replicas, seen.nodes) == (Phase.READY, 1, ("gpu-1", "gpu-2"))
     assert (seen.name, seen.replicas, seen.version, seen.record) == ("tiny", 3, "7", RECORD)
 
 
-def test_warnings_reach_the_pod_that_they_are_about():
+def test_warnings_reach_the_pod_that_they_are_about() -> None:
     seen = read_workload(deployment(), [pod()], {"llm-tiny-1": "no such volume", "llm-other-1": "not this"})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.PULLING, "start", "no such volume")
 
 
-def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut():
+def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut() -> None:
     told = f"401 for token hf_{'a' * 34} {'x' * 1000}"
     waiting = {"waiting": {"reason": "ErrImagePull", "message": told}}
     seen = read_workload(deployment(), [pod(containerStatuses=container(waiting))], {})
     assert "hf_aaaa" not in seen.evidence and len(seen.evidence) <= 400
 
 
-def test_a_replaced_pod_is_no_failure_and_the_last_of_those_that_all_failed_is():
+def test_a_replaced_pod_is_no_failure_and_the_last_of_those_that_all_failed_is() -> None:
     failed = [pod(name=n, phase="Failed", reason="Evicted", message=n, minute=m) for m, n in enumerate("ab")]
     assert read_workload(deployment(), [*failed, pod(name="c", ready=True)], {}).phase is Phase.READY
     seen = read_workload(deployment(), failed, {})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "evicted", "b")
 
 
-def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere():
+def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere() -> None:
     lost, elsewhere = pod(name="a", ready=True), pod(name="b", ready=True, node="gpu-2")
     seen = read_workload(deployment(), [lost], {}, lost={"gpu-1"})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "node_lost", "gpu-1")
     assert read_workload(deployment(replicas=2), [lost, elsewhere], {}, lost={"gpu-1"}).phase is Phase.READY
 
 
-def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_waits_in_line():
+def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_waits_in_line() -> None:
     ending = pod(ready=True)
     ending["metadata"]["deletionTimestamp"] = stamp(10)
     seen = read_workload(deployment(replicas=0), [ending], {})
@@ -265,17 +274,17 @@ def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_wa
         ('pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot', "admission_denied"),
     ],
 )
-def test_a_pod_that_could_not_be_made_says_why(message, cause):
+def test_a_pod_that_could_not_be_made_says_why(message: str, cause: str) -> None:
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
     seen = read_workload(deployment(conditions=[condition]), [], {})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, cause, message)
 
 
-def test_before_its_first_pod_it_is_being_scheduled():
+def test_before_its_first_pod_it_is_being_scheduled() -> None:
     assert read_workload(deployment(), [], {}).phase is Phase.SCHEDULING
 
 
-def test_annotations_that_somebody_broke_are_an_error():
+def test_annotations_that_somebody_broke_are_an_error() -> None:
     broken = deployment()
     broken["metadata"]["annotations"]["llm-bot/spec"] = "{nonsense"
     with pytest.raises(ValueError):
@@ -295,7 +304,7 @@ SIDECAR = {"name": "istio-proxy", "state": {"running": {"startedAt": stamp(2)}},
     ],
     ids=lambda statuses: next(iter(statuses[0]["state"].items()))[0],
 )
-def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours):
+def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours: list[dict[str, Any]]) -> None:
     alone, after = pod(containerStatuses=ours), pod(containerStatuses=[SIDECAR, *ours])
     after["spec"]["containers"].insert(0, {"name": "istio-proxy"})
     after["status"]["initContainerStatuses"] = [{"name": "istio-init", "state": {"terminated": {}}}]
@@ -306,5 +315,5 @@ def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours):
     assert pod_state(pod(containerStatuses=[crashed, *ours])) == pod_state(alone)
 
 
-def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet():
+def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet() -> None:
     assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PULLING

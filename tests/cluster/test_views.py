@@ -1,7 +1,8 @@
 """What the bot sees of a cluster, over the wire, from the first list to watches that break."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,14 +14,18 @@ from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase
 from tests.cluster.objects import container, deployment, node, pod, stamp, unplaced, warning
 from tests.conftest import eventually
+from tests.fakes.kubernetes import FakeKubernetes
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/demo/deployments"
 PODS, EVENTS, NODES = "/api/v1/namespaces/demo/pods", "/api/v1/namespaces/demo/events", "/api/v1/nodes"
 SCALERS = "/apis/autoscaling/v1/namespaces/demo/horizontalpodautoscalers"
 
 
+Start = Callable[[], Coroutine[None, None, ClusterView]]
+
+
 @pytest_asyncio.fixture
-async def start(kubernetes, tmp_path) -> AsyncIterator:
+async def start(kubernetes: FakeKubernetes, tmp_path: Path) -> AsyncIterator[Start]:
     """Call it when what was there before is written."""
     api = await connect(kubernetes.kubeconfig(tmp_path))
     views = ClusterView(api, "demo", "vllm", Pace(0.1, 0.2, forbidden_pause=0.3, stalled_after=0.5))
@@ -38,7 +43,13 @@ def phase(views: ClusterView) -> Phase | None:
     return next((workload.phase for workload in views.workloads()), None)
 
 
-async def test_what_is_there_is_seen_at_the_start_and_what_changes_after_it(kubernetes, start):
+async def becomes(views: ClusterView, seen: Phase) -> None:
+    await eventually(lambda: views.find("tiny").phase is seen)
+
+
+async def test_what_is_there_is_seen_at_the_start_and_what_changes_after_it(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment("old"))
     await kubernetes.put(PODS, pod("old", ready=True))
     views = await start()
@@ -53,7 +64,7 @@ async def test_what_is_there_is_seen_at_the_start_and_what_changes_after_it(kube
         (pod(ready=True), Phase.READY),
     ):
         await kubernetes.put(PODS, step)
-        await eventually(lambda seen=seen: views.find("tiny").phase is seen)
+        await becomes(views, seen)
     await kubernetes.delete(f"{DEPLOYMENTS}/llm-tiny")
     await eventually(lambda: [w.name for w in views.workloads()] == ["old"])
     with pytest.raises(UserError) as gone:
@@ -61,7 +72,9 @@ async def test_what_is_there_is_seen_at_the_start_and_what_changes_after_it(kube
     assert gone.value.text.key == "workload.gone"
 
 
-async def test_a_deployment_that_is_being_deleted_is_gone_already(kubernetes, start):
+async def test_a_deployment_that_is_being_deleted_is_gone_already(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment())
     views = await start()
     going = deployment()
@@ -111,7 +124,9 @@ async def test_a_deployment_that_is_being_deleted_is_gone_already(kubernetes, st
         ("FailedPrepareDynamicResources", "Failed to prepare dynamic resources: no driver"),
     ],
 )
-async def test_a_warning_tells_what_holds_a_pod_up(kubernetes, start, reason, message):
+async def test_a_warning_tells_what_holds_a_pod_up(
+    kubernetes: FakeKubernetes, start: Start, reason: str, message: str
+) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment())
     await kubernetes.put(PODS, pod(containerStatuses=container({"waiting": {"reason": "ContainerCreating"}})))
     views = await start()
@@ -121,7 +136,9 @@ async def test_a_warning_tells_what_holds_a_pod_up(kubernetes, start, reason, me
     assert (held.phase, held.cause, held.evidence) == (Phase.PULLING, "start", message)
 
 
-async def test_a_warning_that_was_there_before_counts_and_its_end_too(kubernetes, start):
+async def test_a_warning_that_was_there_before_counts_and_its_end_too(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     await kubernetes.put(EVENTS, warning("llm-tiny-1", "FailedMount", "no such export", "e1"))
     await kubernetes.put(DEPLOYMENTS, deployment())
     await kubernetes.put(PODS, pod())
@@ -131,7 +148,9 @@ async def test_a_warning_that_was_there_before_counts_and_its_end_too(kubernetes
     await eventually(lambda: views.find("tiny").cause == "")
 
 
-async def test_other_warnings_and_those_of_others_hold_nothing_up(kubernetes, start):
+async def test_other_warnings_and_those_of_others_hold_nothing_up(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment())
     await kubernetes.put(PODS, pod())
     views = await start()
@@ -150,7 +169,9 @@ async def test_other_warnings_and_those_of_others_hold_nothing_up(kubernetes, st
     assert views.find("tiny").evidence == "ours"
 
 
-async def test_a_node_that_stops_to_answer_takes_its_models_and_gives_them_back(kubernetes, start):
+async def test_a_node_that_stops_to_answer_takes_its_models_and_gives_them_back(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     await kubernetes.put(NODES, node("gpu-1"))
     await kubernetes.put(DEPLOYMENTS, deployment())
     await kubernetes.put(PODS, pod(ready=True))
@@ -162,7 +183,7 @@ async def test_a_node_that_stops_to_answer_takes_its_models_and_gives_them_back(
     await eventually(lambda: phase(views) is Phase.READY)
 
 
-async def test_gpus_are_counted_for_whoever_holds_them(kubernetes, start):
+async def test_gpus_are_counted_for_whoever_holds_them(kubernetes: FakeKubernetes, start: Start) -> None:
     for name, gpus in (("gpu-1", 4), ("gpu-2", 2), ("cpu-1", 0)):
         await kubernetes.put(NODES, node(name, gpus))
     foreign = pod(name="train-1", gpus=1, ready=True)
@@ -181,7 +202,7 @@ async def test_gpus_are_counted_for_whoever_holds_them(kubernetes, start):
     await eventually(lambda: views.nodes()[0].used == {"tiny": 2})
 
 
-async def test_an_autoscaler_is_seen_while_it_is_there(kubernetes, start):
+async def test_an_autoscaler_is_seen_while_it_is_there(kubernetes: FakeKubernetes, start: Start) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment())
     views = await start()
     scaler = {
@@ -194,16 +215,17 @@ async def test_an_autoscaler_is_seen_while_it_is_there(kubernetes, start):
     await eventually(lambda: views.find("tiny").managed_by == "")
 
 
-async def test_each_change_is_told_by_name_also_of_the_web_ui(kubernetes, start):
+async def test_each_change_is_told_by_name_also_of_the_web_ui(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     views = await start()
     told: list[str] = []
 
-    async def listen() -> None:
+    async def listen(changes: AsyncIterator[str]) -> None:
         async for name in changes:
             told.append(name)
 
-    changes = views.changes()
-    listening = asyncio.create_task(listen())
+    listening = asyncio.create_task(listen(views.changes()))
     await kubernetes.put(DEPLOYMENTS, deployment("one"))
     await eventually(lambda: told == ["one"])
     web_ui = deployment("webui")
@@ -217,7 +239,9 @@ async def test_each_change_is_told_by_name_also_of_the_web_ui(kubernetes, start)
     await asyncio.gather(listening, return_exceptions=True)
 
 
-async def test_what_is_unreadable_hides_one_workload_and_not_the_others(kubernetes, start):
+async def test_what_is_unreadable_hides_one_workload_and_not_the_others(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     broken = deployment("broken")
     broken["metadata"]["annotations"]["llm-bot/spec"] = "{nonsense"
     await kubernetes.put(DEPLOYMENTS, broken)
@@ -228,7 +252,7 @@ async def test_what_is_unreadable_hides_one_workload_and_not_the_others(kubernet
     await eventually(lambda: {w.name for w in views.workloads()} == {"whole", "broken"})
 
 
-async def test_deployments_of_others_are_not_looked_at(kubernetes, start):
+async def test_deployments_of_others_are_not_looked_at(kubernetes: FakeKubernetes, start: Start) -> None:
     foreign = deployment("foreign")
     foreign["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "helm"}
     await kubernetes.put(DEPLOYMENTS, foreign)
@@ -239,7 +263,9 @@ async def test_deployments_of_others_are_not_looked_at(kubernetes, start):
 
 
 @pytest.mark.parametrize("forget", [False, True])
-async def test_watches_that_end_or_expire_are_taken_up_again(kubernetes, start, forget):
+async def test_watches_that_end_or_expire_are_taken_up_again(
+    kubernetes: FakeKubernetes, start: Start, forget: bool
+) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment())
     await kubernetes.put(PODS, pod())
     views = await start()
@@ -252,7 +278,9 @@ async def test_watches_that_end_or_expire_are_taken_up_again(kubernetes, start, 
     assert views.synced
 
 
-async def test_replicas_are_reached_by_their_own_addresses_inside_the_cluster(kubernetes, start):
+async def test_replicas_are_reached_by_their_own_addresses_inside_the_cluster(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     await kubernetes.put(DEPLOYMENTS, deployment(replicas=3))
     await kubernetes.put(PODS, pod(name="b", minute=2, ready=True, podIP="10.0.0.2"))
     await kubernetes.put(PODS, pod(name="a", minute=1, ready=True, podIP="10.0.0.1"))
@@ -265,7 +293,9 @@ async def test_replicas_are_reached_by_their_own_addresses_inside_the_cluster(ku
     assert [p["metadata"]["name"] for p in views.pods_of("llm-tiny")] == ["a", "b", "c"]
 
 
-async def test_what_may_not_be_seen_is_named_and_our_own_pods_count_then(kubernetes, start):
+async def test_what_may_not_be_seen_is_named_and_our_own_pods_count_then(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     kubernetes.forbid = {("list", "all pods"), ("list", "events")}
     await kubernetes.put(NODES, node("gpu-1"))
     await kubernetes.put(DEPLOYMENTS, deployment())
@@ -275,7 +305,9 @@ async def test_what_may_not_be_seen_is_named_and_our_own_pods_count_then(kuberne
     assert views.nodes()[0].used == {"tiny": 1}
 
 
-async def test_without_the_right_to_see_deployments_it_does_not_start(kubernetes, start):
+async def test_without_the_right_to_see_deployments_it_does_not_start(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     kubernetes.forbid = {("list", "deployments")}
     with pytest.raises(UserError) as refused:
         await start()
@@ -287,7 +319,9 @@ async def test_without_the_right_to_see_deployments_it_does_not_start(kubernetes
     )
 
 
-async def test_what_is_shown_as_it_was_is_named_until_it_is_followed_again(kubernetes, start):
+async def test_what_is_shown_as_it_was_is_named_until_it_is_followed_again(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
     views = await start()
     await asyncio.sleep(0.6)
     assert views.stalled() == []

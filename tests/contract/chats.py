@@ -7,9 +7,13 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bot.app.http_server import HttpServer
-from tests.conftest import eventually
+from bot.app.settings import Settings
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import PATIENCE, Clock, eventually
 from tests.fakes.mattermost import FakeMattermost
 from tests.fakes.slack import FakeSlack, labels, words
 from tests.platforms.mattermost.conftest import Bot as MattermostBot
@@ -26,6 +30,12 @@ class Person(ABC):
         self.name, self.locale = name, locale
 
     @abstractmethod
+    async def come(
+        self, settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock
+    ) -> None:
+        """To a bot of their own, on that cluster."""
+
+    @abstractmethod
     async def type(self, line: str) -> None:
         """A command."""
 
@@ -37,7 +47,7 @@ class Person(ABC):
     async def press(self, label: str) -> None:
         """The newest button of that name; and say yes if it asks."""
 
-    async def reads(self, said: str, seconds: float = 20) -> None:
+    async def reads(self, said: str, seconds: float = PATIENCE) -> None:
         """Wait until it stands there."""
         try:
             await eventually(lambda: said in self.sees(), seconds)
@@ -52,20 +62,25 @@ class Person(ABC):
 class InSlack(Person):
     """By slash commands in a channel."""
 
-    async def come(self, settings, cluster, inference, clock) -> None:
+    async def come(
+        self, settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock
+    ) -> None:
         self.fake, self.user = FakeSlack(), f"U{self.name.upper()}"
-        self.fake.url = await self.fake.start()
+        await self.fake.start()
         self.fake.channel("C1", members=[self.user])
         self.fake.person(self.user, locale=self.locale)
-        roles = {"researchers": frozenset({"UADA"}), "admins": frozenset({"UGRACE"})}
-        roles |= {"admin_channel": "slack:C1"}
+        roles = {
+            "researchers": frozenset({"UADA"}),
+            "admins": frozenset({"UGRACE"}),
+            "admin_channel": "slack:C1",
+        }
         self.bot = SlackBot(settings.model_copy(update=roles), self.fake, cluster, inference, clock)
         await self.bot.start()
 
     async def type(self, line: str) -> None:
         await self.fake.command(self.user, line)
 
-    def _messages(self) -> list[dict]:
+    def _messages(self) -> list[dict[str, Any]]:
         return [*self.fake.messages.values(), *self.fake.whispers]
 
     def sees(self) -> str:
@@ -84,14 +99,15 @@ class InSlack(Person):
 class InMattermost(Person):
     """By slash commands in a channel."""
 
-    async def come(self, settings, cluster, inference, clock) -> None:
+    async def come(
+        self, settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock
+    ) -> None:
         self.fake = FakeMattermost()
         url = await self.fake.start()
         office = {"roles": "system_user system_admin"} if self.name == "grace" else {}
         self.user = self.fake.person(self.name, locale=self.locale, **office)
         self.fake.channel("c1", members=[self.user])
-        roles = {"researchers": frozenset({"ada".ljust(26, "0")})}
-        roles |= {"admin_channel": "mattermost:c1"}
+        roles = {"researchers": frozenset({"ada".ljust(26, "0")}), "admin_channel": "mattermost:c1"}
         self.bot = MattermostBot(settings.model_copy(update=roles), url, cluster, inference, clock)
         self.health = HttpServer(
             "127.0.0.1", 0, ready=lambda: True, down=list, endpoints=self.bot.endpoints()
@@ -103,7 +119,7 @@ class InMattermost(Person):
     async def type(self, line: str) -> None:
         await self.fake.command(self.user, line)
 
-    def _posts(self) -> list[dict]:
+    def _posts(self) -> list[dict[str, Any]]:
         return [*self.fake.posts.values(), *(told for _, told in self.fake.whispers)]
 
     def sees(self) -> str:
@@ -114,7 +130,7 @@ class InMattermost(Person):
         return "\n".join(said).replace("\\", "").replace("\u2060", "")
 
     async def press(self, label: str) -> None:
-        def drawn(post: dict) -> bool:
+        def drawn(post: dict[str, Any]) -> bool:
             return any(a["name"] == label for part in attachments(post) for a in part["actions"])
 
         before = len(self.fake.dialogs)
@@ -131,20 +147,26 @@ class InMattermost(Person):
 class AtTerminal(Person):
     """The demo, as a process."""
 
-    async def come(self, settings, cluster, inference, clock) -> None:
+    async def come(
+        self, settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock
+    ) -> None:
         command = [sys.executable, "-m", "bot", "demo", "--speed", "600", "--user", self.name]
         env = {**os.environ, "LANGUAGE": self.locale[:2], "RESEARCHERS": "ada", "ADMINS": "grace"}
-        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-        self.process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=env, **pipes)
+        pipe = asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe
+        )
+        assert self.process.stdin and self.process.stdout
+        self._keyboard, self._screen = self.process.stdin, self.process.stdout
         self._printed = ""
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        while piece := await self.process.stdout.read(4096):
+        while piece := await self._screen.read(4096):
             self._printed += piece.decode(errors="replace")
 
     async def type(self, line: str) -> None:
-        self.process.stdin.write(line.replace("\n", " ").encode() + b"\n")
+        self._keyboard.write(line.replace("\n", " ").encode() + b"\n")
 
     def sees(self) -> str:
         return self._printed
@@ -154,7 +176,7 @@ class AtTerminal(Person):
         await self.type(number)
 
     async def leave(self) -> None:
-        self.process.stdin.close()
+        self._keyboard.close()
         assert await asyncio.wait_for(self.process.wait(), 60) == 0
         await self._reading
 

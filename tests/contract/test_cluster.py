@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.message import Place
 from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.ports import Cluster
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
@@ -23,24 +26,27 @@ STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
 class World:
     """A cluster, and waiting in it: simulated time passes, real time is waited for."""
 
-    def __init__(self, cluster: Any, clock: Clock | None = None) -> None:
+    def __init__(self, cluster: Cluster, step: Callable[[], None] | None = None) -> None:
         self.cluster = cluster
-        self._clock = clock
+        self._step = step
 
     async def until(self, true: Callable[[], object]) -> None:
-        if self._clock is None:
+        if self._step is None:
             await eventually(true)
             return
         for _ in range(1000):
             if true():
                 return
-            self._clock.advance(seconds=1)
-            self.cluster.step()
+            self._step()
             await settle()
         raise AssertionError("it did not come true in simulated time")
 
     def find(self, name: str) -> Workload:
         return next(w for w in self.cluster.workloads() if w.name == name)
+
+    def changed(self, version: str) -> bool:
+        """It is no longer as it was at that version."""
+        return self.find("llama-3-8b").version != version
 
     async def phase(self, name: str, phase: Phase) -> Workload:
         await self.until(lambda: self.find(name).phase is phase)
@@ -48,10 +54,16 @@ class World:
 
 
 @pytest_asyncio.fixture(params=["simulator", "kubernetes"])
-async def world(request, tmp_path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     if request.param == "simulator":
         clock = Clock()
-        yield World(SimulatedCluster(clock), clock)
+        simulated = SimulatedCluster(clock)
+
+        def step() -> None:
+            clock.advance(seconds=1)
+            simulated.step()
+
+        yield World(simulated, step)
     else:
         async with real_world(request.getfixturevalue("control_plane"), tmp_path) as real:
             yield World(real.cluster)
@@ -80,7 +92,7 @@ def record(**more: Any) -> Record:
     return Record(**(values | more))
 
 
-async def test_a_workload_is_scheduled_and_gets_ready(world):
+async def test_a_workload_is_scheduled_and_gets_ready(world: World) -> None:
     await world.cluster.create(spec(), record())
     ready = await world.phase("llama-3-8b", Phase.READY)
     assert ready.spec == spec() and ready.record == record()
@@ -92,7 +104,7 @@ async def test_a_workload_is_scheduled_and_gets_ready(world):
     assert used == {"llama-3-8b": 2}
 
 
-async def test_names_with_dots_and_everything_a_record_holds(world):
+async def test_names_with_dots_and_everything_a_record_holds(world: World) -> None:
     used = {
         "U1": LastUse(who="bob", at=STARTED),
         "U2": LastUse(who="eve", at=STARTED - timedelta(hours=1)),
@@ -105,7 +117,7 @@ async def test_names_with_dots_and_everything_a_record_holds(world):
     assert world.cluster.address("qwen2.5-7b").startswith("http://llm-qwen2-5-7b.")
 
 
-async def test_a_name_is_given_once(world):
+async def test_a_name_is_given_once(world: World) -> None:
     results = await asyncio.gather(
         *(world.cluster.create(spec(), record(announced_news=str(n))) for n in range(4)),
         return_exceptions=True,
@@ -115,7 +127,7 @@ async def test_a_name_is_given_once(world):
     assert world.find("llama-3-8b").record.announced_news == str(winner)
 
 
-async def test_asleep_and_awake(world):
+async def test_asleep_and_awake(world: World) -> None:
     await world.cluster.create(spec(), record())
     await world.phase("llama-3-8b", Phase.READY)
     await world.cluster.scale("llama-3-8b", 0)
@@ -126,7 +138,7 @@ async def test_asleep_and_awake(world):
     await world.phase("llama-3-8b", Phase.READY)
 
 
-async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
+async def test_a_decision_made_on_an_old_view_is_not_carried_out(world: World) -> None:
     await world.cluster.create(spec(), record())
     seen = await world.phase("llama-3-8b", Phase.READY)
     await world.cluster.update_record("llama-3-8b", announced_news="somebody came first")
@@ -140,11 +152,11 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world):
             await world.cluster.scale("llama-3-8b", 0, version=version)
             break
         except Changed:
-            await world.until(lambda old=version: world.find("llama-3-8b").version != old)
+            await world.until(partial(world.changed, version))
     await world.phase("llama-3-8b", Phase.ASLEEP)
 
 
-async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
+async def test_what_is_remembered_is_kept_and_can_be_forgotten(world: World) -> None:
     await world.cluster.create(spec(), record(lease_ends_at=STARTED))
     later = {"U2": LastUse(who="eve", at=STARTED + timedelta(hours=1))}
     await world.cluster.update_record(
@@ -155,7 +167,7 @@ async def test_what_is_remembered_is_kept_and_can_be_forgotten(world):
     assert found.owner == "ada" and found.card_message_id == "m1"
 
 
-async def test_every_field_of_a_record_can_be_set_and_emptied(world):
+async def test_every_field_of_a_record_can_be_set_and_emptied(world: World) -> None:
     everything = {name: getattr(FULL, name) for name in Record.model_fields}
     await world.cluster.create(spec(), record())
     await world.cluster.update_record("llama-3-8b", **everything)
@@ -164,7 +176,7 @@ async def test_every_field_of_a_record_can_be_set_and_emptied(world):
     assert world.find("llama-3-8b").record == PLAIN
 
 
-async def test_a_change_of_the_workload_leaves_nothing_of_the_record_before(world):
+async def test_a_change_of_the_workload_leaves_nothing_of_the_record_before(world: World) -> None:
     await world.cluster.create(spec(), FULL)
     assert world.find("llama-3-8b").record == FULL
     await world.cluster.change(spec(), PLAIN, awake=False)
@@ -175,17 +187,18 @@ async def test_a_change_of_the_workload_leaves_nothing_of_the_record_before(worl
     assert world.find("llama-3-8b").record == PLAIN
 
 
-async def test_a_field_that_no_record_has_is_refused(world):
+async def test_a_field_that_no_record_has_is_refused(world: World) -> None:
     await world.cluster.create(spec(), record())
     with pytest.raises(ValueError, match="warned"):
-        await world.cluster.update_record("llama-3-8b", warned=STARTED)
+        await world.cluster.update_record("llama-3-8b", warned=STARTED)  # type: ignore[call-arg]
     assert world.find("llama-3-8b").record == record()
 
 
-async def test_a_workload_is_found_by_the_name_of_its_objects_and_by_its_owner(world):
+async def test_a_workload_is_found_by_the_name_of_its_objects_and_by_its_owner(world: World) -> None:
     await world.cluster.create(spec("qwen2.5-7b", 1), record(owner="ada"))
     await world.cluster.create(spec("tinyllama", 1), record(owner="eve"))
-    assert world.cluster.find("Qwen2-5-7B").name == "qwen2.5-7b"
+    found = world.cluster.find("Qwen2-5-7B")
+    assert found and found.name == "qwen2.5-7b"
     assert world.cluster.find("qwen") is None
     assert [workload.name for workload in world.cluster.owned_by("eve")] == ["tinyllama"]
     assert world.cluster.owned_by("grace") == []
@@ -194,7 +207,7 @@ async def test_a_workload_is_found_by_the_name_of_its_objects_and_by_its_owner(w
     assert world.cluster.find("tinyllama") is None and world.cluster.owned_by("eve") == []
 
 
-async def test_new_arguments_load_again_and_a_sleeper_stays_asleep_unless_woken(world):
+async def test_new_arguments_load_again_and_a_sleeper_stays_asleep_unless_woken(world: World) -> None:
     await world.cluster.create(spec(), record())
     await world.phase("llama-3-8b", Phase.READY)
     await world.cluster.change(spec(tp=4), record(card_message_id="m2"), awake=True)
@@ -211,7 +224,7 @@ async def test_new_arguments_load_again_and_a_sleeper_stays_asleep_unless_woken(
     await world.until(lambda: world.find("llama-3-8b").ready_replicas == 2)
 
 
-async def test_whole_gpus_of_one_node_or_the_queue(world):
+async def test_whole_gpus_of_one_node_or_the_queue(world: World) -> None:
     for name in ("one", "two"):
         await world.cluster.create(spec(name, 3), record())
         await world.phase(name, Phase.READY)
@@ -223,7 +236,7 @@ async def test_whole_gpus_of_one_node_or_the_queue(world):
     await world.phase("three", Phase.READY)
 
 
-async def test_what_is_removed_is_gone(world):
+async def test_what_is_removed_is_gone(world: World) -> None:
     await world.cluster.create(spec(), record())
     await world.cluster.remove("llama-3-8b")
     assert world.cluster.workloads() == []
@@ -240,7 +253,7 @@ async def test_what_is_removed_is_gone(world):
     await world.phase("llama-3-8b", Phase.READY)
 
 
-async def test_the_log_of_the_newest_pod(world):
+async def test_the_log_of_the_newest_pod(world: World) -> None:
     await world.cluster.create(spec(), record())
     await world.phase("llama-3-8b", Phase.READY)
     everything = (await world.cluster.logs("llama-3-8b", 100)).splitlines()
@@ -249,7 +262,7 @@ async def test_the_log_of_the_newest_pod(world):
     assert last == everything[-2:]
 
 
-async def test_an_endpoint_has_an_address_a_name_and_a_key_that_stays(world):
+async def test_an_endpoint_has_an_address_a_name_and_a_key_that_stays(world: World) -> None:
     await world.cluster.create(spec(), record())
     endpoint = await world.cluster.endpoint("llama-3-8b")
     assert endpoint.model == "llama-3-8b" and len(endpoint.api_key) > 8
@@ -257,10 +270,10 @@ async def test_an_endpoint_has_an_address_a_name_and_a_key_that_stays(world):
     assert await world.cluster.endpoint("llama-3-8b") == endpoint
 
 
-async def test_listeners_hear_what_changed_since_they_listen(world):
+async def test_listeners_hear_what_changed_since_they_listen(world: World) -> None:
     heard: list[str] = []
 
-    async def listen(changes) -> None:
+    async def listen(changes: AsyncIterator[str]) -> None:
         async for name in changes:
             heard.append(name)
 
@@ -276,21 +289,21 @@ async def test_listeners_hear_what_changed_since_they_listen(world):
     await asyncio.gather(listening, return_exceptions=True)
 
 
-async def test_open_webui_is_connected_to_the_models_that_are_named(world):
+async def test_open_webui_is_connected_to_the_models_that_are_named(world: World) -> None:
     await world.cluster.create(spec(), record())
     assert world.cluster.web_ui() is None
     await world.cluster.apply_web_ui(["llama-3-8b"], "ada")
-    await world.until(lambda: world.cluster.web_ui() and world.cluster.web_ui().ready)
+    await world.until(lambda: (shown := world.cluster.web_ui()) and shown.ready)
     found = world.cluster.web_ui()
-    assert found.connected == ("llama-3-8b",) and found.owner == "ada"
+    assert found and found.connected == ("llama-3-8b",) and found.owner == "ada"
     assert "port-forward" in found.reach
     await world.cluster.apply_web_ui([], "ada")
-    await world.until(lambda: world.cluster.web_ui().connected == ())
+    await world.until(lambda: (shown := world.cluster.web_ui()) and shown.connected == ())
     await world.cluster.remove_web_ui()
     assert world.cluster.web_ui() is None
 
 
-async def test_a_text_is_kept_and_replaced(world):
+async def test_a_text_is_kept_and_replaced(world: World) -> None:
     assert await world.cluster.load_state() == ""
     await world.cluster.save_state("{}")
     await world.cluster.save_state('{"number": 7, "über": "✕"}')

@@ -1,6 +1,7 @@
 """A job that fails starts again, and is reported only while it does not work."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -14,10 +15,15 @@ class Flaky:
     """Fails as long as it is told to; then it works for ever."""
 
     def __init__(self) -> None:
-        self.broken, self.starts = True, 0
+        self.broken = True
+        self.moments: list[float] = []
+
+    @property
+    def starts(self) -> int:
+        return len(self.moments)
 
     async def run(self) -> None:
-        self.starts += 1
+        self.moments.append(asyncio.get_running_loop().time())
         if self.broken:
             raise RuntimeError("a bug")
         await asyncio.Event().wait()
@@ -29,7 +35,7 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while():
+async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while() -> None:
     supervisor, job = Supervisor(QUICK), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await eventually(lambda: job.starts > 1)
@@ -42,7 +48,7 @@ async def test_a_job_that_keeps_failing_is_down_until_it_works_for_a_while():
     assert job.starts == starts and supervisor.down() == []
 
 
-async def test_one_failure_is_no_news():
+async def test_one_failure_is_no_news() -> None:
     supervisor, job = Supervisor(RestartPace(first_pause=0.01, steady=0.05, lasting=60)), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
     await eventually(lambda: job.starts)
@@ -51,7 +57,7 @@ async def test_one_failure_is_no_news():
     await ended(keeping)
 
 
-async def test_a_bug_in_one_job_stops_no_other():
+async def test_a_bug_in_one_job_stops_no_other() -> None:
     supervisor, broken, fine = Supervisor(QUICK), Flaky(), Flaky()
     fine.broken = False
     keeping = asyncio.create_task(supervisor.keep_all(broken=broken.run, fine=fine.run))
@@ -60,15 +66,17 @@ async def test_a_bug_in_one_job_stops_no_other():
     await ended(keeping)
 
 
-async def test_pauses_grow():
+async def test_pauses_grow() -> None:
     supervisor, job = Supervisor(RestartPace(first_pause=0.01, longest_pause=60.0)), Flaky()
     keeping = asyncio.create_task(supervisor.keep("cards", job.run))
-    await asyncio.sleep(0.5)
-    assert 2 <= job.starts <= 7  # after 0.01, 0.02, 0.04, 0.08, 0.16, 0.32 s, give or take a fifth
+    await eventually(lambda: job.starts == 6)
     await ended(keeping)
+    pauses = [later - sooner for sooner, later in pairwise(job.moments)]
+    shortest = [0.008 * 2**number for number in range(5)]  # 0.01, 0.02, 0.04, 0.08, 0.16 s, less a fifth
+    assert all(pause >= least for pause, least in zip(pauses, shortest, strict=True))
 
 
-async def test_what_ends_by_itself_is_not_started_again():
+async def test_what_ends_by_itself_is_not_started_again() -> None:
     supervisor, starts = Supervisor(QUICK), []
 
     async def job() -> None:
@@ -78,16 +86,18 @@ async def test_what_ends_by_itself_is_not_started_again():
     assert starts == [1]
 
 
-async def test_others_report_through_it():
+async def test_others_report_through_it() -> None:
     supervisor = Supervisor()
     supervisor.also(lambda: ("pods",))
     assert supervisor.down() == ["pods"]
 
 
-async def test_a_cancelled_job_has_ended_when_its_keeper_has():
-    supervisor, events = Supervisor(QUICK), []
+async def test_a_cancelled_job_has_ended_when_its_keeper_has() -> None:
+    supervisor, begun = Supervisor(QUICK), asyncio.Event()
+    events: list[str] = []
 
     async def job() -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -95,7 +105,7 @@ async def test_a_cancelled_job_has_ended_when_its_keeper_has():
             events.append("ended")
 
     keeping = asyncio.create_task(supervisor.keep("slow to end", job))
-    await asyncio.sleep(0.01)
+    await begun.wait()
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await keeping

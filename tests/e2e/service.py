@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.real.control_plane import ControlPlane
 from tests.real.vllm import VllmContainers, make_model
 from tests.real.world import real_world
 
@@ -16,7 +17,11 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 @asynccontextmanager
 async def service(
-    control_plane, vllm_binary, tmp_path, chat: dict[str, str], seen: Callable[[], list[str]]
+    control_plane: ControlPlane,
+    vllm_binary: Path,
+    tmp_path: Path,
+    chat: dict[str, str],
+    seen: Callable[[], list[str]],
 ) -> AsyncIterator[None]:
     """With the settings of a chat, until the end of the block; if it fails, its log and what people saw
     are printed."""

@@ -2,12 +2,17 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from time import monotonic
 
+from bot.app.application import App
 from bot.app.settings import Settings
+from bot.cluster.adapter import KubernetesCluster
 from bot.core.chat.message import Message, User
+from bot.core.chat.reply import Reply
 from bot.core.deployment.workload import Phase
-from tests.conftest import THREAD, Chat, eventually
+from tests.conftest import THREAD, Chat, Say, eventually
+from tests.real.control_plane import ControlPlane
 from tests.real.vllm import START_SECONDS, VllmContainers, make_model
 from tests.real.world import at_work, real_world
 
@@ -17,8 +22,8 @@ WINDOW = {"idle_window": timedelta(seconds=12), "idle_warning": timedelta(second
 
 
 async def test_idle_is_announced_sleeps_and_a_question_wakes_it(
-    control_plane, vllm_binary, tmp_path, phrases
-):
+    control_plane: ControlPlane, vllm_binary: Path, tmp_path: Path, say: Say
+) -> None:
     containers = VllmContainers(vllm_binary, make_model(vllm_binary, tmp_path))
     settings = Settings(_env_file=None, researchers=frozenset({"ada"})).model_copy(
         update={**WINDOW, "sweep_interval": timedelta(seconds=0.5)}
@@ -27,10 +32,10 @@ async def test_idle_is_announced_sleeps_and_a_question_wakes_it(
     async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
         containers.api = world.admin
         async with asyncio.timeout(WHOLE_STORY), at_work(settings, world.cluster, chat) as built:
-            await story(built, world.cluster, chat, lambda text: phrases.say(text, "en"))
+            await story(built, world.cluster, chat, say)
 
 
-async def story(built, cluster, chat, say) -> None:
+async def story(built: App, cluster: KubernetesCluster, chat: Chat, say: Say) -> None:
     """As its owner lives it."""
 
     def phase() -> Phase | None:
@@ -52,13 +57,16 @@ async def story(built, cluster, chat, say) -> None:
     await eventually(lambda: phase() is Phase.ASLEEP)
     await eventually(lambda: said("tinyllama sleeps, its GPU is free again."))
     answers = await type_(built, chat, "ask tinyllama max-tokens=4 are you awake?")
-    assert "tokens/s" in say(answers[-1].footnote) and phase() is Phase.READY
+    footnote = answers[-1].footnote
+    assert footnote and "tokens/s" in say(footnote) and phase() is Phase.READY
     assert any(reply.lines for reply in answers)  # while it woke, the message told how far it was
 
 
-async def type_(built, chat, line: str) -> list:
+async def type_(built: App, chat: Chat, line: str) -> list[Reply]:
     """A line of ada's, and every reply."""
-    replies, sent, seen = built.dispatcher.handle(Message(line, User("ada", "ada"), THREAD)), None, []
+    replies = built.dispatcher.handle(Message(line, User("ada", "ada"), THREAD))
+    sent: str | None = None
+    seen: list[Reply] = []
     try:
         reply = await anext(replies)
         while True:

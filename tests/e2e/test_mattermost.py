@@ -1,14 +1,18 @@
 """The same conversation in Mattermost on real parts: API server and scheduler, and a real vLLM."""
 
+from pathlib import Path
+from typing import Any
+
 from tests.conftest import eventually
 from tests.e2e.service import service
 from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
+from tests.real.control_plane import ControlPlane
 from tests.real.vllm import START_SECONDS
 
 
 async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(
-    control_plane, vllm_binary, tmp_path, unused_tcp_port
-):
+    control_plane: ControlPlane, vllm_binary: Path, tmp_path: Path, unused_tcp_port: int
+) -> None:
     chat = FakeMattermost()
     chat.bot_url = f"http://127.0.0.1:{unused_tcp_port}"
     settings = {
@@ -55,7 +59,7 @@ async def conversation(chat: FakeMattermost, ada: str) -> None:
     await keep_and_stop(chat, ada, card)
 
 
-async def keep_and_stop(chat: FakeMattermost, ada: str, card: dict) -> None:
+async def keep_and_stop(chat: FakeMattermost, ada: str, card: dict[str, Any]) -> None:
     """By the buttons of the card."""
     await chat.click(ada, card, "Keep 4 h")
     assert "is kept awake until" in chat.whispers[-1][1]["text"]
@@ -67,7 +71,7 @@ async def keep_and_stop(chat: FakeMattermost, ada: str, card: dict) -> None:
     await eventually(lambda: "Nothing is deployed." in chat.posted("c1")[-1]["message"])
 
 
-async def whole(chat: FakeMattermost, thread: str, posts: int) -> dict:
+async def whole(chat: FakeMattermost, thread: str, posts: int) -> dict[str, Any]:
     """The last post of the thread, once it is a whole answer."""
     await eventually(lambda: len(chat.posted("c1", thread)) == posts)
     answer = chat.posted("c1", thread)[-1]

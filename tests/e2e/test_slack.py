@@ -1,12 +1,18 @@
 """A conversation in Slack on real parts: Bolt and its sockets, API server and scheduler, a real vLLM."""
 
+from pathlib import Path
+from typing import Any
+
 from tests.conftest import eventually
 from tests.e2e.service import service
 from tests.fakes.slack import APP_TOKEN, BOT, BOT_TOKEN, FakeSlack, labels, words
+from tests.real.control_plane import ControlPlane
 from tests.real.vllm import START_SECONDS
 
 
-async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(control_plane, vllm_binary, tmp_path):
+async def test_deploy_by_form_ask_follow_up_stop_the_answer_keep_stop(
+    control_plane: ControlPlane, vllm_binary: Path, tmp_path: Path
+) -> None:
     slack = FakeSlack()
     url = await slack.start()
     slack.channel("C1")
@@ -51,7 +57,7 @@ async def conversation(slack: FakeSlack) -> None:
     await keep_and_stop(slack, card)
 
 
-async def keep_and_stop(slack: FakeSlack, card: dict) -> None:
+async def keep_and_stop(slack: FakeSlack, card: dict[str, Any]) -> None:
     """By the buttons of the card."""
     await slack.click("UADA", card, "Keep 4 h")
     await eventually(lambda: any("is kept awake until" in words(whisper) for whisper in slack.whispers))
@@ -62,7 +68,7 @@ async def keep_and_stop(slack: FakeSlack, card: dict) -> None:
     await eventually(lambda: "Nothing is deployed." in words(slack.posted("C1")[-1]))
 
 
-async def whole(slack: FakeSlack, thread: str, messages: int) -> dict:
+async def whole(slack: FakeSlack, thread: str, messages: int) -> dict[str, Any]:
     """The last message of the thread, once it is a whole answer."""
     await eventually(lambda: len(slack.posted("C1", thread)) == messages)
     answer = slack.posted("C1", thread)[-1]

@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 
+from tests.real.control_plane import ControlPlane
 from tests.real.vllm import VllmContainers, make_model
 from tests.real.world import real_world
 
@@ -25,7 +26,9 @@ status
 """
 
 
-async def test_deploy_ask_sleep_wake_stop(control_plane, vllm_binary, tmp_path):
+async def test_deploy_ask_sleep_wake_stop(
+    control_plane: ControlPlane, vllm_binary: Path, tmp_path: Path
+) -> None:
     containers = VllmContainers(vllm_binary, make_model(vllm_binary, tmp_path))
     async with real_world(control_plane, tmp_path, containers.launch, containers.url) as world:
         containers.api = world.admin

@@ -47,7 +47,7 @@ class Refusal(Exception):
 
     def __init__(self, code: int, reason: str, message: str) -> None:
         super().__init__(message)
-        self.status = {"kind": "Status", "code": code, "reason": reason, "message": message}
+        self.status: Json = {"kind": "Status", "code": code, "reason": reason, "message": message}
 
 
 class FakeKubernetes:
@@ -107,11 +107,15 @@ class FakeKubernetes:
         found = _parse(path)
         await self._remove(_collection(found), (found["namespace"] or "", found["name"]))
 
-    def object(self, path: str) -> Json | None:
-        """An object as it is now."""
+    def object(self, path: str) -> Json:
+        """An object as it is now; KeyError where there is none."""
         found = _parse(path)
-        held = self._objects.get(_collection(found), {}).get((found["namespace"] or "", found["name"]))
-        return copy.deepcopy(held)
+        return copy.deepcopy(self._objects[_collection(found)][found["namespace"] or "", found["name"]])
+
+    def holds(self, path: str) -> bool:
+        """There is such an object."""
+        found = _parse(path)
+        return (found["namespace"] or "", found["name"]) in self._objects.get(_collection(found), {})
 
     def asked(self, method: str, end: str) -> list[Request]:
         """Requests of a method whose path ends so."""
@@ -274,7 +278,7 @@ def _has(thing: Json, term: str) -> bool:
     held: Any = thing
     for part in field.split("."):
         held = held.get(part) if isinstance(held, dict) else None
-    return (held != value) if "!=" in term else (held == value)
+    return bool(held != value) if "!=" in term else bool(held == value)
 
 
 def _event(change: Change, found: Json, query: Any) -> Json | None:

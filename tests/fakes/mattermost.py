@@ -12,6 +12,8 @@ from typing import Any
 
 from aiohttp import ClientSession, WSMsgType, web
 
+from tests.fakes.sockets import BreakableSocket
+
 Json = dict[str, Any]
 TOKEN, BOT = "mattermost-token", "bot00000000000000000000000"
 COMMAND_TOKEN = "command-token"
@@ -43,9 +45,12 @@ class FakeMattermost:
         self._triggers: dict[str, str] = {}
         self.faults: dict[str, list[Any]] = defaultdict(list)
         self.edit_limit = float("inf")
-        self.sockets: list[web.WebSocketResponse] = []
+        self.sockets: list[BreakableSocket] = []
         self.connects = self.hellos = 0
-        self._connection, self._sequence, self._sent = "", 0, []
+        self.deaf = False
+        """The connections stay open, and nobody is there."""
+        self._connection, self._sequence = "", 0
+        self._sent: list[Json] = []
         self._pushing: list[asyncio.Future[None]] = []
         self._pending: dict[str, str] = {}
         self._numbers = itertools.count(1)
@@ -97,7 +102,7 @@ class FakeMattermost:
     def _create(self, user: str, channel: str, root: str, text: str, **more: Any) -> Json:
         now = int(time.time() * 1000)
         name = f"p{next(self._numbers):025d}"
-        post = {"id": name, "user_id": user, "channel_id": channel, "root_id": root, "message": text}
+        post: Json = {"id": name, "user_id": user, "channel_id": channel, "root_id": root, "message": text}
         post |= {"create_at": now, "delete_at": 0, "props": {}, "type": "", "history": [], **more}
         self.posts[name] = post
         self.channels[channel]["last_post_at"] = now
@@ -186,7 +191,7 @@ class FakeMattermost:
             await socket.send_json(event)
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = BreakableSocket(request, autoping=False)
         await socket.prepare(request)
         self.connects += 1
         if request.headers.get("Authorization") != f"Bearer {TOKEN}" and not await self._challenged(socket):
@@ -202,8 +207,9 @@ class FakeMattermost:
         for event in missing:
             await socket.send_json(event)
         self.sockets.append(socket)
-        async for _ in socket:
-            pass
+        async for frame in socket:
+            if frame.type == WSMsgType.PING and not self.deaf:
+                await socket.pong(frame.data)
         if socket in self.sockets:
             self.sockets.remove(socket)
         return socket
@@ -212,7 +218,7 @@ class FakeMattermost:
         """The other way to say who one is: by the first message."""
         said = await socket.receive()
         told = json.loads(said.data) if said.type is WSMsgType.TEXT else {}
-        return told.get("data", {}).get("token") == TOKEN
+        return bool(told.get("data", {}).get("token") == TOKEN)
 
     async def drop(self, how: str) -> None:
         """`abort` breaks the connection, `close` ends it; `restart` forgets it as well."""
@@ -223,7 +229,7 @@ class FakeMattermost:
             if how == "close":
                 await socket.close(code=1001)
             else:
-                socket._req.transport.abort()
+                socket.abort()
 
     # --- REST ---
 
@@ -244,6 +250,7 @@ class FakeMattermost:
         except Refusal as error:
             status, answer = error.status, {"id": error.error, "message": "refused"}
         if fault == "lose":
+            assert request.transport
             request.transport.abort()
         # literally this type: Mattermost's own drivers compare it
         return web.Response(
@@ -294,7 +301,9 @@ class FakeMattermost:
                 return self._command(self._known(self.commands, command)["id"], await request.json())
             case ["POST", "files"]:
                 form = await request.post()
-                content = form["files"].file.read().decode(errors="replace")
+                file = form["files"]
+                assert isinstance(file, web.FileField)
+                content = file.file.read().decode(errors="replace")
                 self.files.append({"channel": form["channel_id"], "content": content})
                 return {"file_infos": [{"id": f"f{len(self.files)}"}]}
         raise Refusal(404, "api.context.404.app_error")

@@ -18,12 +18,12 @@ class Mortal:
         self._inner, self._awaited = inner, awaited
         self._calls, self._dies_at, self._before = calls, dies_at, before
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
         if name not in self._awaited:
             return found
 
-        async def mortal(*arguments, **named):
+        async def mortal(*arguments: Any, **named: Any) -> Any:
             self._calls[0] += 1
             if self._calls[0] == self._dies_at and self._before:
                 raise Killed

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from tests.fakes.slack_blocks import check_blocks, check_message, check_view, require
+from tests.fakes.sockets import BreakableSocket
 
 Json = dict[str, Any]
 BOT_TOKEN, APP_TOKEN, BOT, TEAM = "xoxb-fake", "xapp-fake", "UBOT", "THOME"
@@ -49,7 +50,7 @@ class FakeSlack:
         self.tiers = True
         self.redeliver_after = 0.3
         self.deaf = False
-        self.sockets: list[web.WebSocketResponse] = []
+        self.sockets: list[BreakableSocket] = []
         self.refreshed = 0
         self._triggers: dict[str, float] = {}
         self._response_urls: dict[str, int] = {}
@@ -72,7 +73,8 @@ class FakeSlack:
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.base = f"http://{host}:{port}"
-        return f"{self.base}/api/"
+        self.url = f"{self.base}/api/"
+        return self.url
 
     async def stop(self) -> None:
         """Close everything."""
@@ -119,6 +121,7 @@ class FakeSlack:
         answer = {"ok": False} if fault == "drop" else await self._answer(method, request, fault)
         await asyncio.sleep(late)
         if fault in ("drop", "lose"):
+            assert request.transport
             request.transport.close()
         return web.json_response(answer)
 
@@ -202,7 +205,7 @@ class FakeSlack:
 
     def _put(self, given: Json, **more: Any) -> str:
         stamp = self.timestamp()
-        message = {"user": BOT, "text": "", "thread_ts": given.get("thread_ts") or "", "history": []}
+        message: Json = {"user": BOT, "text": "", "thread_ts": given.get("thread_ts") or "", "history": []}
         kept = {name: given[name] for name in ("text", "blocks", "metadata", "channel") if name in given}
         self.messages[given["channel"], stamp] = message | kept | {"ts": stamp} | more
         return stamp
@@ -325,7 +328,7 @@ class FakeSlack:
     # --- Socket Mode ---
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(autoping=False)
+        socket = BreakableSocket(request, autoping=False)
         await socket.prepare(request)
         ticket = request.match_info["ticket"]
         if ticket not in self._tickets or len(self.sockets) >= SOCKETS:
@@ -340,7 +343,9 @@ class FakeSlack:
             elif frame.type == WSMsgType.TEXT and not self.deaf:
                 answer = json.loads(frame.data)
                 sent_on, waiting = self._waiting.pop(answer["envelope_id"], (None, None))
-                if sent_on is socket and not waiting.done():  # by another connection it does not count
+                if (
+                    waiting and sent_on is socket and not waiting.done()
+                ):  # by another connection it does not count
                     waiting.set_result(answer)
         if socket in self.sockets:
             self.sockets.remove(socket)
@@ -399,8 +404,7 @@ class FakeSlack:
         """Every connection breaks at once."""
         for socket in list(self.sockets):
             self.sockets.remove(socket)
-            assert socket._req is not None and socket._req.transport is not None
-            socket._req.transport.abort()
+            socket.abort()
 
     # --- people ---
 
@@ -493,7 +497,7 @@ class FakeSlack:
 
 def buttons(message: Json) -> list[Json]:
     """All buttons of a message."""
-    found = []
+    found: list[Json] = []
     for block in message.get("blocks", []):
         found += block.get("elements", []) if block["type"] == "actions" else []
         found += [block["accessory"]] if "accessory" in block else []

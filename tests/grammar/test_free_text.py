@@ -33,7 +33,7 @@ def read(text: str) -> str:
         "/llm models of computation",
     ],
 )
-def test_a_command_or_a_slip_of_one_stays(line):
+def test_a_command_or_a_slip_of_one_stays(line: str) -> None:
     assert read(line) == line.removeprefix("/llm").strip()
 
 
@@ -51,12 +51,12 @@ def test_a_command_or_a_slip_of_one_stays(line):
         "hello",
     ],
 )
-def test_anything_else_is_a_question(line):
+def test_anything_else_is_a_question(line: str) -> None:
     assert read(line) == f"ask {line}"
 
 
 @given(st.text(max_size=300))
-def test_any_text_is_the_one_or_the_other(text):
+def test_any_text_is_the_one_or_the_other(text: str) -> None:
     line = read(text)
     assert (
         line == "" or line in (text.strip(), f"ask {text.strip()}") or text.strip().lower().startswith("/llm")

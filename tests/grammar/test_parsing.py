@@ -48,8 +48,8 @@ def refused(text: str) -> UserError:
         "deploy\nllama-3-8b\ttp=2\n quant=gptq",
     ],
 )
-def test_many_ways_to_say_it(line):
-    assert parse(line) == Deploy(model="llama-3-8b", tp=2, quant=Quantization.GPTQ)
+def test_many_ways_to_say_it(line: str) -> None:
+    assert parse(line) == Deploy(model="llama-3-8b", tensor_parallel_size=2, quantization=Quantization.GPTQ)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_many_ways_to_say_it(line):
         ("ttl=2d", "ttl", timedelta(days=2)),
     ],
 )
-def test_units(option, field, value):
+def test_units(option: str, field: str, value: float | timedelta) -> None:
     assert getattr(parse(f"deploy x {option}"), field) == value
 
 
-def test_the_question_is_left_as_it_is():
+def test_the_question_is_left_as_it_is() -> None:
     line = 'ask llama-3-8b what\'s  "so"\n  special about a=b — or “tp=2”?'
     assert parse(line) == Ask(text=line.removeprefix("ask "))
 
@@ -84,26 +84,26 @@ def test_the_question_is_left_as_it_is():
         "ask --temp=0.2 llama-3-8b TOP-P=0.9 max-tokens=400 system=“be brief” hi there",
     ],
 )
-def test_options_stand_before_or_after_the_first_word_of_a_question(line):
+def test_options_stand_before_or_after_the_first_word_of_a_question(line: str) -> None:
     asked = parse(line)
     assert asked == Ask(
-        temp=0.2, **{"top-p": 0.9, "max-tokens": 400}, system="be brief", text="llama-3-8b hi there"
+        temperature=0.2, top_p=0.9, max_tokens=400, system="be brief", text="llama-3-8b hi there"
     )
 
 
-def test_an_alias_is_another_word_for_its_verb():
+def test_an_alias_is_another_word_for_its_verb() -> None:
     assert parse("/llm Delete my-qwen --sure") == Stop(name="my-qwen", sure=True)
     assert [button.command for button in refused("delte my-qwen").buttons] == ["stop my-qwen"]
     words = [word for command in COMMANDS.values() for word in (command.verb, *command.aliases)]
     assert sorted(by_word(COMMANDS)) == sorted([*words, *VERBS])  # no word means two commands
 
 
-def test_words_of_a_language_are_other_words_for_their_verbs():
+def test_words_of_a_language_are_other_words_for_their_verbs() -> None:
     assert parse("/llm Lösche my-qwen --sure") == Stop(name="my-qwen", sure=True)
     assert parse("hilfe") == parse("help")
 
 
-def test_flags_and_positions():
+def test_flags_and_positions() -> None:
     assert parse("stop llama-3-8b --sure") == Stop(name="llama-3-8b", sure=True)
     assert parse("stop llama-3-8b sure=yes") == Stop(name="llama-3-8b", sure=True)
     assert parse("logs llama-3-8b 200") == Logs(name="llama-3-8b", lines=200)
@@ -137,7 +137,7 @@ def test_flags_and_positions():
         ("ask top-p=0 hi", "slip.above", "ask top-p=0.9 hi"),
     ],
 )
-def test_slips(line, says, instead):
+def test_slips(line: str, says: str, instead: str | None) -> None:
     error = refused(line)
     assert error.text.key == says
     assert [button.command for button in error.buttons] == ([instead] if instead else [])
@@ -153,7 +153,7 @@ def test_slips(line, says, instead):
 @example("deploy " + "—" * 9_990)
 @example("x" * 10_000)
 @settings(max_examples=400)
-def test_any_text_is_a_command_or_a_sentence(text):
+def test_any_text_is_a_command_or_a_sentence(text: str) -> None:
     for line in (text, f"deploy {text}", f"ask {text}", f"stop {text}"):
         try:
             assert isinstance(parse(line), Command)
@@ -184,13 +184,13 @@ WORDS = st.sampled_from(
 
 @given(st.lists(WORDS, max_size=12))
 @settings(max_examples=400)
-def test_any_mix_of_its_own_words_is_a_command_or_a_sentence(words):
+def test_any_mix_of_its_own_words_is_a_command_or_a_sentence(words: list[str]) -> None:
     with suppress(UserError):
         parse(" ".join(words))
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=lambda command: command.verb)
-def test_every_example_of_help_is_a_command_and_can_be_said_again(command):
+def test_every_example_of_help_is_a_command_and_can_be_said_again(command: type[Command]) -> None:
     for line in command.examples:
         understood = parse(line)
         assert isinstance(understood, command)

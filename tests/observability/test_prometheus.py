@@ -1,5 +1,7 @@
 """What the cluster's Prometheus says, over HTTP; and nothing when it says nothing."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -20,44 +22,61 @@ ANSWERS = {
 }
 
 
-@pytest_asyncio.fixture
-async def prometheus(monkeypatch):
-    """`behave` is what it answers: `well`, or how it misbehaves."""
-    behave = {"how": "well"}
+class FakePrometheus:
+    """`how` is what it answers: `well`, or how it misbehaves; `away` is not there."""
 
-    async def query(request: web.Request) -> web.Response:
+    def __init__(self) -> None:
+        self.how = "well"
+
+    async def start(self) -> str:
+        """Its address."""
+        server = web.Application()
+        server.router.add_get("/api/v1/query", self._query)
+        self._runner = web.AppRunner(server)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def _query(self, request: web.Request) -> web.Response:
         asked = request.query["query"]
-        if behave["how"] == "html":
+        if self.how == "html":
             return web.Response(text="<html>", content_type="text/html")
-        if behave["how"] == "error":
+        if self.how == "error":
             return web.json_response({"status": "error", "error": "bad_data"}, status=400)
         [found] = [rows for name, rows in ANSWERS.items() if name in asked]
         assert "kubelet" not in asked or asked.count('{namespace="demo"}') == 2
         result = [{"metric": labels, "value": [1.5, value]} for labels, value in found]
         return web.json_response({"status": "success", "data": {"result": result}})
 
-    server = web.Application()
-    server.router.add_get("/api/v1/query", query)
-    runner = web.AppRunner(server)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    client = Prometheus(f"http://127.0.0.1:{runner.addresses[0][1]}/", "demo")
-    yield client, behave, runner
+
+@pytest_asyncio.fixture
+async def fake() -> AsyncIterator[FakePrometheus]:
+    fake = FakePrometheus()
+    yield fake
+    await fake.stop()
+
+
+@pytest_asyncio.fixture
+async def prometheus(fake: FakePrometheus) -> AsyncIterator[Prometheus]:
+    client = Prometheus(await fake.start(), "demo")
+    yield client
     await client.close()
-    await runner.cleanup()
 
 
-async def test_figures_by_pod_node_and_volume(prometheus):
-    figures = await prometheus[0].figures()
+async def test_figures_by_pod_node_and_volume(prometheus: Prometheus) -> None:
+    figures = await prometheus.figures()
     assert figures.busy == {"demo/a": 0.71, "demo/b": 0.4}  # the higher of both, whichever labels it has
     assert figures.faults == {"icc-gpu-1": 79} and figures.volumes == {"llm-models": 0.91}
 
 
 @pytest.mark.parametrize("how", ["html", "error", "away"])
-async def test_a_prometheus_that_does_not_answer_says_nothing(prometheus, how):
-    client, behave, runner = prometheus
-    behave["how"] = how
+async def test_a_prometheus_that_does_not_answer_says_nothing(
+    fake: FakePrometheus, prometheus: Prometheus, how: str
+) -> None:
+    fake.how = how
     if how == "away":
-        await runner.cleanup()
-    assert await client.figures() == Figures()
+        await fake.stop()
+    assert await prometheus.figures() == Figures()

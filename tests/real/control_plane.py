@@ -143,7 +143,7 @@ class ControlPlane:
     def _make_keys(self) -> None:
         key = self._folder / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-        public = ["openssl", "rsa", "-in", key, "-pubout", "-out", self._folder / "sa.pub"]
+        public = ["openssl", "rsa", "-in", str(key), "-pubout", "-out", str(self._folder / "sa.pub")]
         subprocess.run(public, check=True, capture_output=True)
 
     def _program(self, name: str) -> str:

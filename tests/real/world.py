@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.app import background, wiring
+from bot.app.application import App
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
@@ -79,7 +80,7 @@ async def real_world(
 
 
 @asynccontextmanager
-async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) -> AsyncIterator[wiring.App]:
+async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) -> AsyncIterator[App]:
     """The whole bot in this process, without a platform, until the end of the block."""
     inference = wiring.inference_of(settings)
     built = wiring.build(settings, cluster, inference, chat, SystemClock())

@@ -15,20 +15,22 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
+from bot.app.application import App
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
+from bot.simulator.cluster import SimulatedCluster
 from bot.storage.ledger import SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA
-from tests.conftest import without_part
+from tests.conftest import Ask, Clock, PassTime, Say, without_part
 from tests.real.postgres import Postgres
 
 DAY, EVER = date(2030, 1, 1), date(2000, 1, 1)
 V1 = Path(__file__).parents[1] / "fixtures" / "v1"
-Open = Callable[[], SqlLedger]
+LedgerAt = Callable[[str], SqlLedger]
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory) -> Iterator[Postgres]:
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL of our own, where it is installed."""
     if (binaries := Postgres.installed()) is None:
         without_part("PostgreSQL is not installed")
@@ -37,15 +39,16 @@ def postgres(tmp_path_factory) -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.sqlite"
-    return request.getfixturevalue("postgres").database()
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.database()
 
 
 @pytest_asyncio.fixture
-async def ledger_at() -> AsyncIterator[Callable[[str], SqlLedger]]:
+async def ledger_at() -> AsyncIterator[LedgerAt]:
     """Opens ledgers, and closes them in the end."""
     opened: list[SqlLedger] = []
 
@@ -80,7 +83,9 @@ def sql(url: str, statement: str) -> list[tuple[object, ...]]:
     return rows
 
 
-async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(url, ledger_at):
+async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(
+    url: str, ledger_at: LedgerAt
+) -> None:
     ledger = ledger_at(url)
     await ledger.add(DAY, [GpuUse("ada", "m", 60, 10), GpuUse("bob", "m", 30)])
     await ledger.add(DAY, [GpuUse("ada", "m", 60), GpuUse("ada", "n", 5)])
@@ -92,7 +97,9 @@ async def test_it_adds_up_by_day_owner_and_model_and_is_there_after_a_restart(ur
 @pytest.mark.parametrize(
     "url", ["sqlite:////nowhere/at/all.sqlite", "postgresql+psycopg://u:secret@127.0.0.1:9/x"]
 )
-async def test_a_database_that_is_away_is_no_trouble(url, ledger_at, capsys):
+async def test_a_database_that_is_away_is_no_trouble(
+    url: str, ledger_at: LedgerAt, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger = ledger_at(url)
     await ledger.add(DAY, [GpuUse("ada", "m", 60)])
     assert await ledger.used(DAY) == {}
@@ -100,7 +107,7 @@ async def test_a_database_that_is_away_is_no_trouble(url, ledger_at, capsys):
     assert "ledger.unavailable" in out and "secret" not in out
 
 
-async def test_a_closed_ledger_lets_go_of_its_database(url):
+async def test_a_closed_ledger_lets_go_of_its_database(url: str) -> None:
     ledger = SqlLedger(url)
     await ledger.add(DAY, [GpuUse("ada", "m", 60)])
     writing = asyncio.create_task(ledger.add(DAY, [GpuUse("ada", "m", 60)]))
@@ -113,7 +120,7 @@ async def test_a_closed_ledger_lets_go_of_its_database(url):
         assert sql(url, others) == [(1,)]
 
 
-async def test_what_the_first_version_wrote_is_read_and_goes_on(url, ledger_at):
+async def test_what_the_first_version_wrote_is_read_and_goes_on(url: str, ledger_at: LedgerAt) -> None:
     written_by_v1(url)
     ledger, expected = ledger_at(url), json.loads((V1 / "ledger.json").read_text(encoding="utf-8"))
     uses = sorted(
@@ -133,7 +140,7 @@ async def test_what_the_first_version_wrote_is_read_and_goes_on(url, ledger_at):
     assert await ledger.events(day) == [(day, UsageEvent(UsageKind.WAITED, "qwen2.5-7b", 16.5, 3))]
 
 
-async def test_a_table_that_a_crash_left_out_is_made(tmp_path, ledger_at):
+async def test_a_table_that_a_crash_left_out_is_made(tmp_path: Path, ledger_at: LedgerAt) -> None:
     file = tmp_path / "ledger.sqlite"
     shutil.copy(V1 / "ledger.sqlite", file)
     sql(f"sqlite:///{file}", "drop table event")
@@ -143,7 +150,7 @@ async def test_a_table_that_a_crash_left_out_is_made(tmp_path, ledger_at):
     assert (await ledger.used(EVER))["slack:U0ADA"] == 14470
 
 
-async def test_a_migration_that_breaks_off_leaves_everything_as_it_was(url, ledger_at):
+async def test_a_migration_that_breaks_off_leaves_everything_as_it_was(url: str, ledger_at: LedgerAt) -> None:
     """Here because one of the new names is taken already, after another one was given."""
     written_by_v1(url)
     sql(url, "alter table gpu_time add column owner_name varchar(100)")
@@ -154,7 +161,9 @@ async def test_a_migration_that_breaks_off_leaves_everything_as_it_was(url, ledg
     assert sum((await ledger.used(EVER)).values()) == 19304.75
 
 
-async def test_what_a_newer_version_wrote_is_left_alone_and_people_can_know(url, ledger_at, say, capsys):
+async def test_what_a_newer_version_wrote_is_left_alone_and_people_can_know(
+    url: str, ledger_at: LedgerAt, say: Say, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledger = ledger_at(url)
     await ledger.add(DAY, [GpuUse("ada", "m", 60)], [UsageEvent(UsageKind.FAILED, "cuda_oom")])
     assert ledger.problem is None
@@ -171,7 +180,9 @@ async def test_what_a_newer_version_wrote_is_left_alone_and_people_can_know(url,
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "first version"])
-async def test_several_that_start_at_once_make_or_migrate_the_tables_once(url, ledger_at, old, capsys):
+async def test_several_that_start_at_once_make_or_migrate_the_tables_once(
+    url: str, ledger_at: LedgerAt, old: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     if old:
         written_by_v1(url)
     ledgers = [ledger_at(url) for _ in range(6)]
@@ -181,14 +192,18 @@ async def test_several_that_start_at_once_make_or_migrate_the_tables_once(url, l
     assert sql(url, f"select version_num from {VERSION_TABLE}") == [(NEWEST,)]
 
 
-async def test_ledgers_of_one_process_do_not_get_into_each_others_way(tmp_path, ledger_at, capsys):
+async def test_ledgers_of_one_process_do_not_get_into_each_others_way(
+    tmp_path: Path, ledger_at: LedgerAt, capsys: pytest.CaptureFixture[str]
+) -> None:
     ledgers = [ledger_at(f"sqlite:///{tmp_path}/{n}.sqlite") for n in range(8)]
     await asyncio.gather(*(each.add(DAY, [GpuUse("ada", "m", n + 1)]) for n, each in enumerate(ledgers)))
     assert [await each.used(DAY) for each in ledgers] == [{"ada": n + 1} for n in range(8)]
     assert "ledger." not in capsys.readouterr().out
 
 
-async def test_the_tables_are_those_that_the_code_reads_and_every_step_is_known(url, ledger_at):
+async def test_the_tables_are_those_that_the_code_reads_and_every_step_is_known(
+    url: str, ledger_at: LedgerAt
+) -> None:
     await ledger_at(url).used(DAY)
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -203,8 +218,8 @@ async def test_the_tables_are_those_that_the_code_reads_and_every_step_is_known(
 
 
 async def test_the_line_goes_by_the_week_and_what_was_long_ago_is_forgotten(
-    bot, ask, pass_time, clock, cluster
-):
+    bot: App, ask: Ask, pass_time: PassTime, clock: Clock, cluster: SimulatedCluster
+) -> None:
     await ask("deploy llama-3-8b tp=2", who="ada")
     await pass_time(300)
     for _ in range(60):

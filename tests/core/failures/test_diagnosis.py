@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.failures.causes import LAST_RESORT, SIGNS
+from bot.core.failures.causes import LAST_RESORT, SIGNS, Sign
 from bot.core.failures.diagnosis import diagnose
 
 ERROR = "(EngineCore_DP0 pid=192) ERROR 03-18 06:41:51 [core.py:866] "
@@ -56,7 +56,7 @@ ERROR 03-23 10:00:00 [serving_chat.py:2] Error in preprocessing prompt inputs
 
 
 @pytest.mark.parametrize("cause", TEXTS)
-def test_each_cause_by_its_own_words_before_any_wrapper(cause):
+def test_each_cause_by_its_own_words_before_any_wrapper(cause: str) -> None:
     log = f"INFO 03-18 06:41:40 [x.py:1] starting\n{ERROR}{TEXTS[cause]}\n"
     log += "" if cause == "container_oomkilled" else f"(APIServer pid=1) {WRAPPED}\n"
     found = diagnose([log])
@@ -64,30 +64,30 @@ def test_each_cause_by_its_own_words_before_any_wrapper(cause):
     assert found.evidence.startswith(TEXTS[cause][:200]) or cause == "container_oomkilled"
 
 
-def test_every_cause_has_an_example():
+def test_every_cause_has_an_example() -> None:
     assert {sign.cause for sign in (*SIGNS, *LAST_RESORT)} == set(TEXTS)
 
 
-def test_warnings_alone_are_healthy_and_so_is_a_server_that_refuses_a_request():
+def test_warnings_alone_are_healthy_and_so_is_a_server_that_refuses_a_request() -> None:
     assert diagnose([HEALTHY]).cause == "healthy"
 
 
-def test_a_wrapper_without_its_cause_is_unknown_and_so_is_nothing():
+def test_a_wrapper_without_its_cause_is_unknown_and_so_is_nothing() -> None:
     assert diagnose([f"{ERROR}{WRAPPED}\n"]).cause == "unknown"
     assert diagnose([]).cause == "unknown" and diagnose(["\n"]).cause == "unknown"
 
 
-def test_the_earliest_specific_cause_wins():
+def test_the_earliest_specific_cause_wins() -> None:
     log = f"{ERROR}{TEXTS['no_kv_cache_memory']}\n{ERROR}{TEXTS['cuda_oom']}\nKilled\n"
     assert diagnose([log]).cause == "no_kv_cache_memory"
 
 
-def test_a_wrapped_line_is_read_as_one():
+def test_a_wrapped_line_is_read_as_one() -> None:
     log = f"{ERROR}The quantization method fp8 is not supported for the current\n{ERROR}GPU. Minimum capability\n"
     assert diagnose([log]).cause == "quantization_unsupported_capability"
 
 
-def test_how_long_a_context_would_fit_is_read():
+def test_how_long_a_context_would_fit_is_read() -> None:
     assert diagnose([TEXTS["context_too_long_for_kv_cache"]]).fitting_context == 5904
     v1 = "To serve at least one request with the models's max seq len (8192), (1.0 GiB KV cache is needed, which"
     v1 += "\nis larger than the available KV cache memory (0.5 GiB). the estimated maximum model length is 4080."
@@ -95,7 +95,7 @@ def test_how_long_a_context_would_fit_is_read():
 
 
 @given(st.sampled_from(list(TEXTS)), st.integers(1, 200), st.integers(0, 30))
-def test_it_does_not_matter_where_a_log_is_cut_into_pieces(cause, size, before):
+def test_it_does_not_matter_where_a_log_is_cut_into_pieces(cause: str, size: int, before: int) -> None:
     log = (
         f"INFO 01-01 00:00:00 [x.py:1] fine\n{'INFO 01-01 [x] y' * 3}\n" * before + f"{ERROR}{TEXTS[cause]}\n"
     )
@@ -104,7 +104,7 @@ def test_it_does_not_matter_where_a_log_is_cut_into_pieces(cause, size, before):
 
 
 @pytest.mark.parametrize("sign", [*SIGNS, *LAST_RESORT], ids=lambda sign: f"{sign.cause}-{sign.text[:20]}")
-def test_no_sign_is_slow_on_text_made_to_be(sign):
+def test_no_sign_is_slow_on_text_made_to_be(sign: Sign) -> None:
     for hostile in (f"{sign.text} ", f"{sign.text}{'a' * 500}"):
         log = "INFO 01-01 " + hostile * (2**20 // len(hostile))
         begun = time.process_time()

@@ -32,27 +32,27 @@ HARMLESS = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_secrets_are_hidden(line):
+def test_secrets_are_hidden(line: str) -> None:
     assert SECRET not in redact(line) and "•••" in redact(line)
 
 
 @pytest.mark.parametrize("line", HARMLESS)
-def test_all_else_stays(line):
+def test_all_else_stays(line: str) -> None:
     assert redact(line) == line
 
 
-def test_the_evidence_of_a_diagnosis_has_none():
+def test_the_evidence_of_a_diagnosis_has_none() -> None:
     found = diagnose([f"ERROR OSError: You are trying to access a gated repo. token=hf_{SECRET}\n"])
     assert found.cause == "gated_model" and SECRET not in found.evidence
 
 
 @given(st.text(), st.sampled_from(LINES), st.text())
-def test_wherever_they_stand(before, line, after):
+def test_wherever_they_stand(before: str, line: str, after: str) -> None:
     assert SECRET not in redact(f"{before} {line} {after}")
 
 
 @pytest.mark.parametrize("piece", ["token", "://a", "a:b", "bearer ", "hf_", "api_key='"])
-def test_no_input_takes_long(piece):
+def test_no_input_takes_long(piece: str) -> None:
     long = piece * (1_000_000 // len(piece))
     begun = time.perf_counter()
     redact(long)

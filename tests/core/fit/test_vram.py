@@ -35,7 +35,7 @@ NONE, GPTQ = Quantization.NONE, Quantization.GPTQ
         ("32/3072/32/32/96/8192/32064/4096", NONE, 1, 17),
     ],
 )
-def test_room_for_tokens(shape, quantization, tp, thousands):
+def test_room_for_tokens(shape: str, quantization: Quantization, tp: int, thousands: int) -> None:
     found = fit(parse_shape(shape), Setup(V100, tp, quantization, 4096, 0.9))
     assert found.fits and found.kv_cache_tokens // 1000 == thousands
 
@@ -56,11 +56,11 @@ def test_room_for_tokens(shape, quantization, tp, thousands):
         ("24/896/14/2/64/4864/151936/32768", Setup(V100, 2, GPTQ), "fit.gptq_group"),
     ],
 )
-def test_what_speaks_against_it(shape, setup, reason):
+def test_what_speaks_against_it(shape: str, setup: Setup, reason: str) -> None:
     assert reason in [text.key for text in fit(parse_shape(shape), setup).reasons]
 
 
-def test_what_a_v100_cannot_an_a100_can():
+def test_what_a_v100_cannot_an_a100_can() -> None:
     a100 = PROFILES["a100-80gb"]
     shape = parse_shape("32/4096/32/8/128/14336/128256/131072")
     for quantization in Quantization:
@@ -68,7 +68,7 @@ def test_what_a_v100_cannot_an_a100_can():
     assert context_cap(shape, a100) == 131072 and context_cap(shape, V100) == 32768
 
 
-def test_heads_are_replicated_when_there_are_fewer_than_gpus():
+def test_heads_are_replicated_when_there_are_fewer_than_gpus() -> None:
     shape = parse_shape("28/1536/12/2/128/8960/151936/32768")
     assert legal_sizes(shape, V100, NONE) == [1, 2, 4]
     two, four = (fit(shape, Setup(V100, tp)) for tp in (2, 4))
@@ -82,7 +82,9 @@ def test_heads_are_replicated_when_there_are_fewer_than_gpus():
     st.sampled_from([NONE, GPTQ]),
     st.integers(256, 8192),
 )
-def test_more_memory_never_makes_it_fit_less(shape, tp, quantization, length):
+def test_more_memory_never_makes_it_fit_less(
+    shape: str, tp: int, quantization: Quantization, length: int
+) -> None:
     parsed = parse_shape(shape)
     small = fit(parsed, Setup(V100, tp, quantization, length))
     large = fit(parsed, Setup(PROFILES["v100-32gb"], tp, quantization, length))
@@ -90,7 +92,7 @@ def test_more_memory_never_makes_it_fit_less(shape, tp, quantization, length):
     assert large.fits or not small.fits
 
 
-def test_a_config_json_of_hugging_face():
+def test_a_config_json_of_hugging_face() -> None:
     config = {
         "model_type": "llama",
         "hidden_size": 4096,
@@ -111,12 +113,12 @@ def test_a_config_json_of_hugging_face():
 
 
 @pytest.mark.parametrize("spelled", ["", "1/2", "a/b/c/d/e/f/g", "1/1/3/2/1/1/1", "0/1/1/1/1/1/1"])
-def test_a_shape_that_is_none(spelled):
+def test_a_shape_that_is_none(spelled: str) -> None:
     with pytest.raises(ValueError):
         parse_shape(spelled)
 
 
-def test_a_shape_is_spelled_as_it_is_read():
+def test_a_shape_is_spelled_as_it_is_read() -> None:
     assert parse_shape(str(parse_shape(LLAMA))) == parse_shape(LLAMA)
     assert parse_shape(LLAMA).parameters == pytest.approx(8.03e9, rel=0.001)
     assert isinstance(parse_shape(LLAMA), Shape)

@@ -11,8 +11,8 @@ from bot.core.idle.office_hours import OfficeHours
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def berlin(*moment: int, fold: int = 0) -> datetime:
-    return datetime(*moment, tzinfo=BERLIN, fold=fold).astimezone(UTC)
+def berlin(year: int, month: int, day: int, hour: int = 0, minute: int = 0, *, fold: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, tzinfo=BERLIN, fold=fold).astimezone(UTC)
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def berlin(*moment: int, fold: int = 0) -> datetime:
         (berlin(2030, 10, 27, 1), time(2, 30), berlin(2030, 10, 27, 2, 30)),  # twice: the first
     ],
 )
-def test_the_next_time_of_day(now, at, found):
+def test_the_next_time_of_day(now: datetime, at: time, found: datetime) -> None:
     assert next_time(now, at, BERLIN) == found
 
 
-def test_a_day_of_changing_clocks_has_23_or_25_hours():
+def test_a_day_of_changing_clocks_has_23_or_25_hours() -> None:
     assert next_time(berlin(2030, 3, 30, 22), time(22), BERLIN) - berlin(2030, 3, 30, 22) == timedelta(
         hours=23
     )
@@ -50,7 +50,7 @@ HOURS = {  # days of January 2030; the 7th is a Monday
 
 
 @pytest.mark.parametrize("typed", HOURS)
-def test_office_hours(typed):
+def test_office_hours(typed: str) -> None:
     def inside(moment: str) -> bool:
         local = datetime.strptime(f"2030 1 {moment}", "%Y %m %d %H:%M").replace(tzinfo=BERLIN)
         return OfficeHours(typed).inside(local.astimezone(UTC), BERLIN)
@@ -58,7 +58,7 @@ def test_office_hours(typed):
     assert all(map(inside, HOURS[typed][0])) and not any(map(inside, HOURS[typed][1]))
 
 
-def test_hours_in_the_night_that_lacks_one():
+def test_hours_in_the_night_that_lacks_one() -> None:
     hours = OfficeHours("su 1-4")
     assert hours.inside(berlin(2030, 3, 31, 1, 30), BERLIN)
     assert hours.inside(berlin(2030, 3, 31, 3, 30), BERLIN)
@@ -66,13 +66,13 @@ def test_hours_in_the_night_that_lacks_one():
 
 
 @pytest.mark.parametrize("fold", [0, 1])
-def test_the_hour_that_comes_twice_is_inside_twice(fold):
+def test_the_hour_that_comes_twice_is_inside_twice(fold: int) -> None:
     assert OfficeHours("su 2-3").inside(berlin(2030, 10, 27, 2, 30, fold=fold), BERLIN)
 
 
 @pytest.mark.parametrize(
     "typed", ["", "8-20", "mo-xx 8-20", "mo-fr", "mo-fr 25-26", "mo-fr 8:99-9", "x" * 5000]
 )
-def test_what_is_no_office_hours(typed):
+def test_what_is_no_office_hours(typed: str) -> None:
     with pytest.raises(ValueError):
         OfficeHours(typed)

@@ -1,6 +1,7 @@
 """A fair line: who starts, who waits, and when."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +12,11 @@ from bot.core.queue.order import QueueEntry, Release, forecast, in_order, starta
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
-def wish(name: str, tp: int, minutes: int = 0, **more) -> QueueEntry:
+def wish(name: str, tp: int, minutes: int = 0, **more: Any) -> QueueEntry:
     return QueueEntry(name, tp, NOON + timedelta(minutes=minutes), **more)
 
 
-def test_urgent_then_role_then_who_uses_least_then_who_came_first():
+def test_urgent_then_role_then_who_uses_least_then_who_came_first() -> None:
     line = [
         wish("late", 1, 9),
         wish("early", 1, 1),
@@ -26,12 +27,12 @@ def test_urgent_then_role_then_who_uses_least_then_who_came_first():
     assert [w.name for w in in_order(line)] == ["urgent", "researcher", "early", "late", "greedy"]
 
 
-def test_all_that_fit_start_each_where_it_fits_most_tightly():
+def test_all_that_fit_start_each_where_it_fits_most_tightly() -> None:
     assert startable({"a": 4, "b": 1}, [wish("small", 1), wish("big", 4)]) == ["small", "big"]
     assert startable({"a": 2, "b": 1}, [wish("two", 1, replicas=2), wish("more", 2)]) == ["two"]
 
 
-def test_a_big_one_is_not_starved_by_small_ones():
+def test_a_big_one_is_not_starved_by_small_ones() -> None:
     line = [wish("big", 4), wish("small", 1)]
     assert startable({"a": 3, "b": 0}, line) == []  # the node that will be free first is kept
     assert startable({"a": 3, "b": 1}, line) == []  # the scheduler might put the small one on it
@@ -39,7 +40,7 @@ def test_a_big_one_is_not_starved_by_small_ones():
     assert startable({"a": 1, "b": 0}, [wish("big", 4), wish("two", 2), wish("small", 1)]) == []
 
 
-def test_the_forecast_adds_up_what_is_released_node_by_node():
+def test_the_forecast_adds_up_what_is_released_node_by_node() -> None:
     releases = [
         Release(NOON + timedelta(minutes=30), "a", 2),
         Release(NOON + timedelta(minutes=20), "b", 4),
@@ -55,7 +56,9 @@ LINES = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2)), max_size=8)
 
 
 @given(NODES, LINES)
-def test_nobody_starts_without_gpus_and_the_first_is_never_passed_on_its_node(free, asked):
+def test_nobody_starts_without_gpus_and_the_first_is_never_passed_on_its_node(
+    free: dict[str, int], asked: list[tuple[int, int]]
+) -> None:
     line = [wish(f"w{n}", tp, replicas=replicas) for n, (tp, replicas) in enumerate(asked)]
     names = startable(free, line)
     started = [w for w in line if w.name in names]

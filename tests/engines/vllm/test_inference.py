@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,7 +11,7 @@ from aiohttp import web
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
-from bot.core.ports import Endpoint, Load, Sampling
+from bot.core.ports import Endpoint, Load, Piece, Sampling
 from bot.engines.vllm.inference import VllmInference
 from tests.conftest import eventually
 
@@ -40,11 +41,11 @@ class FakeVllm:
         self.chunks: list[object] = []
         self.pause = 0.0
         self.metrics = V0
-        self.asked: list[dict] = []
+        self.asked: list[dict[str, Any]] = []
         self.streaming = 0
         self.failures = 0
 
-    async def start(self) -> str:
+    async def start(self) -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/tokenize", self._tokenize)
@@ -52,7 +53,7 @@ class FakeVllm:
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -72,6 +73,7 @@ class FakeVllm:
             for chunk in self.chunks:
                 await asyncio.sleep(self.pause)
                 if chunk == "cut":
+                    assert request.transport
                     request.transport.close()
                     return stream
                 line = chunk if isinstance(chunk, str) else json.dumps(chunk)
@@ -88,7 +90,7 @@ class FakeVllm:
         return web.Response(text=self.metrics)
 
 
-def word(text: str, finish: str | None = None) -> dict:
+def word(text: str, finish: str | None = None) -> dict[str, Any]:
     return {"choices": [{"delta": {"content": text}, "finish_reason": finish}]}
 
 
@@ -98,24 +100,24 @@ USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 @pytest_asyncio.fixture
 async def fake() -> AsyncIterator[FakeVllm]:
     fake = FakeVllm()
-    fake.url = await fake.start()
+    await fake.start()
     yield fake
     await fake.stop()
 
 
 @pytest_asyncio.fixture
 async def vllm() -> AsyncIterator[VllmInference]:
-    inference = VllmInference(first_token=0.6, between_tokens=0.3)
+    inference = VllmInference(first_token=2.0, between_tokens=1.0)
     yield inference
     await inference.close()
 
 
-async def collect(vllm, fake, sampling=PLAIN) -> list:
+async def collect(vllm: VllmInference, fake: FakeVllm, sampling: Sampling = PLAIN) -> list[Piece]:
     endpoint = Endpoint(fake.url, "m", "secret")
     return [piece async for piece in vllm.answer(endpoint, TURNS, sampling)]
 
 
-async def refusal(vllm, fake) -> tuple[str, list]:
+async def refusal(vllm: VllmInference, fake: FakeVllm) -> tuple[str, list[str]]:
     got = []
     with pytest.raises(UserError) as refused:
         async for piece in vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()):
@@ -123,7 +125,9 @@ async def refusal(vllm, fake) -> tuple[str, list]:
     return refused.value.text.key, got
 
 
-async def test_an_answer_streams_with_the_key_and_what_was_asked_for(vllm, fake):
+async def test_an_answer_streams_with_the_key_and_what_was_asked_for(
+    vllm: VllmInference, fake: FakeVllm
+) -> None:
     fake.chunks = [word("He"), ": keep-alive is no data", word("llo", "stop"), USAGE, "[DONE]"]
     fake.chunks[1] = word("")
     pieces = await collect(vllm, fake, Sampling(temperature=0.2, max_tokens=40))
@@ -135,7 +139,7 @@ async def test_an_answer_streams_with_the_key_and_what_was_asked_for(vllm, fake)
     assert asked["temperature"] == 0.2 and asked["max_tokens"] == 40 and "top_p" not in asked
 
 
-async def test_an_answer_cut_at_its_limit_says_so(vllm, fake):
+async def test_an_answer_cut_at_its_limit_says_so(vllm: VllmInference, fake: FakeVllm) -> None:
     fake.chunks = [word("He", "length"), USAGE, "[DONE]"]
     assert (await collect(vllm, fake))[-1].cut
 
@@ -165,55 +169,61 @@ async def test_an_answer_cut_at_its_limit_says_so(vllm, fake):
         (503, "no endpoints", "ask.busy"),
     ],
 )
-async def test_error_bodies_become_sentences(vllm, fake, status, message, key):
+async def test_error_bodies_become_sentences(
+    vllm: VllmInference, fake: FakeVllm, status: int, message: str, key: str
+) -> None:
     fake.chunks = [(status, message)]
     assert await refusal(vllm, fake) == (key, [])
 
 
-async def test_a_dead_engine_inside_a_stream_keeps_what_came(vllm, fake):
+async def test_a_dead_engine_inside_a_stream_keeps_what_came(vllm: VllmInference, fake: FakeVllm) -> None:
     fake.chunks = [word("par"), word("tial"), {"error": {"message": "EngineCore died"}}, "[DONE]"]
     assert await refusal(vllm, fake) == ("ask.engine_died", ["par", "tial"])
 
 
-async def test_tokens_that_gather_while_many_answer_are_not_lost_when_it_breaks(vllm, fake):
+async def test_tokens_that_gather_while_many_answer_are_not_lost_when_it_breaks(
+    vllm: VllmInference, fake: FakeVllm
+) -> None:
     fake.chunks = [word("par"), word("tial"), {"error": {"message": "EngineCore died"}}, "[DONE]"]
     broken = await asyncio.gather(*(refusal(vllm, fake) for _ in range(30)))
     assert {"".join(got) for _, got in broken} == {"partial"}
 
 
-async def test_a_dropped_connection_keeps_what_came(vllm, fake):
+async def test_a_dropped_connection_keeps_what_came(vllm: VllmInference, fake: FakeVllm) -> None:
     fake.chunks = [word("par"), "cut"]
     assert await refusal(vllm, fake) == ("ask.engine_died", ["par"])
 
 
-async def test_nobody_listens(vllm, fake):
+async def test_nobody_listens(vllm: VllmInference, fake: FakeVllm) -> None:
     await fake.stop()
     assert await refusal(vllm, fake) == ("ask.unreachable", [])
     await fake.start()
 
 
-async def test_the_first_token_and_the_next_have_limits_of_their_own(vllm, fake):
-    fake.chunks, fake.pause = [word("a"), word("b"), USAGE, "[DONE]"], 0.2
-    assert len(await collect(vllm, fake)) == 3  # longer than either limit, but never silent for long
+async def test_the_first_token_and_the_next_have_limits_of_their_own(
+    vllm: VllmInference, fake: FakeVllm
+) -> None:
+    fake.chunks, fake.pause = [*map(word, "abcd"), USAGE, "[DONE]"], 0.5
+    assert len(await collect(vllm, fake)) == 5  # longer than either limit, but never silent for long
 
     fake.chunks, fake.pause = [word("late")], 30
     assert await refusal(vllm, fake) == ("ask.no_first_token", [])
 
-    fake.pause = 0.45
+    fake.pause = 1.5
     fake.chunks = [word("a"), word("b")]
     assert await refusal(vllm, fake) == ("ask.stalled", ["a"])
 
 
-async def test_a_reader_who_takes_its_time_gets_everything(vllm, fake):
+async def test_a_reader_who_takes_its_time_gets_everything(vllm: VllmInference, fake: FakeVllm) -> None:
     fake.chunks = [word("a"), word("b"), USAGE, "[DONE]"]
     got = []
     async for piece in vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling()):
         got.append(piece.text)
-        await asyncio.sleep(0.6)  # longer than the server may be silent
+        await asyncio.sleep(1.2)  # longer than the server may be silent
     assert "".join(got) == "ab"
 
 
-async def test_a_closed_answer_ends_generation(vllm, fake):
+async def test_a_closed_answer_ends_generation(vllm: VllmInference, fake: FakeVllm) -> None:
     fake.chunks, fake.pause = [word("x")] * 1000, 0.01
     answer = vllm.answer(Endpoint(fake.url, "m", "secret"), TURNS, Sampling())
     assert (await anext(answer)).text == "x" and fake.streaming == 1
@@ -221,7 +231,7 @@ async def test_a_closed_answer_ends_generation(vllm, fake):
     await eventually(lambda: fake.streaming == 0)
 
 
-async def test_figures_of_both_engines(vllm, fake):
+async def test_figures_of_both_engines(vllm: VllmInference, fake: FakeVllm) -> None:
     endpoint = Endpoint(fake.url, "m", "secret")
     assert await vllm.load(endpoint.url) == Load(2, 1, 123.0)
     fake.metrics = V1
@@ -233,5 +243,5 @@ async def test_figures_of_both_engines(vllm, fake):
     await fake.start()
 
 
-async def test_tokens_are_counted_by_the_server(vllm, fake):
+async def test_tokens_are_counted_by_the_server(vllm: VllmInference, fake: FakeVllm) -> None:
     assert await vllm.count_tokens(Endpoint(fake.url, "m", "secret"), TURNS) == 20

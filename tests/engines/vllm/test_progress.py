@@ -4,6 +4,7 @@ import pytest
 
 from bot.core.deployment.workload import Phase
 from bot.engines.vllm.progress import progress
+from tests.conftest import Say
 
 GIB = 2**30
 STARTING = "INFO [model_runner.py:1108] Starting to load model meta-llama/Meta-Llama-3-8B-Instruct..."
@@ -32,12 +33,13 @@ def counted(gib: float, second: int) -> str:
         ([counted(5, 10), counted(5, 20), STARTING], "downloading the weights"),
     ],
 )
-def test_the_last_sign_of_progress(lines, said, say):
+def test_the_last_sign_of_progress(lines: list[str], said: str, say: Say) -> None:
     found = progress("\n".join(lines), weights_gib=15.0)
+    assert found
     assert say(found.text) == said
     assert (found.phase is Phase.DOWNLOADING) == said.startswith("downloading")
 
 
 @pytest.mark.parametrize("log", ["", "nonsense", counted(1, 1), "llm-bot: many bytes after x s"])
-def test_nothing_to_tell(log):
+def test_nothing_to_tell(log: str) -> None:
     assert progress(log) is None

@@ -3,21 +3,27 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bot.platforms.mattermost.buttons import CLICK
 from bot.platforms.mattermost.signing import Signer
-from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN
-from tests.platforms.mattermost.conftest import attachments, soon, who
+from bot.simulator.server import SimulatedServer
+from tests.conftest import PassTime
+from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
+from tests.platforms.mattermost.conftest import Bot, attachments, soon, who
 
 
 @pytest.fixture
-def bot(called_bot):
+def bot(called_bot: Bot) -> Bot:
     return called_bot
 
 
-async def card_of(chat, pass_time, line: str = "deploy tinyllama", name: str = "ada") -> dict:
+async def card_of(
+    chat: FakeMattermost, pass_time: PassTime, line: str = "deploy tinyllama", name: str = "ada"
+) -> dict[str, Any]:
     await chat.command(who(chat, name), line)
     await soon(lambda: chat.posted("c1"))
     await pass_time(200)
@@ -25,11 +31,13 @@ async def card_of(chat, pass_time, line: str = "deploy tinyllama", name: str = "
     return chat.posted("c1")[-1]
 
 
-def labels(post: dict) -> list[str]:
+def labels(post: dict[str, Any]) -> list[str]:
     return [action["name"] for attachment in attachments(post) for action in attachment["actions"]]
 
 
-async def test_a_command_deploys_and_its_buttons_keep_and_stop(bot, chat, pass_time):
+async def test_a_command_deploys_and_its_buttons_keep_and_stop(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await card_of(chat, pass_time)
     ada = who(chat, "ada")
     assert (
@@ -48,7 +56,7 @@ async def test_a_command_deploys_and_its_buttons_keep_and_stop(bot, chat, pass_t
     assert len(chat.posted("c1")) == 1
 
 
-async def test_a_command_is_acknowledged_at_once_and_heard_once(bot, chat):
+async def test_a_command_is_acknowledged_at_once_and_heard_once(bot: Bot, chat: FakeMattermost) -> None:
     chat.faults["POST /posts"] = [5.0]
     begun = time.monotonic()
     await chat.command(who(chat, "eve"), "gpus", trigger_id="same")
@@ -58,7 +66,9 @@ async def test_a_command_is_acknowledged_at_once_and_heard_once(bot, chat):
     assert len(chat.posted("c1")) == 1
 
 
-async def test_a_slip_is_told_to_the_person_alone_and_its_button_mends_it(bot, chat):
+async def test_a_slip_is_told_to_the_person_alone_and_its_button_mends_it(
+    bot: Bot, chat: FakeMattermost
+) -> None:
     bob = who(chat, "bob")
     await chat.command(bob, "depoly tinyllama")
     told = chat.whispers[-1][1]
@@ -67,7 +77,9 @@ async def test_a_slip_is_told_to_the_person_alone_and_its_button_mends_it(bot, c
     await soon(lambda: [workload.name for workload in bot.cluster.workloads()] == ["tinyllama"])
 
 
-async def test_a_form_deploys_and_a_refusal_keeps_it_open(bot, chat, pass_time):
+async def test_a_form_deploys_and_a_refusal_keeps_it_open(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     ada = who(chat, "ada")
     await chat.command(ada, "")
     [dialog] = chat.dialogs
@@ -83,7 +95,7 @@ async def test_a_form_deploys_and_a_refusal_keeps_it_open(bot, chat, pass_time):
     assert len(bot.cluster.workloads()) == 1
 
 
-async def test_a_form_is_a_button_where_nothing_opens_one(bot, chat):
+async def test_a_form_is_a_button_where_nothing_opens_one(bot: Bot, chat: FakeMattermost) -> None:
     asked = chat.say(who(chat, "ada"), "@llm deploy")
     direct = f"d{who(chat, 'ada')}"[:26]
     await soon(lambda: chat.posted(direct))
@@ -93,10 +105,11 @@ async def test_a_form_is_a_button_where_nothing_opens_one(bot, chat):
     assert not chat.posted("c1", asked)
 
 
-async def test_stop_ends_an_answer_for_who_asked(bot, chat, server, pass_time):
+async def test_stop_ends_an_answer_for_who_asked(
+    bot: Bot, chat: FakeMattermost, server: SimulatedServer, pass_time: PassTime
+) -> None:
     await card_of(chat, pass_time)
     server.misbehave["tinyllama"] = "silent"
-    bot.app.services.conversation._inference._between_tokens = 60.0
     asked = chat.say(who(chat, "eve"), "@llm tell me everything")
     await soon(lambda: chat.posted("c1", asked))
     [answer] = chat.posted("c1", asked)
@@ -108,7 +121,9 @@ async def test_stop_ends_an_answer_for_who_asked(bot, chat, server, pass_time):
     assert labels(answer) == [] and bot.app.services.activity.in_flight("tinyllama") == 0
 
 
-async def test_buttons_outlive_a_restart_and_ask_again_who_may(bot, chat, pass_time):
+async def test_buttons_outlive_a_restart_and_ask_again_who_may(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await card_of(chat, pass_time)
     await bot.stop()
     assert (await chat.click(who(chat, "ada"), card, "Sleep"))[0] == 503
@@ -119,7 +134,9 @@ async def test_buttons_outlive_a_restart_and_ask_again_who_may(bot, chat, pass_t
     await soon(lambda: bot.cluster.workloads()[0].replicas == 0)
 
 
-async def test_where_the_bot_is_no_member_it_answers_in_the_direct_messages(bot, chat):
+async def test_where_the_bot_is_no_member_it_answers_in_the_direct_messages(
+    bot: Bot, chat: FakeMattermost
+) -> None:
     eve = who(chat, "eve")
     chat.channel("elsewhere", members=[eve], bot=False)
     await chat.command(eve, "gpus", "elsewhere")
@@ -128,7 +145,9 @@ async def test_where_the_bot_is_no_member_it_answers_in_the_direct_messages(bot,
     assert "GPUs are free" in chat.posted(f"d{eve}"[:26])[0]["message"]
 
 
-async def test_a_late_word_comes_by_the_address_of_the_command_else_directly(bot, chat, monkeypatch):
+async def test_a_late_word_comes_by_the_address_of_the_command_else_directly(
+    bot: Bot, chat: FakeMattermost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bot.platforms.mattermost.callbacks.COMMAND_REPLY_SECONDS", 0.0)
     eve = who(chat, "eve")
     await chat.command(eve, "depoly")
@@ -144,13 +163,19 @@ FORGED_TOKENS += [{"token": "guessed", "header": COMMAND_TOKEN}]
 
 
 @pytest.mark.parametrize("forged", FORGED_TOKENS, ids=str)
-async def test_a_command_that_mattermost_did_not_send_does_nothing(bot, chat, forged):
+async def test_a_command_that_mattermost_did_not_send_does_nothing(
+    bot: Bot, chat: FakeMattermost, forged: dict[str, str]
+) -> None:
     status, answer = await chat.command(who(chat, "grace"), "deploy tinyllama", **forged)
     assert (status, answer) == (401, {})
     assert bot.cluster.workloads() == []
 
 
-async def forge(chat, card: dict, change) -> tuple[int, dict]:
+Forgery = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Changes the context of a button; what it returns is where the click says that it was."""
+
+
+async def forge(chat: FakeMattermost, card: dict[str, Any], change: Forgery) -> tuple[int, dict[str, Any]]:
     """An admin's click on a button that somebody else made."""
     [context] = [
         action["integration"]["context"]
@@ -162,7 +187,7 @@ async def forge(chat, card: dict, change) -> tuple[int, dict]:
     return await chat.click(who(chat, "grace"), card, "Sleep", context=context, **where)
 
 
-def other_content(context) -> None:
+def other_content(context: dict[str, Any]) -> None:
     """What a guessed key signs, with the signature of the real button."""
     values = {
         "line": "stop tinyllama",
@@ -177,14 +202,14 @@ def other_content(context) -> None:
     context["signed"] = f"{content}.{stamp}.{signature}"
 
 
-def later_time(context) -> None:
+def later_time(context: dict[str, Any]) -> None:
     """The button as if it had been signed just now."""
     content, _, signature = context["signed"].rsplit(".", 2)
     _, stamp, _ = Signer("guessed").sign(CLICK).rsplit(".", 2)
     context["signed"] = f"{content}.{stamp[::-1]}.{signature}"
 
 
-FORGERIES = {
+FORGERIES: dict[str, Forgery] = {
     "another line": other_content,
     "another time": later_time,
     "another purpose": lambda context: context.update(purpose="stop"),
@@ -196,13 +221,17 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-async def test_a_forged_click_does_nothing(bot, chat, pass_time, name):
+async def test_a_forged_click_does_nothing(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime, name: str
+) -> None:
     card = await card_of(chat, pass_time)
     assert await forge(chat, card, FORGERIES[name]) == (403, {})
     assert bot.cluster.workloads()[0].replicas == 1
 
 
-async def test_a_click_that_is_sent_again_does_nothing(bot, chat, pass_time):
+async def test_a_click_that_is_sent_again_does_nothing(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await card_of(chat, pass_time)
     await chat.click(who(chat, "ada"), card, "Keep 4 h", trigger_id="same")
     before = len(chat.whispers)
@@ -220,13 +249,17 @@ OLD_BUTTONS = {
 
 
 @pytest.mark.parametrize("context", OLD_BUTTONS.values(), ids=OLD_BUTTONS)
-async def test_an_old_button_says_so(bot, chat, pass_time, context):
+async def test_an_old_button_says_so(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime, context: dict[str, str]
+) -> None:
     card = await card_of(chat, pass_time)
     await chat.click(who(chat, "ada"), card, "Sleep", context=context)
     assert "too old" in chat.whispers[-1][1]["text"] and bot.cluster.workloads()[0].replicas == 1
 
 
-async def test_a_dialog_of_another_person_or_of_our_buttons_does_nothing(bot, chat, pass_time):
+async def test_a_dialog_of_another_person_or_of_our_buttons_does_nothing(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await card_of(chat, pass_time)
     await chat.click(who(chat, "ada"), card, "Stop")
     [dialog] = chat.dialogs
@@ -237,9 +270,13 @@ async def test_a_dialog_of_another_person_or_of_our_buttons_does_nothing(bot, ch
     assert len(bot.cluster.workloads()) == 1
 
 
-async def test_nonsense_is_no_call(bot, chat):
+async def test_nonsense_is_no_call(bot: Bot, chat: FakeMattermost) -> None:
     json_type = {"Content-Type": "application/json"}
-    nonsense = [{"data": b"{", "headers": json_type}, {"json": []}, {"json": {"context": {}}}]
+    nonsense: list[dict[str, Any]] = [
+        {"data": b"{", "headers": json_type},
+        {"json": []},
+        {"json": {"context": {}}},
+    ]
     for what in ("action", "dialog"):
         assert [(await chat.call(what, **sent))[0] for sent in nonsense] == [403, 403, 403]
         assert (await chat.call(what, data={"a": "b"}))[0] == 415
@@ -247,7 +284,7 @@ async def test_nonsense_is_no_call(bot, chat):
     assert (await chat.call("command", data={"token": "x"}))[0] == 400
 
 
-async def test_a_guest_learns_nothing_by_a_click(bot, chat, pass_time):
+async def test_a_guest_learns_nothing_by_a_click(bot: Bot, chat: FakeMattermost, pass_time: PassTime) -> None:
     card = await card_of(chat, pass_time)
     mallory = chat.person("mallory", roles="system_guest")
     await chat.click(mallory, card, "Logs")
@@ -255,14 +292,18 @@ async def test_a_guest_learns_nothing_by_a_click(bot, chat, pass_time):
     assert "for members of this server" in chat.whispers[-1][1]["text"]
 
 
-async def test_fifty_clicks_at_once_are_all_answered(bot, chat, pass_time):
+async def test_fifty_clicks_at_once_are_all_answered(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await card_of(chat, pass_time)
     ada = who(chat, "ada")
     answers = await asyncio.gather(*(chat.click(ada, card, "Keep 4 h") for _ in range(50)))
     assert all("is kept awake until" in answer["ephemeral_text"] for _, answer in answers)
 
 
-async def test_who_waits_for_a_sleeping_model_can_give_up(bot, chat, pass_time):
+async def test_who_waits_for_a_sleeping_model_can_give_up(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await card_of(chat, pass_time)
     await chat.click(who(chat, "ada"), card, "Sleep")
     await soon(lambda: bot.cluster.workloads()[0].replicas == 0)

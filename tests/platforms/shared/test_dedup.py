@@ -11,7 +11,7 @@ class Stopwatch:
         return self.seconds
 
 
-def test_a_request_is_new_once_by_any_of_its_keys():
+def test_a_request_is_new_once_by_any_of_its_keys() -> None:
     dedup = Dedup()
     assert dedup.is_new(["event:1", "message:1"])
     assert not dedup.is_new(["event:2", "message:1"])
@@ -20,7 +20,7 @@ def test_a_request_is_new_once_by_any_of_its_keys():
     assert dedup.is_new(["event:2"])
 
 
-def test_what_is_long_ago_is_forgotten_unless_a_gap_may_be_long():
+def test_what_is_long_ago_is_forgotten_unless_a_gap_may_be_long() -> None:
     watch = Stopwatch()
     usual, patient = Dedup(clock=watch), Dedup(seconds=float("inf"), clock=watch)
     assert usual.is_new(["a"]) and patient.is_new(["a"])
@@ -28,7 +28,7 @@ def test_what_is_long_ago_is_forgotten_unless_a_gap_may_be_long():
     assert usual.is_new(["a"]) and not patient.is_new(["a"])
 
 
-def test_only_so_many_are_remembered():
+def test_only_so_many_are_remembered() -> None:
     dedup = Dedup()
     for number in range(KEPT + 1):
         dedup.is_new([str(number)])

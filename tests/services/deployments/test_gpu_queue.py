@@ -1,15 +1,26 @@
 """Waiting for GPUs: places, forecasts, whose turn it is, and who is asked to give some back."""
 
+from collections.abc import Callable
+
 import pytest
 
 from bot.app import wiring
+from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.deployment.workload import Phase
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Ask, Chat, Clock, PassTime, Say
 
 BIG = "deploy llama-3-70b quant=gptq tp=4 name={}"
 
 
+Card = Callable[[str], str]
+Phases = Callable[[], dict[str, Phase]]
+
+
 @pytest.fixture
-def card(chat, say):
+def card(chat: Chat, say: Say) -> Card:
     """The newest message about a name, with its lines."""
 
     def card(name: str) -> str:
@@ -22,11 +33,11 @@ def card(chat, say):
 
 
 @pytest.fixture
-def phases(cluster):
+def phases(cluster: SimulatedCluster) -> Phases:
     return lambda: {workload.name: workload.phase for workload in cluster.workloads()}
 
 
-async def sweep(bot, cluster, clock, minutes: int) -> None:
+async def sweep(bot: App, cluster: SimulatedCluster, clock: Clock, minutes: int) -> None:
     for _ in range(minutes):
         clock.advance(minutes=1)
         cluster.step()
@@ -34,8 +45,8 @@ async def sweep(bot, cluster, clock, minutes: int) -> None:
 
 
 async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_itself(
-    ask, pass_time, card, phases, bot, say, chat
-):
+    ask: Ask, pass_time: PassTime, card: Card, phases: Phases, bot: App, say: Say, chat: Chat
+) -> None:
     for name in ("m1", "m2"):
         await ask(BIG.format(name), who="grace")
     await pass_time(400)
@@ -57,8 +68,8 @@ async def test_who_finds_no_gpus_waits_with_a_place_and_a_time_and_starts_by_its
 
 
 async def test_within_a_role_who_holds_least_goes_first_and_admins_can_call_it_urgent(
-    ask, pass_time, phases, say
-):
+    ask: Ask, pass_time: PassTime, phases: Phases, say: Say
+) -> None:
     await ask(BIG.format("g1"), who="grace")
     for name, who in (("g2", "grace"), ("a1", "ada"), ("a2", "ada"), ("b1", "bob")):
         await ask(f"deploy llama-3-8b tp=2 name={name}", who=who)
@@ -74,7 +85,9 @@ async def test_within_a_role_who_holds_least_goes_first_and_admins_can_call_it_u
     assert phases()["g3"] is not Phase.QUEUED and phases()["a2"] is Phase.QUEUED
 
 
-async def test_a_small_one_does_not_take_what_a_big_one_waits_for(ask, pass_time, phases):
+async def test_a_small_one_does_not_take_what_a_big_one_waits_for(
+    ask: Ask, pass_time: PassTime, phases: Phases
+) -> None:
     for n in range(2):
         await ask(f"deploy llama-3-8b tp=2 name=m{n}", who="grace")
     await ask(BIG.format("other"), who="grace")
@@ -90,7 +103,9 @@ async def test_a_small_one_does_not_take_what_a_big_one_waits_for(ask, pass_time
     assert phases()["big"] is not Phase.QUEUED
 
 
-async def test_what_wakes_waits_in_line_too_and_can_leave_it(ask, pass_time, phases, cluster):
+async def test_what_wakes_waits_in_line_too_and_can_leave_it(
+    ask: Ask, pass_time: PassTime, phases: Phases, cluster: SimulatedCluster
+) -> None:
     await ask(BIG.format("m1"), who="ada")
     await pass_time(400)
     await ask("sleep m1", who="ada")
@@ -106,8 +121,15 @@ async def test_what_wakes_waits_in_line_too_and_can_leave_it(ask, pass_time, pha
 
 
 async def test_when_somebody_waits_the_longest_idle_is_asked_back_after_half_its_window(
-    ask, pass_time, bot, cluster, clock, chat, say, phases
-):
+    ask: Ask,
+    pass_time: PassTime,
+    bot: App,
+    cluster: SimulatedCluster,
+    clock: Clock,
+    chat: Chat,
+    say: Say,
+    phases: Phases,
+) -> None:
     await ask(BIG.format("m1"), who="ada")
     await pass_time(400)
     await ask(BIG.format("m2"), who="grace")
@@ -121,18 +143,30 @@ async def test_when_somebody_waits_the_longest_idle_is_asked_back_after_half_its
     assert phases()["m1"] is Phase.ASLEEP and phases()["m3"] is not Phase.QUEUED
 
 
-async def test_a_restart_keeps_the_line(ask, pass_time, settings, cluster, inference, chat, clock, phases):
+async def test_a_restart_keeps_the_line(
+    ask: Ask,
+    pass_time: PassTime,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    phases: Phases,
+) -> None:
     for name, who in (("m1", "grace"), ("m2", "grace"), ("m3", "ada")):
         await ask(BIG.format(name), who=who)
     again = wiring.build(settings, cluster, inference, chat, clock)
-    assert again.gpu_queue.position(cluster.workloads()[-1]).place == 1
+    position = again.gpu_queue.position(cluster.workloads()[-1])
+    assert position and position.place == 1
     await ask("stop m1", who="grace")
     await again.sweep()
     assert phases()["m3"] is not Phase.QUEUED
 
 
-async def test_gpus_of_a_model_that_is_not_placed_yet_are_not_free(ask, cluster, phases, monkeypatch):
-    monkeypatch.setattr(cluster, "_schedule", lambda running: None)  # a scheduler that takes its time
+async def test_gpus_of_a_model_that_is_not_placed_yet_are_not_free(
+    ask: Ask, cluster: SimulatedCluster, phases: Phases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "step", lambda: None)  # a scheduler that takes its time
     for name in ("m1", "m2", "m3"):
         await ask(BIG.format(name), who="grace")
     assert [workload.replicas for workload in cluster.workloads()] == [1, 1, 0]

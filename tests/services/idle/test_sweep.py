@@ -2,32 +2,53 @@
 
 import asyncio
 import random
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
 from bot.app import wiring
+from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, User
-from bot.core.chat.reply import Tone
+from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
-from bot.core.deployment.workload import Phase
-from tests.conftest import THREAD
+from bot.core.deployment.workload import Phase, Workload
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from bot.simulator.server import SimulatedServer
+from tests.conftest import THREAD, Ask, Chat, Clock, PassTime, Say
 from tests.fakes.mortal import Killed, Mortal
 
 ADMINS = Place("test", "admins")
 
 
+Ready = Callable[[], Workload]
+"""The model of the test, as it is now."""
+Tick = Callable[[], Awaitable[None]]
+
+
+class Sweeps(Protocol):
+    """Let minutes pass, with a sweep in each; before it `each` happens."""
+
+    async def __call__(
+        self, minutes: int, each: Callable[[], None] | None = None, sweep: Tick | None = None
+    ) -> None: ...
+
+
 @pytest.fixture
-def sweeps(bot, cluster, clock):
+def sweeps(bot: App, cluster: SimulatedCluster, clock: Clock) -> Sweeps:
     """`await sweeps(30)` lets minutes pass, with a sweep in each."""
 
-    async def sweeps(minutes: int, each=lambda: None, sweep=None) -> None:
+    async def sweeps(minutes: int, each: Callable[[], None] | None = None, sweep: Tick | None = None) -> None:
         for _ in range(minutes):
-            each()
+            if each:
+                each()
             clock.advance(minutes=1)
             cluster.step()
             await (sweep or bot.sweep)()
@@ -36,7 +57,7 @@ def sweeps(bot, cluster, clock):
 
 
 @pytest_asyncio.fixture
-async def ready(ask, pass_time, chat, bot):
+async def ready(ask: Ask, pass_time: PassTime, bot: App) -> Ready:
     """A model of ada's, ready since this minute."""
     await ask("deploy tinyllama")
     await pass_time(200)
@@ -44,15 +65,15 @@ async def ready(ask, pass_time, chat, bot):
     return lambda: next(iter(bot.services.cluster.workloads()))
 
 
-def told(chat, say, after: int = 1) -> list[str]:
+def told(chat: Chat, say: Say, after: int = 1) -> list[str]:
     """Every message since the card, as it looks now."""
     shown = [history[-1] for history in list(chat.messages.values())[after:]]
     return [say(reply.text) for reply in shown if reply.text]
 
 
 async def test_a_model_that_nobody_uses_is_announced_and_sleeps_within_the_window(
-    ready, sweeps, chat, say, bot
-):
+    ready: Ready, sweeps: Sweeps, chat: Chat, say: Say, bot: App
+) -> None:
     begun = bot.services.clock.now()
     await sweeps(17)
     assert told(chat, say) == []
@@ -72,19 +93,25 @@ async def test_a_model_that_nobody_uses_is_announced_and_sleeps_within_the_windo
     assert len(chat.messages) == before and len(warning) == 2
 
 
-async def test_use_after_the_warning_takes_it_back_and_later_warns_anew(ready, sweeps, chat, say, ask):
+async def test_use_after_the_warning_takes_it_back_and_later_warns_anew(
+    ready: Ready, sweeps: Sweeps, chat: Chat, say: Say, ask: Ask
+) -> None:
     await sweeps(25)
     await ask("ask tinyllama are you there?", who="eve")
     await sweeps(2)
     assert "is in use again" in told(chat, say)[0] and ready().record.warned_at is None
-    await sweeps(30)
-    assert ready().replicas == 1 or "sleeps" in told(chat, say)[-1]
+    await sweeps(15)
+    assert ready().record.warned_at is None
     await sweeps(5)
+    assert "has been idle for 20 min" in told(chat, say)[-1] and ready().replicas == 1
+    await sweeps(15)
     assert ready().replicas == 0
 
 
 @pytest.mark.parametrize("line, minutes", [("keep tinyllama 1h", 60), ("keep tinyllama 4h", 240)])
-async def test_keep_holds_it_for_that_long_and_a_window(ready, sweeps, chat, say, ask, line, minutes):
+async def test_keep_holds_it_for_that_long_and_a_window(
+    ready: Ready, sweeps: Sweeps, chat: Chat, say: Say, ask: Ask, line: str, minutes: int
+) -> None:
     await sweeps(25)
     await ask(line)
     await sweeps(2)
@@ -95,33 +122,32 @@ async def test_keep_holds_it_for_that_long_and_a_window(ready, sweeps, chat, say
     assert ready().replicas == 0
 
 
-async def test_until_a_time_of_day(ready, sweeps, ask, say, clock):
+async def test_until_a_time_of_day(ready: Ready, sweeps: Sweeps, ask: Ask, say: Say, clock: Clock) -> None:
     [reply] = await ask("keep tinyllama 22:00")
     assert say(reply.text).endswith("22:00.")
-    assert (ready().record.keep_until.hour, ready().record.keep_until.minute) == (
-        21,
-        0,
-    )  # Berlin is an hour ahead
+    assert ready().record.keep_until == clock.now().replace(hour=21, minute=0, second=0)  # 22:00 in Berlin
     for wrong in ("25:00", "soon"):
         [reply] = await ask(f"keep tinyllama {wrong}")
         assert reply.tone is Tone.FAILED
 
 
-async def test_a_stream_longer_than_the_window_is_not_cut(ready, sweeps, server):
+async def test_a_stream_longer_than_the_window_is_not_cut(
+    ready: Ready, sweeps: Sweeps, server: SimulatedServer
+) -> None:
     def stream() -> None:
-        server._running["tinyllama"] = 1
-        server._tokens["tinyllama"] += 7
+        server.running["tinyllama"] = 1
+        server.tokens["tinyllama"] += 7
 
     await sweeps(90, stream)
     assert ready().replicas == 1
-    server._running["tinyllama"] = 0
+    server.running["tinyllama"] = 0
     await sweeps(33)
     assert ready().replicas == 0
 
 
 async def test_web_pages_that_poll_for_models_health_and_scrapes_are_no_activity(
-    ready, sweeps, cluster, chat
-):
+    ready: Ready, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat
+) -> None:
     async def poll() -> None:
         endpoint = await cluster.endpoint("tinyllama")
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {endpoint.api_key}"}) as web:
@@ -136,16 +162,19 @@ async def test_web_pages_that_poll_for_models_health_and_scrapes_are_no_activity
     assert ready().replicas == 0
 
 
-async def test_while_it_loads_and_while_figures_are_missing_nothing_happens(ask, sweeps, cluster, chat, bot):
+async def test_while_it_loads_and_while_figures_are_missing_nothing_happens(
+    ask: Ask, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat, bot: App
+) -> None:
     await ask("deploy tinyllama")
-    loading = cluster._running["llm-tinyllama"]
     await sweeps(1)
-    loading.pods[0].timeline = None  # it never gets anywhere
+    cluster.hang("tinyllama")
     await sweeps(100)
-    assert loading.replicas == 1
+    assert cluster.workloads()[0].replicas == 1
 
 
-async def test_missing_figures_never_lead_to_sleep(ready, sweeps, cluster, chat):
+async def test_missing_figures_never_lead_to_sleep(
+    ready: Ready, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat
+) -> None:
     url, cluster.url = cluster.url, "http://127.0.0.1:9"
     await sweeps(100)
     assert ready().replicas == 1 and ready().record.warned_at is None
@@ -156,19 +185,28 @@ async def test_missing_figures_never_lead_to_sleep(ready, sweeps, cluster, chat)
     assert ready().replicas == 0
 
 
-async def test_a_gauge_that_stuck_is_probed_and_resolved(ready, sweeps, server, bot, say, ask):
-    server._running["tinyllama"] = 106  # what an aborted crowd leaves behind
+async def test_a_gauge_that_stuck_is_probed_and_resolved(
+    ready: Ready, sweeps: Sweeps, server: SimulatedServer, bot: App, say: Say, ask: Ask
+) -> None:
+    server.running["tinyllama"] = 106  # what an aborted crowd leaves behind
     await sweeps(19)
-    asked = server._tokens["tinyllama"]
+    asked = server.tokens["tinyllama"]
     await sweeps(3)
-    assert server._tokens["tinyllama"] == asked + 2 and ready().replicas == 1  # two probes of a token
+    assert server.tokens["tinyllama"] == asked + 2 and ready().replicas == 1  # two probes of a token
     await sweeps(15)
     assert ready().replicas == 0
 
 
 async def test_a_restart_of_the_bot_repeats_no_warning_and_forgets_no_keep(
-    ready, sweeps, settings, cluster, inference, chat, clock, ask
-):
+    ready: Ready,
+    sweeps: Sweeps,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+) -> None:
     await sweeps(25)
     posted = len(chat.messages)
     again = wiring.build(settings, cluster, inference, chat, clock)
@@ -178,8 +216,10 @@ async def test_a_restart_of_the_bot_repeats_no_warning_and_forgets_no_keep(
     assert ready().replicas == 0 and len(chat.messages) == posted
 
 
-async def test_an_api_server_that_is_away_only_delays(ready, sweeps, cluster, monkeypatch):
-    async def away(*_, **__) -> None:
+async def test_an_api_server_that_is_away_only_delays(
+    ready: Ready, sweeps: Sweeps, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
         raise UserError(t("error.api_away"))
 
     await sweeps(28)
@@ -191,7 +231,9 @@ async def test_an_api_server_that_is_away_only_delays(ready, sweeps, cluster, mo
     assert ready().replicas == 0
 
 
-async def test_undo_brings_it_back_at_once_and_doubles_the_window(ready, sweeps, ask, say, pass_time):
+async def test_undo_brings_it_back_at_once_and_doubles_the_window(
+    ready: Ready, sweeps: Sweeps, ask: Ask, say: Say, pass_time: PassTime
+) -> None:
     await sweeps(33)
     replies = await ask("undo tinyllama")
     assert "it may be idle for 1 h" in [say(line) for line in replies[-1].lines][-1]
@@ -205,7 +247,9 @@ async def test_undo_brings_it_back_at_once_and_doubles_the_window(ready, sweeps,
     assert "belongs to ada" in say(refused.text)
 
 
-async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, bot, clock):
+async def test_why_tells_the_verdict_with_its_evidence(
+    ready: Ready, sweeps: Sweeps, ask: Ask, say: Say, bot: App, clock: Clock
+) -> None:
     await ask("ask tinyllama hello", who="eve")
     await sweeps(5)
     [reply] = await ask("why tinyllama")
@@ -228,7 +272,16 @@ async def test_why_tells_the_verdict_with_its_evidence(ready, sweeps, ask, say, 
         ("", 0, "It has 0 replicas, and I have no record of why"),
     ],
 )
-async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, cluster, say, line, minutes, told):
+async def test_why_tells_also_what_put_it_to_sleep(
+    ask: Ask,
+    pass_time: PassTime,
+    sweeps: Sweeps,
+    cluster: SimulatedCluster,
+    say: Say,
+    line: str,
+    minutes: int,
+    told: str,
+) -> None:
     await ask("deploy tinyllama" + (" ttl=30m" if "keep" in line else ""))
     await pass_time(200)
     if line:
@@ -249,8 +302,15 @@ async def test_why_tells_also_what_put_it_to_sleep(ask, pass_time, sweeps, clust
 
 
 async def test_in_report_mode_admins_hear_once_and_nothing_happens(
-    settings, cluster, inference, chat, clock, sweeps, ready, say
-):
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    sweeps: Sweeps,
+    ready: Ready,
+    say: Say,
+) -> None:
     shadow = settings.model_copy(update={"idle_mode": "report", "admin_channel": "test:admins"})
     built = wiring.build(shadow, cluster, inference, chat, clock)
     await sweeps(120, sweep=built.sweep)
@@ -260,10 +320,9 @@ async def test_in_report_mode_admins_hear_once_and_nothing_happens(
 
 
 async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
-    ready, sweeps, cluster, chat, say
-):
-    broken = cluster._running["llm-tinyllama"].pods[0]
-    broken.timeline = replace(broken.timeline, fails="OutOfMemoryError")
+    ready: Ready, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat, say: Say
+) -> None:
+    cluster.fail("tinyllama", "cuda_oom")
     await sweeps(25)
     assert ready().phase is Phase.FAILED and ready().replicas == 1
     await sweeps(10)
@@ -277,15 +336,16 @@ class Jittery:
     """The cluster, but every call takes a random number of turns of the loop; nothing may be in flight
     when it is scaled down."""
 
-    def __init__(self, cluster, dice: random.Random) -> None:
-        self._cluster, self._dice, self.in_flight, self.scaled = cluster, dice, lambda name: 0, 0
+    def __init__(self, cluster: SimulatedCluster, dice: random.Random) -> None:
+        self._cluster, self._dice, self.scaled = cluster, dice, 0
+        self.in_flight: Callable[[str], int] = lambda name: 0
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         found = getattr(self._cluster, name)
         if name not in ("scale", "update_record", "change", "endpoint"):
             return found
 
-        async def late(*arguments, **named):
+        async def late(*arguments: Any, **named: Any) -> Any:
             for _ in range(self._dice.randrange(12)):
                 await asyncio.sleep(0)
             assert name != "scale" or not self.in_flight("tinyllama")
@@ -297,8 +357,17 @@ class Jittery:
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
-    seed, settings, cluster, inference, chat, clock, ask, sweeps, pass_time, say
-):
+    seed: int,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+    sweeps: Sweeps,
+    pass_time: PassTime,
+    say: Say,
+) -> None:
     dice = random.Random(seed)
     jittery = Jittery(cluster, dice)
     built = wiring.build(settings, jittery, inference, chat, clock)
@@ -322,7 +391,7 @@ async def test_a_question_at_any_moment_of_the_sweep_is_answered_whole(
     assert jittery.scaled  # else the questions never met a sweep that acts
 
 
-async def question(built, who: str, moment: float, dice: random.Random) -> list:
+async def question(built: App, who: str, moment: float, dice: random.Random) -> list[Reply]:
     """One that comes a little before, while or after."""
     await asyncio.sleep(moment)
     for _ in range(dice.randrange(40)):
@@ -338,11 +407,20 @@ AWAITED = ("scale", "update_record", "change", "endpoint", "logs", "post", "edit
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("dies_at", range(1, 38))
 async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
-    dies_at, before, settings, cluster, inference, chat, clock, ready, sweeps, say
-):
+    dies_at: int,
+    before: bool,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ready: Ready,
+    sweeps: Sweeps,
+    say: Say,
+) -> None:
     calls = [0]
-    world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
-    sweep = wiring.build(settings, *world, clock).sweep
+    mortal = partial(Mortal, awaited=AWAITED, calls=calls, dies_at=dies_at, before=before)
+    sweep = wiring.build(settings, mortal(cluster), mortal(inference), mortal(chat), clock).sweep
     for _ in range(100):
         try:
             await sweeps(1, sweep=sweep)
@@ -356,17 +434,23 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
 
 
 async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
-    ask, pass_time, sweeps, server, chat, say, cluster
-):
+    ask: Ask,
+    pass_time: PassTime,
+    sweeps: Sweeps,
+    server: SimulatedServer,
+    chat: Chat,
+    say: Say,
+    cluster: SimulatedCluster,
+) -> None:
     await ask("deploy tinyllama ttl=30m idle=2h")
     await pass_time(200)
     await sweeps(18)
     [warning] = told(chat, say)
     assert warning.startswith("The lease of tinyllama ends at")
-    server._running["tinyllama"] = 1
+    server.running["tinyllama"] = 1
     await sweeps(11)
     assert cluster.workloads()[0].replicas == 1
-    server._running["tinyllama"] = 0
+    server.running["tinyllama"] = 0
     await sweeps(1)
     assert cluster.workloads()[0].replicas == 0
     assert [
@@ -376,13 +460,24 @@ async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
     ]
 
 
-async def test_until_a_time_of_day_as_a_lease(ask, say, cluster, clock):
+async def test_until_a_time_of_day_as_a_lease(
+    ask: Ask, say: Say, cluster: SimulatedCluster, clock: Clock
+) -> None:
     for number, line in enumerate(("ttl=22:00", "ttl=until 22:00", 'ttl="until 22:00"', "ttl=bis 22:00")):
         await ask(f"deploy tinyllama name=m{number} {line}")
-        assert cluster.workloads()[-1].record.lease_ends_at.hour == 21, line
+        ends = cluster.workloads()[-1].record.lease_ends_at
+        assert ends and ends.hour == 21, line
 
 
-async def test_office_hours_wake_it_and_let_it_sleep(ask, pass_time, sweeps, clock, cluster, chat, say):
+async def test_office_hours_wake_it_and_let_it_sleep(
+    ask: Ask,
+    pass_time: PassTime,
+    sweeps: Sweeps,
+    clock: Clock,
+    cluster: SimulatedCluster,
+    chat: Chat,
+    say: Say,
+) -> None:
     await ask("deploy tinyllama hours=mo-fr 8-20")  # it is Tuesday, 13:00 in Berlin
     await pass_time(200)
     await sweeps(120)
@@ -395,7 +490,9 @@ async def test_office_hours_wake_it_and_let_it_sleep(ask, pass_time, sweeps, clo
     assert cluster.workloads()[0].replicas == 1
 
 
-async def test_what_nobody_wakes_is_announced_and_removed(ready, sweeps, bot, clock, cluster, chat, say):
+async def test_what_nobody_wakes_is_announced_and_removed(
+    ready: Ready, sweeps: Sweeps, bot: App, clock: Clock, cluster: SimulatedCluster, chat: Chat, say: Say
+) -> None:
     await sweeps(35)
     clock.advance(days=13)
     await sweeps(1)
@@ -409,17 +506,20 @@ async def test_what_nobody_wakes_is_announced_and_removed(ready, sweeps, bot, cl
     assert cluster.workloads() == [] and "was removed" in told(chat, say)[-1]
 
 
-async def test_a_start_that_never_ends_gives_its_gpus_back(ask, sweeps, cluster, chat, say):
+async def test_a_start_that_never_ends_gives_its_gpus_back(
+    ask: Ask, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat, say: Say
+) -> None:
     await ask("deploy tinyllama")
-    loading = cluster._running["llm-tinyllama"].pods[0]
-    loading.timeline = replace(loading.timeline, downloaded=1e6)
+    cluster.hang("tinyllama")
     await sweeps(119)
     assert cluster.workloads()[0].replicas == 1
     await sweeps(3)
     assert cluster.workloads()[0].replicas == 0 and "failed and gave" in told(chat, say)[-1]
 
 
-async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, monkeypatch, clock):
+async def test_a_keep_pressed_in_the_last_moment_counts(
+    ready: Ready, sweeps: Sweeps, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     scale = cluster.scale
 
     async def late(name: str, replicas: int, version: str = "") -> None:
@@ -432,7 +532,9 @@ async def test_a_keep_pressed_in_the_last_moment_counts(ready, sweeps, cluster, 
     assert ready().replicas == 1
 
 
-async def test_what_is_woken_is_warned_anew(ready, sweeps, ask, pass_time):
+async def test_what_is_woken_is_warned_anew(
+    ready: Ready, sweeps: Sweeps, ask: Ask, pass_time: PassTime
+) -> None:
     await sweeps(25)
     assert ready().record.warned_at
     await ask("sleep tinyllama")
@@ -440,7 +542,9 @@ async def test_what_is_woken_is_warned_anew(ready, sweeps, ask, pass_time):
     assert ready().record.warned_at is None
 
 
-async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster, clock):
+async def test_keep_moves_the_end_of_a_lease_too(
+    ask: Ask, pass_time: PassTime, sweeps: Sweeps, cluster: SimulatedCluster, clock: Clock
+) -> None:
     await ask("deploy tinyllama ttl=1h")
     await pass_time(200)
     await ask("keep tinyllama 4h")
@@ -451,8 +555,8 @@ async def test_keep_moves_the_end_of_a_lease_too(ask, pass_time, sweeps, cluster
 
 
 async def test_whom_a_person_put_to_sleep_sleeps_until_the_office_opens_again(
-    ask, pass_time, sweeps, cluster, chat, say
-):
+    ask: Ask, pass_time: PassTime, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat, say: Say
+) -> None:
     await ask("deploy tinyllama hours=mo-fr 8-20")
     await pass_time(200)
     await ask("sleep tinyllama")
@@ -465,12 +569,23 @@ async def test_whom_a_person_put_to_sleep_sleeps_until_the_office_opens_again(
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("dies_at", range(1, 4))
 async def test_killed_at_any_step_of_a_wake_the_next_question_is_answered(
-    dies_at, before, settings, cluster, inference, chat, clock, ready, ask, pass_time, say
-):
+    dies_at: int,
+    before: bool,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ready: Ready,
+    ask: Ask,
+    pass_time: PassTime,
+    say: Say,
+) -> None:
     await ask("sleep tinyllama")
     calls = [0]
-    world = [Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (cluster, inference, chat)]
-    dying = asyncio.create_task(question(wiring.build(settings, *world, clock), "eve", 0, random.Random(1)))
+    mortal = partial(Mortal, awaited=AWAITED, calls=calls, dies_at=dies_at, before=before)
+    built = wiring.build(settings, mortal(cluster), mortal(inference), mortal(chat), clock)
+    dying = asyncio.create_task(question(built, "eve", 0, random.Random(1)))
     for _ in range(300):
         await pass_time(1)
         if dying.done():
@@ -484,7 +599,7 @@ async def test_killed_at_any_step_of_a_wake_the_next_question_is_answered(
 
 
 @pytest.fixture
-def foreign(cluster, monkeypatch):
+def foreign(cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else decides how many replicas there are."""
     seen, find = cluster.workloads, cluster.find
     others = {"managed_by": "Argo CD"}
@@ -493,8 +608,17 @@ def foreign(cluster, monkeypatch):
 
 
 async def test_what_others_manage_is_left_alone_and_admins_hear_of_it_once(
-    settings, cluster, inference, chat, clock, ready, sweeps, foreign, say, ask
-):
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ready: Ready,
+    sweeps: Sweeps,
+    foreign: None,
+    say: Say,
+    ask: Ask,
+) -> None:
     told_admins = settings.model_copy(update={"admin_channel": "test:admins"})
     sweep = wiring.build(told_admins, cluster, inference, chat, clock).sweep
     await sweeps(100, sweep=sweep)

@@ -1,21 +1,27 @@
 """Admins hear of what is wrong: once, changed in place, and that it is over."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import pytest
 
 from bot.app import wiring
+from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.alerts.alert_messages import digest
 from bot.core.alerts.state import Alert, AlertKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, User
-from bot.core.chat.reply import Tone
+from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.workload import Phase
 from bot.core.ports import Figures
+from bot.engines.vllm.inference import VllmInference
 from bot.platforms.mattermost.render import render
 from bot.platforms.slack.render import blocks
-from tests.conftest import THREAD
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import THREAD, Chat, Clock, PassTime, Say
 from tests.fakes.mortal import Killed, Mortal
 
 OOM = "a GPU ran out of memory while the model was starting"
@@ -31,43 +37,74 @@ class Monitoring:
         return self.now
 
 
+Board = Callable[[], list[str]]
+
+
+class Build(Protocol):
+    """A bot at work; `chat` and `cluster` may be stand-ins for those of the test."""
+
+    def __call__(self, chat: Any = ..., cluster: Any = ...) -> App: ...
+
+
+class SayTo(Protocol):
+    """Type a line to one of the bots; its replies."""
+
+    async def __call__(self, bot: App, line: str, who: str = "grace") -> list[Reply]: ...
+
+
 @pytest.fixture
 def monitoring() -> Monitoring:
     return Monitoring()
 
 
 @pytest.fixture
-def build(settings, cluster, inference, chat, clock, monitoring):
+def build(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    monitoring: Monitoring,
+) -> Build:
     """A bot that knows where admins read; another one is the same after a restart."""
     told = settings.model_copy(update={"admin_channel": "test:admins"})
-    return lambda chat=chat, cluster=cluster: wiring.build(
-        told, cluster, inference, chat, clock, monitoring=monitoring
-    )
+
+    def build(chat: Any = chat, cluster: Any = cluster) -> App:
+        return wiring.build(told, cluster, inference, chat, clock, monitoring=monitoring)
+
+    return build
 
 
 @pytest.fixture
-def say_to(build, chat):
-    async def say_to(bot, line: str, who: str = "grace") -> list:
+def say_to() -> SayTo:
+    async def say_to(bot: App, line: str, who: str = "grace") -> list[Reply]:
         return [r async for r in bot.dispatcher.handle(Message(line, User(who, who), THREAD))]
 
     return say_to
 
 
 @pytest.fixture
-def board(chat, say):
+def board(chat: Chat, say: Say) -> Board:
     """Every alert as it looks now."""
     return lambda: [say(history[-1].text) for history in chat.messages.values() if history[-1].key]
 
 
-async def failing(bot, say_to, pass_time, cluster, count: int = 1) -> None:
+async def failing(bot: App, say_to: SayTo, pass_time: PassTime, count: int = 1) -> None:
     for number in range(count):
         await say_to(bot, f"deploy tinyllama name=fail-{number}")
     await pass_time(200)
 
 
 async def test_a_failure_is_told_once_with_its_cause_and_what_to_do_and_resolved(
-    build, say_to, pass_time, cluster, chat, say, board, clock
-):
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    chat: Chat,
+    say: Say,
+    board: Board,
+    clock: Clock,
+) -> None:
     bot = build()
     watching = asyncio.create_task(bot.services.card_updater.run())
     await say_to(bot, "deploy llama-3-8b")
@@ -103,11 +140,17 @@ async def test_a_failure_is_told_once_with_its_cause_and_what_to_do_and_resolved
 
 
 async def test_a_storm_is_one_message_that_lists_all_and_shrinks(
-    build, say_to, pass_time, cluster, chat, say, board
-):
-    cluster._nodes = {"big": 400}
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    chat: Chat,
+    say: Say,
+    board: Board,
+) -> None:
+    cluster.capacity = {"big": 400}
     bot = build()
-    await failing(bot, say_to, pass_time, cluster, 50)
+    await failing(bot, say_to, pass_time, 50)
     await bot.alerts.look()
     assert board() == ["50 incidents at once, 50 still open"]
     [line] = chat.last.lines
@@ -123,7 +166,7 @@ async def test_a_storm_is_one_message_that_lists_all_and_shrinks(
     assert board() == ["50 incidents at once: all resolved"] and bot.alerts.state.posts == {}
 
 
-def test_five_hundred_names_stand_in_one_message_of_each_chat(say, clock):
+def test_five_hundred_names_stand_in_one_message_of_each_chat(say: Say, clock: Clock) -> None:
     names = [f"qwen2.5-7b-{number:03}" for number in range(500)]
     alerts = [
         Alert(number=1, kind=AlertKind.FAILED, about=name, detail="cuda_oom", since=clock.now())
@@ -135,22 +178,25 @@ def test_five_hundred_names_stand_in_one_message_of_each_chat(say, clock):
 
 
 async def test_what_comes_one_by_one_is_told_one_by_one_until_it_is_a_storm(
-    build, say_to, pass_time, cluster, board
-):
-    cluster._nodes = {"big": 400}
+    build: Build, say_to: SayTo, pass_time: PassTime, cluster: SimulatedCluster, board: Board
+) -> None:
+    cluster.capacity = {"big": 400}
     bot = build()
-    await failing(bot, say_to, pass_time, cluster, 12)
-    names = list(cluster._running)
-    kept = {name: cluster._running.pop(name) for name in names}
+    names = [f"m-{number}" for number in range(12)]
     for name in names:
-        cluster._running[name] = kept[name]
+        await say_to(bot, f"deploy tinyllama name={name}")
+    await pass_time(200)
+    for name in names:
+        cluster.fail(name, "cuda_oom")
         await bot.alerts.look()
     assert len(board()) == 6 and board()[-1] == "7 incidents at once, 7 still open"
 
 
-async def test_a_restart_neither_repeats_nor_forgets(build, say_to, pass_time, cluster, chat, board):
+async def test_a_restart_neither_repeats_nor_forgets(
+    build: Build, say_to: SayTo, pass_time: PassTime, cluster: SimulatedCluster, chat: Chat, board: Board
+) -> None:
     bot = build()
-    await failing(bot, say_to, pass_time, cluster, 2)
+    await failing(bot, say_to, pass_time, 2)
     await bot.alerts.look()
     before = board()
     again = build()
@@ -171,11 +217,20 @@ AWAITED = ("save_state", "post", "edit", "find", "load_state")
 @pytest.mark.parametrize("dies_at", range(1, 10))
 @pytest.mark.parametrize("count", [1, 8])
 async def test_killed_at_any_step_each_is_told_once_and_resolved(
-    build, say_to, pass_time, cluster, chat, board, count, dies_at, before, clock
-):
-    cluster._nodes = {"big": 400}
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    chat: Chat,
+    board: Board,
+    count: int,
+    dies_at: int,
+    before: bool,
+    clock: Clock,
+) -> None:
+    cluster.capacity = {"big": 400}
     calls = [0]
-    await failing(build(), say_to, pass_time, cluster, count)
+    await failing(build(), say_to, pass_time, count)
     bot = build(*(Mortal(inner, AWAITED, calls, dies_at, before=before) for inner in (chat, cluster)))
     for turn in range(4):
         if turn == 2:
@@ -190,17 +245,23 @@ async def test_killed_at_any_step_each_is_told_once_and_resolved(
     assert len(board()) == 1 and "resolved" in board()[0]
 
 
-async def test_a_chat_that_is_away_delays_and_repeats_nothing(build, say_to, pass_time, cluster, chat, board):
+async def test_a_chat_that_is_away_delays_and_repeats_nothing(
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    chat: Chat,
+    board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bot = build()
-    await failing(bot, say_to, pass_time, cluster)
-    post, chat.post = chat.post, None
+    await failing(bot, say_to, pass_time)
 
-    async def away(*_):
+    async def away(*_: object) -> None:
         raise UserError(t("slack.refused", why="unreachable"))
 
-    chat.post = away
-    await bot.alerts.look()
-    chat.post = post
+    with monkeypatch.context() as unreachable:
+        unreachable.setattr(chat, "post", away)
+        await bot.alerts.look()
     assert board() == []
     await bot.alerts.look()
     await bot.alerts.look()
@@ -214,9 +275,18 @@ REFUSED = [
 ]
 
 
-async def test_silence_acknowledge_and_reminders(build, say_to, pass_time, cluster, chat, say, board, clock):
+async def test_silence_acknowledge_and_reminders(
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    chat: Chat,
+    say: Say,
+    board: Board,
+    clock: Clock,
+) -> None:
     bot = build()
-    await failing(bot, say_to, pass_time, cluster)
+    await failing(bot, say_to, pass_time)
     await bot.alerts.look()
     for who, line, answer in REFUSED:
         assert answer in say((await say_to(bot, line, who))[0].text)
@@ -239,14 +309,16 @@ async def test_silence_acknowledge_and_reminders(build, say_to, pass_time, clust
     assert "resolved" in board()[1]
 
 
-async def test_what_is_silent_is_told_when_the_silence_ends(build, say_to, pass_time, cluster, board, clock):
+async def test_what_is_silent_is_told_when_the_silence_ends(
+    build: Build, say_to: SayTo, pass_time: PassTime, cluster: SimulatedCluster, board: Board, clock: Clock
+) -> None:
     bot = build()
-    await failing(bot, say_to, pass_time, cluster)
+    await failing(bot, say_to, pass_time)
     await bot.alerts.look()
     await say_to(bot, "alerts silence 1 1h")
     await cluster.remove("fail-0")
     await bot.alerts.look()
-    await failing(bot, say_to, pass_time, cluster)
+    await failing(bot, say_to, pass_time)
     await bot.alerts.look()
     assert len(board()) == 1 and "resolved" in board()[0]
     clock.advance(hours=1)
@@ -254,24 +326,28 @@ async def test_what_is_silent_is_told_when_the_silence_ends(build, say_to, pass_
     assert len(board()) == 2 and board()[1].startswith("#2 fail-0")
 
 
-async def test_nodes_and_their_gpus(build, cluster, board, say_to):
+async def test_nodes_and_their_gpus(
+    build: Build, cluster: SimulatedCluster, board: Board, say_to: SayTo
+) -> None:
     bot = build()
     await bot.alerts.look()
-    cluster._nodes["icc-gpu-1"] = 3
+    cluster.capacity["icc-gpu-1"] = 3
     await bot.alerts.look()
     assert board()[0].startswith("#1 node icc-gpu-1 offers only 3/4 of its GPUs")
     await say_to(bot, "alerts ack icc-gpu-1")  # so be it
     await bot.alerts.look()
     assert "resolved" in board()[0]
-    del cluster._nodes["icc-gpu-2"]
+    del cluster.capacity["icc-gpu-2"]
     await bot.alerts.look()
     assert board()[1].startswith("#2 node icc-gpu-2 is not ready")
-    cluster._nodes["icc-gpu-2"] = 4
+    cluster.capacity["icc-gpu-2"] = 4
     await bot.alerts.look()
     assert "resolved" in board()[1]
 
 
-async def test_what_monitoring_shows(build, cluster, board, monitoring):
+async def test_what_monitoring_shows(
+    build: Build, cluster: SimulatedCluster, board: Board, monitoring: Monitoring
+) -> None:
     bot = build()
     monitoring.now = Figures(faults={"icc-gpu-1": 79}, volumes={"llm-models": 0.9, "other": 0.2})
     await bot.tick()
@@ -282,14 +358,13 @@ async def test_what_monitoring_shows(build, cluster, board, monitoring):
 
 
 async def test_a_model_that_never_gets_ready_one_that_waits_and_one_that_is_kept(
-    build, cluster, board, say_to, pass_time, clock
-):
+    build: Build, cluster: SimulatedCluster, board: Board, say_to: SayTo, pass_time: PassTime, clock: Clock
+) -> None:
     bot = build()
     await say_to(bot, "deploy llama-3-70b quant=gptq")
     await say_to(bot, "deploy llama-3-70b quant=gptq name=b")
     await say_to(bot, "deploy llama-3-70b quant=gptq name=c")
-    cluster._running["llm-b"].pods[0].timeline = None
-    cluster._running["llm-b"].pods[0].node = "icc-gpu-2"
+    cluster.hang("b")
     await pass_time(900)
     await say_to(bot, "keep llama-3-70b 4h")
     for _ in range(40):
@@ -308,8 +383,15 @@ async def test_a_model_that_never_gets_ready_one_that_waits_and_one_that_is_kept
     ],
 )
 async def test_a_load_without_end_and_a_pod_without_end_are_told_and_resolved(
-    build, cluster, board, say_to, clock, monkeypatch, now, told
-):
+    build: Build,
+    cluster: SimulatedCluster,
+    board: Board,
+    say_to: SayTo,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    now: dict[str, object],
+    told: str,
+) -> None:
     bot = build()
     await say_to(bot, "deploy llama-3-8b")
     [workload] = cluster.workloads()
@@ -329,14 +411,21 @@ async def test_a_load_without_end_and_a_pod_without_end_are_told_and_resolved(
     assert told in text and "resolved" in text
 
 
-async def ready(cluster, clock) -> None:
+async def ready(cluster: SimulatedCluster, clock: Clock) -> None:
     """Everything that starts has started."""
     for _ in range(600):
         clock.advance(seconds=1)
         cluster.step()
 
 
-async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monkeypatch):
+async def test_the_bot_tells_of_itself(
+    build: Build,
+    cluster: SimulatedCluster,
+    board: Board,
+    clock: Clock,
+    chat: Chat,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bot = build()
     monkeypatch.setattr(chat, "away", lambda: ["slack"])
     monkeypatch.setattr(cluster, "missing_rights", lambda: ["nodes"])
@@ -347,7 +436,9 @@ async def test_the_bot_tells_of_itself(build, cluster, board, clock, chat, monke
     assert board()[1].startswith("#2 slack cannot be reached")
 
 
-async def test_a_part_that_does_not_work_is_told_until_it_does(build, cluster, board, monkeypatch):
+async def test_a_part_that_does_not_work_is_told_until_it_does(
+    build: Build, cluster: SimulatedCluster, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bot = build()
     monkeypatch.setattr(cluster, "stalled", lambda: ["pods"])
     bot = build()  # it asks the cluster by itself
@@ -358,7 +449,9 @@ async def test_a_part_that_does_not_work_is_told_until_it_does(build, cluster, b
     assert "resolved" in board()[0]
 
 
-async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot, monkeypatch):
+async def test_a_sweep_that_fails_three_times_is_told(
+    build: Build, cluster: SimulatedCluster, board: Board, bot: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built = build()
 
     async def broken() -> None:
@@ -375,8 +468,14 @@ async def test_a_sweep_that_fails_three_times_is_told(build, cluster, board, bot
 
 
 async def test_busy_gpus_keep_a_model_awake_and_why_says_so(
-    build, say_to, pass_time, cluster, clock, monitoring, say
-):
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    clock: Clock,
+    monitoring: Monitoring,
+    say: Say,
+) -> None:
     bot = build()
     await say_to(bot, "deploy tinyllama")
     await pass_time(200)
@@ -396,40 +495,52 @@ async def test_busy_gpus_keep_a_model_awake_and_why_says_so(
 
 
 async def test_without_a_place_of_the_admins_alerts_are_listed_on_demand(
-    settings, cluster, inference, chat, clock, say_to, pass_time, say
-):
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    say_to: SayTo,
+    pass_time: PassTime,
+    say: Say,
+) -> None:
     bot = wiring.build(settings, cluster, inference, chat, clock)
-    await failing(bot, say_to, pass_time, cluster)
+    await failing(bot, say_to, pass_time)
     await bot.alerts.look()
-    assert chat.messages == {} or not any(h[-1].key for h in chat.messages.values())
+    assert not any(history[-1].key for history in chat.messages.values())
     [listed] = await say_to(bot, "alerts")
     assert say(listed.text) == "1 open alert" and "#1 fail-0" in say(listed.lines[0])
 
 
 async def test_what_nobody_can_read_is_set_aside_and_told_alerts_begin_anew(
-    build, say_to, pass_time, cluster, chat, board
-):
-    cluster.aside = []
-    cluster.set_state_aside = lambda text: _kept(cluster.aside, text)
+    build: Build,
+    say_to: SayTo,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    board: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aside: list[str] = []
+
+    async def set_aside(text: str) -> None:
+        aside.append(text)
+
+    monkeypatch.setattr(cluster, "set_state_aside", set_aside)
     await cluster.save_state("{broken")
     bot = build()
-    await failing(bot, say_to, pass_time, cluster)
+    await failing(bot, say_to, pass_time)
     await bot.alerts.look()
-    assert cluster.aside == ["{broken"] and len(board()) == 1
+    assert aside == ["{broken"] and len(board()) == 1
     assert '"format": 2' in await cluster.load_state()
 
 
-async def _kept(kept: list[str], text: str) -> None:
-    kept.append(text)
-
-
 async def test_what_a_newer_version_has_told_is_left_alone_and_said(
-    build, say_to, pass_time, cluster, board, say
-):
+    build: Build, say_to: SayTo, pass_time: PassTime, cluster: SimulatedCluster, board: Board, say: Say
+) -> None:
     newer = '{"format": 3, "incidents": []}'
     await cluster.save_state(newer)
     bot = build()
-    await failing(bot, say_to, pass_time, cluster)
+    await failing(bot, say_to, pass_time)
     for _ in range(2):
         await bot.alerts.look()
     assert board() == [] and await cluster.load_state() == newer
@@ -442,8 +553,15 @@ async def test_what_a_newer_version_has_told_is_left_alone_and_said(
     assert len(board()) == 1 and bot.alerts.down() == []
 
 
-async def test_a_deployment_of_a_newer_version_is_told_and_shown(build, say_to, cluster, board, say):
-    cluster.written_by_newer = lambda: ["llm-future"]
+async def test_a_deployment_of_a_newer_version_is_told_and_shown(
+    build: Build,
+    say_to: SayTo,
+    cluster: SimulatedCluster,
+    board: Board,
+    say: Say,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster, "written_by_newer", lambda: ["llm-future"])
     bot = build()
     await bot.alerts.look()
     assert board()[0].startswith("#1 llm-future was written by a newer version of me")

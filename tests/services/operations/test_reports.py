@@ -1,26 +1,38 @@
 """What was used, given back, waited for and failed: for admins with a chart, for each person their own."""
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from bot.app import wiring
+from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
-from bot.core.chat.reply import Tone
+from bot.core.chat.message import Place
+from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.core.usage.reports import report
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
 from bot.storage.ledger import SqlLedger
+from tests.conftest import Ask, Chat, Clock, PassTime, Say
 
 DAY = date(2030, 1, 1)
 PNG = b"\x89PNG\r\n"
 
 
+Hours = Callable[[float], Awaitable[None]]
+"""Lets hours pass, with a sweep in each minute."""
+
+
 @pytest.fixture
-def hours(bot, cluster, clock):
+def hours(bot: App, cluster: SimulatedCluster, clock: Clock) -> Hours:
     async def hours(count: float) -> None:
         for _ in range(int(count * 60)):
             clock.advance(minutes=1)
@@ -30,11 +42,14 @@ def hours(bot, cluster, clock):
     return hours
 
 
-def cells(say, reply) -> list[tuple[str, ...]]:
+def cells(say: Say, reply: Reply) -> list[tuple[str, ...]]:
+    assert reply.table
     return [tuple(say(cell) for cell in row) for row in reply.table.rows]
 
 
-async def test_a_report_of_what_happened(ask, pass_time, hours, say, cluster):
+async def test_a_report_of_what_happened(
+    ask: Ask, pass_time: PassTime, hours: Hours, say: Say, cluster: SimulatedCluster
+) -> None:
     await hours(0.1)
     await ask("deploy llama-3-8b tp=4", who="ada")
     await ask("deploy tinyllama name=fail-x", who="bob")
@@ -49,13 +64,16 @@ async def test_a_report_of_what_happened(ask, pass_time, hours, say, cluster):
     assert lines[-1] == "failures: 1 × cuda_oom"
     who, model, held, idle = cells(say, told)[0]
     assert (who, model) == ("ada", "llama-3-8b") and 1.8 < float(idle) <= float(held) < 2.6
-    assert told.picture.png.startswith(PNG) and told.picture.name == "gpu-hours-2030-01-01.png"
+    assert told.picture and told.picture.png.startswith(PNG)
+    assert told.picture.name == "gpu-hours-2030-01-01.png"
     assert say(told.picture.alt) == "GPU-hours of the last 7 days: busy, idle and free"
     [refused] = await ask("report", who="ada")
     assert refused.tone is Tone.FAILED
 
 
-async def test_everybody_sees_their_own_usage_and_no_other(ask, pass_time, hours, say):
+async def test_everybody_sees_their_own_usage_and_no_other(
+    ask: Ask, pass_time: PassTime, hours: Hours, say: Say
+) -> None:
     await ask("deploy tinyllama", who="ada")
     await ask("deploy qwen3-0.6b", who="bob")
     await pass_time(300)
@@ -66,7 +84,9 @@ async def test_everybody_sees_their_own_usage_and_no_other(ask, pass_time, hours
     assert nothing.table is None and "you used 0.0 GPU-hours" in say(nothing.text)
 
 
-async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, say, cluster):
+async def test_waits_in_line_are_counted_when_they_end(
+    ask: Ask, pass_time: PassTime, hours: Hours, say: Say, cluster: SimulatedCluster
+) -> None:
     for name in ("a", "b", "c"):
         await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
     await pass_time(60)
@@ -78,14 +98,20 @@ async def test_waits_in_line_are_counted_when_they_end(ask, pass_time, hours, sa
     assert any(say(line).startswith("1 wait in the queue, 1") for line in told.lines)
 
 
-async def test_nothing_was_written_down_yet(ask, say):
+async def test_nothing_was_written_down_yet(ask: Ask, say: Say) -> None:
     *_, told = await ask("report", who="grace")
     assert say(told.text) == "Nothing was recorded on these days." and told.picture is None
 
 
 async def test_a_ledger_of_a_newer_version_is_no_empty_report(
-    settings, cluster, inference, chat, clock, say, tmp_path
-):
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    say: Say,
+    tmp_path: Path,
+) -> None:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     written = SqlLedger(url)
     await written.add(DAY, [GpuUse("ada", "m", 3600)])
@@ -101,22 +127,31 @@ async def test_a_ledger_of_a_newer_version_is_no_empty_report(
     await built.close()
 
 
+Told = Callable[[Chat], App]
+
+
 @pytest.fixture
-def told(settings, cluster, inference, clock, tmp_path):
+def told(
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock, tmp_path: Path
+) -> Told:
     """Bots whose admins read in a channel of a chat."""
     changed = {"admin_channel": "test:admins", "database_url": SecretStr(f"sqlite:///{tmp_path}/ledger")}
     settings = settings.model_copy(update=changed)
-    return lambda chat: wiring.build(settings, cluster, inference, chat, clock)
+
+    def told(chat: Chat) -> App:
+        return wiring.build(settings, cluster, inference, chat, clock)
+
+    return told
 
 
-async def test_nobody_who_said_where_is_told_in_the_morning(bot, chat):
+async def test_nobody_who_said_where_is_told_in_the_morning(bot: App, chat: Chat) -> None:
     await bot.services.reports.morning()
     assert chat.messages == {}
 
 
 async def test_every_morning_admins_hear_of_it_once_whatever_is_restarted(
-    told, chat, cluster, clock, ask, pass_time, say
-):
+    told: Told, chat: Chat, cluster: SimulatedCluster, clock: Clock, ask: Ask, pass_time: PassTime, say: Say
+) -> None:
     built = told(chat)
     await ask("deploy tinyllama")
     await pass_time(300)
@@ -137,9 +172,11 @@ async def test_every_morning_admins_hear_of_it_once_whatever_is_restarted(
     await again.close()
 
 
-async def test_a_report_that_no_chat_took_is_sent_when_one_does(told, chat, clock, say):
-    class Away(type(chat)):
-        async def post(self, place, reply, locale=""):
+async def test_a_report_that_no_chat_took_is_sent_when_one_does(
+    told: Told, chat: Chat, clock: Clock, say: Say
+) -> None:
+    class Away(Chat):
+        async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
             raise UserError(t("error.no_platform", platform=place.platform))
 
     built, back = told(Away()), told(chat)
@@ -150,7 +187,9 @@ async def test_a_report_that_no_chat_took_is_sent_when_one_does(told, chat, cloc
         await bot.close()
 
 
-async def test_a_day_begins_at_midnight_where_the_cluster_is(settings, cluster, inference, chat, clock):
+async def test_a_day_begins_at_midnight_where_the_cluster_is(
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, chat: Chat, clock: Clock
+) -> None:
     settings = settings.model_copy(update={"timezone": "Asia/Tokyo"})
     built = wiring.build(settings, cluster, inference, chat, clock)
     clock.advance(hours=3.5)  # 15:30 in UTC is the next day in Tokyo
@@ -160,11 +199,11 @@ async def test_a_day_begins_at_midnight_where_the_cluster_is(settings, cluster, 
     [(day, _)] = await built.ledger.events(DAY)
     assert day == DAY + timedelta(days=1)
     told = await built.services.reports.all(1)
-    assert told.picture.name == "gpu-hours-2030-01-02.png"
+    assert told.picture and told.picture.name == "gpu-hours-2030-01-02.png"
     await built.close()
 
 
-def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all():
+def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all() -> None:
     uses = [
         (DAY, GpuUse("a", "m", 7200, 3600, "ada")),
         (DAY + timedelta(days=2), GpuUse("a", "m", 3600, 0, "Ada")),
@@ -181,7 +220,7 @@ def test_days_without_anything_are_days_and_what_is_held_is_never_more_than_all(
     )
 
 
-async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path):
+async def test_the_ledger_adds_events_up_and_gives_them_back(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     await SqlLedger(url).add(
         DAY, [GpuUse("ada", "m", 60, 10, "Ada")], [UsageEvent(UsageKind.FAILED, "cuda_oom")]

@@ -1,10 +1,19 @@
 """What the ledger is told of sleeping models: only what the bot put to sleep was given back by it."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
+
+from bot.app.application import App
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Ask, Clock, PassTime, Say
+
+Sweeps = Callable[[float], Awaitable[None]]
+"""Lets hours pass, with a sweep in each minute."""
 
 
 @pytest.fixture
-def sweeps(bot, cluster, clock):
+def sweeps(bot: App, cluster: SimulatedCluster, clock: Clock) -> Sweeps:
     async def sweeps(hours: float) -> None:
         for _ in range(int(hours * 60)):
             clock.advance(minutes=1)
@@ -15,7 +24,9 @@ def sweeps(bot, cluster, clock):
 
 
 @pytest.mark.parametrize("by", ["a person", "the bot"])
-async def test_given_back_is_what_the_bot_put_to_sleep(ask, pass_time, sweeps, say, cluster, by):
+async def test_given_back_is_what_the_bot_put_to_sleep(
+    ask: Ask, pass_time: PassTime, sweeps: Sweeps, say: Say, cluster: SimulatedCluster, by: str
+) -> None:
     await ask("deploy tinyllama hours=mo-fr 8-20")  # it is 13:00 in Berlin
     await pass_time(200)
     if by == "a person":
@@ -27,13 +38,14 @@ async def test_given_back_is_what_the_bot_put_to_sleep(ask, pass_time, sweeps, s
 
 
 async def test_what_is_about_to_be_removed_was_given_back_by_whom_it_was_put_to_sleep(
-    ask, pass_time, sweeps, clock, cluster, say
-):
+    ask: Ask, pass_time: PassTime, sweeps: Sweeps, clock: Clock, cluster: SimulatedCluster, say: Say
+) -> None:
     await ask("deploy tinyllama")
     await pass_time(200)
     await ask("sleep tinyllama")
     clock.advance(days=13, hours=1)
     await sweeps(0.1)
-    assert cluster.workloads()[0].record.sleep_state.removal_announced_at
+    asleep = cluster.workloads()[0].record.sleep_state
+    assert asleep and asleep.removal_announced_at
     *_, told = await ask("report", who="grace")
     assert not any("were given back" in say(line) for line in told.lines)

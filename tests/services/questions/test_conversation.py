@@ -1,18 +1,32 @@
 """Which model is meant, what it is told, and what is kept when it breaks."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
+from typing import Protocol
 
 import pytest
 
+from bot.app.application import App
 from bot.core.chat.message import Message, Place, Turn, User
 from bot.core.chat.reply import Tone
-from tests.conftest import settle
+from bot.core.ports import Endpoint, Piece, Sampling
+from bot.engines.vllm.inference import VllmInference
+from bot.simulator.cluster import SimulatedCluster
+from bot.simulator.server import SimulatedServer
+from tests.conftest import PATIENCE, Ask, Chat, Clock, PassTime, Say, eventually, settle
 
 OTHER = Place("test", "C2")
 
 
+class Ready(Protocol):
+    """Type lines like `ada: deploy tinyllama`, and wait until all models are ready."""
+
+    async def __call__(self, *lines: str) -> None: ...
+
+
 @pytest.fixture
-def ready(ask, pass_time):
+def ready(ask: Ask, pass_time: PassTime) -> Ready:
     async def ready(*lines: str) -> None:
         for line in lines:
             who, _, command = line.partition(": ")
@@ -22,18 +36,20 @@ def ready(ask, pass_time):
     return ready
 
 
-async def model_of(ask, say, line: str, who: str = "ada", place: Place = OTHER) -> str:
+async def model_of(ask: Ask, say: Say, line: str, who: str = "ada", place: Place = OTHER) -> str:
     return say((await ask(line, who, place=place))[-1].footnote).split(" · ")[0]
 
 
-async def test_the_model_that_is_named_by_name_or_by_its_model(ask, ready, say):
+async def test_the_model_that_is_named_by_name_or_by_its_model(ask: Ask, ready: Ready, say: Say) -> None:
     await ready("ada: deploy tinyllama name=mine", "bob: deploy qwen3-0.6b")
     assert await model_of(ask, say, "ask MINE hello") == "mine"
     assert await model_of(ask, say, "ask tinyllama hello") == "mine"
     assert await model_of(ask, say, "ask qwen3-0.6b hello") == "qwen3-0.6b"
 
 
-async def test_without_a_name_ones_own_or_the_only_one_or_the_last_one(ask, ready, say):
+async def test_without_a_name_ones_own_or_the_only_one_or_the_last_one(
+    ask: Ask, ready: Ready, say: Say
+) -> None:
     await ready("ada: deploy tinyllama", "bob: deploy qwen3-0.6b")
     assert await model_of(ask, say, "ask hello there", "ada", Place("test", "A")) == "tinyllama"
     assert await model_of(ask, say, "ask hello there", "bob", Place("test", "B")) == "qwen3-0.6b"
@@ -43,7 +59,7 @@ async def test_without_a_name_ones_own_or_the_only_one_or_the_last_one(ask, read
     assert await model_of(ask, say, "ask and then?", "eve", Place("test", "E")) == "qwen3-0.6b"
 
 
-async def test_nothing_to_ask(ask, ready, say):
+async def test_nothing_to_ask(ask: Ask, ready: Ready, say: Say) -> None:
     [refusal] = await ask("ask hello there")
     assert say(refusal.text).startswith("No model is running yet.")
     [refusal] = await ask("ask llama3 hello")
@@ -53,7 +69,7 @@ async def test_nothing_to_ask(ask, ready, say):
     assert say(refusal.text) == "What do you want to ask tinyllama?"
 
 
-async def test_people_are_called_by_name_not_by_id(bot, ready, ask, say):
+async def test_people_are_called_by_name_not_by_id(bot: App, ready: Ready, ask: Ask, say: Say) -> None:
     await ready("ada: deploy tinyllama")
     async for _ in bot.dispatcher.handle(Message("ask hello", User("U0123", "eve"), OTHER)):
         pass
@@ -62,7 +78,9 @@ async def test_people_are_called_by_name_not_by_id(bot, ready, ask, say):
     assert say(refused.text) == "Somebody else used tinyllama in the last hour: eve. Stop it anyway?"
 
 
-async def test_an_answer_stands_whatever_becomes_of_its_model(bot, ready, cluster):
+async def test_an_answer_stands_whatever_becomes_of_its_model(
+    bot: App, ready: Ready, cluster: SimulatedCluster
+) -> None:
     await ready("ada: deploy tinyllama")
     replies = bot.dispatcher.handle(Message("ask hello", User("ada", "ada"), OTHER))
     async for reply in replies:
@@ -72,17 +90,19 @@ async def test_an_answer_stands_whatever_becomes_of_its_model(bot, ready, cluste
 
 
 async def test_the_conversation_goes_along_and_is_trimmed_to_the_context(
-    ask, ready, chat, inference, bot, say
-):
+    ask: Ask, ready: Ready, chat: Chat, inference: VllmInference, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await ready("ada: deploy tinyllama")
     told: list[list[Turn]] = []
     answer = inference.answer
 
-    def listening(endpoint, turns, sampling):
+    def listening(
+        endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling
+    ) -> AsyncGenerator[Piece, None]:
         told.append(list(turns))
         return answer(endpoint, turns, sampling)
 
-    inference.answer = listening
+    monkeypatch.setattr(inference, "answer", listening)
     chat.turns = [Turn("user", "first question"), Turn("assistant", "first answer")]
     await ask('ask system="be brief" tinyllama and then?')
     assert [turn.role for turn in told[0]] == ["system", "user", "assistant", "user"]
@@ -96,7 +116,10 @@ async def test_the_conversation_goes_along_and_is_trimmed_to_the_context(
     assert sum(len(turn.content) // 4 + 4 for turn in kept) <= 2048 * 3 // 4
 
 
-async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, say):
+@pytest.mark.parametrize("patience", [(60.0, 0.5)])
+async def test_a_broken_answer_keeps_what_came_and_says_why(
+    ask: Ask, ready: Ready, server: SimulatedServer, say: Say, patience: tuple[float, float]
+) -> None:
     await ready("ada: deploy tinyllama")
     server.misbehave["tinyllama"] = "dies"
     last = (await ask("ask tinyllama hello"))[-1]
@@ -109,26 +132,30 @@ async def test_a_broken_answer_keeps_what_came_and_says_why(ask, ready, server, 
     assert "went silent for too long" in say(last.footnote)
 
 
-async def test_a_model_that_cannot_chat_says_what_to_do(ask, ready, server, say):
+async def test_a_model_that_cannot_chat_says_what_to_do(
+    ask: Ask, ready: Ready, server: SimulatedServer, say: Say
+) -> None:
     await ready("ada: deploy tinyllama")
     server.misbehave["tinyllama"] = "no-template"
     [refusal] = await ask("ask tinyllama hello")
     assert "base model without a chat template" in say(refusal.text)
 
 
-async def test_a_cancelled_question_is_no_longer_in_flight(ask, ready, bot, server):
+async def test_a_cancelled_question_is_no_longer_in_flight(
+    ask: Ask, ready: Ready, bot: App, server: SimulatedServer
+) -> None:
     await ready("ada: deploy tinyllama")
     server.misbehave["tinyllama"] = "silent"
     asking = asyncio.create_task(ask("ask tinyllama hello"))
-    async with asyncio.timeout(5):
-        while not bot.services.activity.in_flight("tinyllama"):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: bot.services.activity.in_flight("tinyllama"))
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     assert bot.services.activity.in_flight("tinyllama") == 0
 
 
-async def test_a_question_in_the_queue_is_not_held_for_ever(ask, clock, cluster, pass_time, say):
+async def test_a_question_in_the_queue_is_not_held_for_ever(
+    ask: Ask, clock: Clock, cluster: SimulatedCluster, pass_time: PassTime, say: Say
+) -> None:
     for name in ("one", "two", "three"):
         await ask(f"deploy llama-3-70b quant=gptq name={name}", who="grace")
     asking = asyncio.create_task(ask("ask three hello", who="eve"))
@@ -138,7 +165,25 @@ async def test_a_question_in_the_queue_is_not_held_for_ever(ask, clock, cluster,
     assert say(asking.result()[-1].text).startswith("three is still not ready after 10 min")
 
 
-async def test_status_shows_who_works_and_since_when_nobody_does(ask, ready, bot, clock, say):
+async def test_a_question_that_waits_goes_on_at_the_news_alone(
+    ask: Ask, ready: Ready, clock: Clock, cluster: SimulatedCluster, say: Say
+) -> None:
+    """Nobody who sleeps by the clock is woken here: it hears that its model is ready."""
+    await ready("ada: deploy tinyllama")
+    await ask("sleep tinyllama")
+    asking = asyncio.create_task(ask("ask tinyllama are you awake?", who="eve"))
+    await eventually(lambda: cluster.workloads()[0].replicas == 1)
+    await settle()
+    assert not asking.done()
+    clock.time += timedelta(minutes=5)
+    cluster.step()
+    replies = await asyncio.wait_for(asking, PATIENCE)
+    assert "are you awake?" in replies[-1].answer and "tokens/s" in say(replies[-1].footnote)
+
+
+async def test_status_shows_who_works_and_since_when_nobody_does(
+    ask: Ask, ready: Ready, bot: App, clock: Clock, say: Say
+) -> None:
     await ready("ada: deploy tinyllama")
     clock.advance(minutes=10)
     [one] = await ask("status tinyllama")
@@ -147,10 +192,12 @@ async def test_status_shows_who_works_and_since_when_nobody_does(ask, ready, bot
     await ask("ask tinyllama hello")
     await bot.services.activity.sweep()
     [listed] = await ask("status")
-    assert [say(cell) for cell in listed.table.rows[0]][-1] == "0 s"
+    assert listed.table and say(listed.table.rows[0][-1]) == "0 s"
 
 
-async def test_a_start_is_estimated_from_the_last_ones(ask, ready, pass_time, cluster, chat, say):
+async def test_a_start_is_estimated_from_the_last_ones(
+    ask: Ask, ready: Ready, pass_time: PassTime, cluster: SimulatedCluster, chat: Chat, say: Say
+) -> None:
     await ready("ada: deploy tinyllama")
     [workload] = cluster.workloads()
     assert workload.record.start_seconds == (91.2,)
@@ -163,7 +210,9 @@ async def test_a_start_is_estimated_from_the_last_ones(ask, ready, pass_time, cl
     assert len(cluster.workloads()[0].record.start_seconds) == 2
 
 
-async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
+async def test_only_so_many_questions_wait(
+    ask: Ask, ready: Ready, say: Say, pass_time: PassTime, cluster: SimulatedCluster
+) -> None:
     await ready("ada: deploy tinyllama")
     await ask("sleep tinyllama")
     waiting = [asyncio.create_task(ask("ask tinyllama hello", "eve")) for _ in range(4)]
@@ -180,7 +229,16 @@ async def test_only_so_many_questions_wait(ask, ready, say, pass_time, cluster):
     assert len(answered) == 20
 
 
-async def test_ready_means_a_real_answer(ask, ready, server, pass_time, chat, say, cluster, bot):
+async def test_ready_means_a_real_answer(
+    ask: Ask,
+    ready: Ready,
+    server: SimulatedServer,
+    pass_time: PassTime,
+    chat: Chat,
+    say: Say,
+    cluster: SimulatedCluster,
+    bot: App,
+) -> None:
     server.misbehave["tinyllama"] = "http-500"
     await ask("deploy tinyllama")
     await pass_time(200)
@@ -188,19 +246,19 @@ async def test_ready_means_a_real_answer(ask, ready, server, pass_time, chat, sa
     assert cluster.workloads()[0].phase.value == "ready"
     assert not any("is ready" in say(reply.text) for reply in card)
     server.misbehave.clear()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while "is ready" not in say(card[-1].text):
             await pass_time(1)
             await asyncio.sleep(0.02)
 
 
 async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
-    ask, server, pass_time, chat, say, cluster
-):
+    ask: Ask, server: SimulatedServer, pass_time: PassTime, chat: Chat, say: Say, cluster: SimulatedCluster
+) -> None:
     server.misbehave["tinyllama"] = "garbled"
     await ask("deploy tinyllama")
     [card] = chat.messages.values()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while card[-1].tone is not Tone.FAILED:
             await pass_time(1)
     assert "did not start: it answers nothing but “!”" in say(card[-1].text)
@@ -208,10 +266,12 @@ async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
     assert cluster.workloads()[0].record.start_seconds == ()
 
 
-async def test_a_base_model_that_cannot_chat_is_ready(ask, server, pass_time, chat, say):
+async def test_a_base_model_that_cannot_chat_is_ready(
+    ask: Ask, server: SimulatedServer, pass_time: PassTime, chat: Chat, say: Say
+) -> None:
     server.misbehave["tinyllama"] = "no-template"
     await ask("deploy tinyllama")
     [card] = chat.messages.values()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while "is ready" not in say(card[-1].text):
             await pass_time(1)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,19 +16,20 @@ from bot.cluster.lease import NAME, lease_leadership
 from bot.core.clock import SystemClock
 from bot.platforms.shared.messengers import Messengers
 from tests.conftest import eventually
+from tests.real.control_plane import ControlPlane
 from tests.real.world import RealWorld, real_world
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest_asyncio.fixture
-async def world(control_plane, tmp_path):
+async def world(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[RealWorld]:
     async with real_world(control_plane, tmp_path) as world:
         yield world
 
 
 @asynccontextmanager
-async def service(world: RealWorld):
+async def service(world: RealWorld) -> AsyncIterator[None]:
     """The bot at work in this process: in no chat that a terminal could be in."""
     settings = Settings(_env_file=None, namespace=world.namespace, database_url="sqlite://")
     inference = wiring.inference_of(settings)
@@ -62,10 +64,10 @@ async def terminal(world: RealWorld, *lines: str) -> str:
 
 def holder(world: RealWorld) -> str:
     found = json.loads(world.plane.kubectl("get", "lease", NAME, "-n", world.namespace, "-o", "json"))
-    return found["spec"].get("holderIdentity", "")
+    return str(found["spec"].get("holderIdentity", ""))
 
 
-async def test_a_guest_shows_its_own_deployments_and_leaves_the_lease_to_the_bot(world):
+async def test_a_guest_shows_its_own_deployments_and_leaves_the_lease_to_the_bot(world: RealWorld) -> None:
     world.kubelet.behave["llm-tinyllama"] = "crash"
     async with service(world):
         leader = holder(world)
@@ -75,7 +77,7 @@ async def test_a_guest_shows_its_own_deployments_and_leaves_the_lease_to_the_bot
         assert holder(world) == leader
 
 
-async def test_a_terminal_alone_is_the_whole_bot(world):
+async def test_a_terminal_alone_is_the_whole_bot(world: RealWorld) -> None:
     world.kubelet.behave["llm-tinyllama"] = "crash"
     told = await terminal(world, "deploy tinyllama", "status")
     assert told.startswith("No other llm-bot is at work here")

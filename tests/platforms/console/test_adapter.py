@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.core.chat.text import Phrasebook
 from bot.platforms.console.render import render
+from tests.conftest import PATIENCE
 from tests.platforms.replies import GOLDEN, REPLIES
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("name", REPLIES)
-def test_a_reply_looks_as_agreed(name, language, phrases):
+def test_a_reply_looks_as_agreed(name: str, language: str, phrases: Phrasebook) -> None:
     drawn = render(REPLIES[name], lambda text: phrases.say(text, language)) + "\n"
     assert drawn == (GOLDEN / f"{name}.{language}.txt").read_text()
 
@@ -34,7 +36,7 @@ def demo(script: str, *flags: str, **env: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_a_script_tells_the_whole_story_and_exits_0():
+def test_a_script_tells_the_whole_story_and_exits_0() -> None:
     story = (
         "deploy llama-3-8b tp=2\nstatus\nask llama-3-8b hello\nand more\nask and more?\n1\nstop llama-3-8b\n"
     )
@@ -57,43 +59,45 @@ def test_a_script_tells_the_whole_story_and_exits_0():
     assert "\x1b" not in told and "Traceback" not in told
 
 
-def test_a_number_is_the_choice_shown_last():
+def test_a_number_is_the_choice_shown_last() -> None:
     done = demo("deploy llama-3-8b tp=1\n2\ngpus\n", "--speed", "600")
     assert "> /llm deploy llama-3-8b tp=1 quant=gptq" in done.stdout
     assert "GPTQ 4-bit · 1 × V100" in done.stdout and "7 of 8 GPUs are free" in done.stdout
 
 
-def test_german_and_another_person():
+def test_german_and_another_person() -> None:
     done = demo("deploy llama-3-70b quant=gptq\nwhoami\n", "--user", "eve", LANGUAGE="de")
     assert "tp=4 ist zu groß: Für die Rolle Studierende ist die Grenze tp=2." in done.stdout
     assert done.returncode == 0
 
 
-def test_the_end_of_input_waits_until_what_runs_is_settled_but_not_for_the_queue():
+def test_the_end_of_input_waits_until_what_runs_is_settled_but_not_for_the_queue() -> None:
     lines = "".join(f"deploy llama-3-70b quant=gptq name=m{n}\n" for n in range(3))
     done = demo(lines, "--speed", "900")
     assert done.stdout.count("is ready") == 2 and "m2 is waiting for 4 free GPUs" in done.stdout
     assert done.returncode == 0
 
 
-async def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart():
+async def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart() -> None:
     command = (sys.executable, "-m", "bot", "demo", "--speed", "600")
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), asyncio.subprocess.PIPE)
-    bot = await asyncio.create_subprocess_exec(*command, **pipes, cwd=ROOT)
+    pipe = asyncio.subprocess.PIPE
+    bot = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert bot.stdin and bot.stdout
+    keyboard, screen = bot.stdin, bot.stdout
     told = ""
 
     async def type_(line: str, *until: str) -> None:
         nonlocal told
-        bot.stdin.write(f"{line}\n".encode())
+        keyboard.write(f"{line}\n".encode())
         begun = len(told)
         while not all(words in told[begun:] for words in until):
-            told += (await bot.stdout.readline()).decode()
+            told += (await screen.readline()).decode()
 
     owner = "✕ tinyllama did not start: a GPU ran out of memory while the model was starting"
     admin = (
         "✕ #1 tinyllama (you) is not running: a GPU ran out of memory while the model was starting · cuda_oom"
     )
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(PATIENCE):
         await type_("deploy tinyllama", "is ready")
         await type_("simulate fail cuda_oom tinyllama", owner, admin, "[2 Start again with tp=2]")
         await type_("scale tinyllama tp=2", "is ready", "● #1 tinyllama")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest_asyncio
 
 from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
-from bot.core.deployment.record import Record, SleepReason, SleepState
+from bot.core.deployment.record import Record, RecordChanges, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec
-from tests.conftest import PATIENCE, Chat, eventually
+from tests.conftest import PATIENCE, Chat, eventually, text_of
+from tests.real.control_plane import ControlPlane
 from tests.real.world import RealWorld, at_work, real_world
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,7 @@ def spec(name: str = "tinyllama", tp: int = 1) -> Spec:
 
 
 @pytest_asyncio.fixture
-async def world(control_plane, tmp_path):
+async def world(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[RealWorld]:
     async with real_world(control_plane, tmp_path) as world:
         yield world
 
@@ -62,7 +64,7 @@ async def refused(world: RealWorld, why: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
+async def test_everything_but_the_model_cache_goes_with_the_deployment(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
     assert "llm-tinyllama" in await world.names("services")
     assert "llm-tinyllama" in await world.names("secrets")
@@ -87,7 +89,7 @@ async def test_everything_but_the_model_cache_goes_with_the_deployment(world):
         ("image", "image_pull", "Back-off pulling image"),
     ],
 )
-async def test_pods_that_fail_say_why(world, behaviour, cause, evidence):
+async def test_pods_that_fail_say_why(world: RealWorld, behaviour: str, cause: str, evidence: str) -> None:
     world.kubelet.behave["llm-tinyllama"] = behaviour
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: phase(world) is Phase.FAILED)
@@ -95,7 +97,7 @@ async def test_pods_that_fail_say_why(world, behaviour, cause, evidence):
     assert workload.cause == cause and evidence in workload.evidence
 
 
-async def test_a_container_that_is_not_created_shows_the_warning_among_its_events(world):
+async def test_a_container_that_is_not_created_shows_the_warning_among_its_events(world: RealWorld) -> None:
     world.kubelet.behave["llm-tinyllama"] = "mount"
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: [workload.cause for workload in world.cluster.workloads()] == ["start"])
@@ -104,7 +106,7 @@ async def test_a_container_that_is_not_created_shows_the_warning_among_its_event
     assert "MountVolume.SetUp failed" in workload.evidence
 
 
-async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world):
+async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world: RealWorld) -> None:
     quota = ["create", "quota", "gpus", "--hard=requests.nvidia.com/gpu=1", "-n", world.namespace]
     world.plane.kubectl(*quota)
     await refused(world, "exceeded quota: gpus")
@@ -114,7 +116,7 @@ async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world):
     assert workload.cause == "quota_exceeded" and "exceeded quota: gpus" in workload.evidence
 
 
-async def test_a_node_that_does_not_answer_loses_its_models_until_it_does(world):
+async def test_a_node_that_does_not_answer_loses_its_models_until_it_does(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: phase(world) is Phase.READY)
     [node] = world.cluster.workloads()[0].nodes
@@ -129,7 +131,7 @@ async def test_a_node_that_does_not_answer_loses_its_models_until_it_does(world)
     await eventually(lambda: phase(world) is Phase.READY)
 
 
-async def test_an_evicted_pod_that_was_replaced_is_no_failure(world):
+async def test_an_evicted_pod_that_was_replaced_is_no_failure(world: RealWorld) -> None:
     world.kubelet.behave["llm-tinyllama"] = "evict"
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: world.kubelet.evicted and phase(world) is Phase.READY)
@@ -138,7 +140,7 @@ async def test_an_evicted_pod_that_was_replaced_is_no_failure(world):
     assert world.cluster.workloads()[0].cause == ""
 
 
-async def test_a_pod_that_does_not_end_is_seen_with_since_when(world):
+async def test_a_pod_that_does_not_end_is_seen_with_since_when(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: phase(world) is Phase.READY)
     world.kubelet.behave["llm-tinyllama"] = "linger"
@@ -146,7 +148,7 @@ async def test_a_pod_that_does_not_end_is_seen_with_since_when(world):
     await world.cluster.scale("tinyllama", 0)
     await eventually(lambda: world.cluster.workloads()[0].ending_since)
     [workload] = world.cluster.workloads()
-    assert phase(world) is Phase.DRAINING and workload.ending_since > before
+    assert phase(world) is Phase.DRAINING and workload.ending_since and workload.ending_since > before
     world.kubelet.behave.clear()
     await eventually(lambda: phase(world) is Phase.ASLEEP)
     assert world.cluster.workloads()[0].ending_since is None
@@ -156,10 +158,9 @@ async def test_a_pod_that_does_not_end_is_seen_with_since_when(world):
     ("selector", "storage", "cause"), [({"gpu": "none"}, "", "node"), ({}, "no-such-class", "volume")]
 )
 async def test_what_can_never_be_placed_says_what_it_misses(
-    control_plane, tmp_path, selector, storage, cause
-):
-    settings = {"node_selector": selector, "storage_class": storage}
-    async with real_world(control_plane, tmp_path, **settings) as world:
+    control_plane: ControlPlane, tmp_path: Path, selector: dict[str, str], storage: str, cause: str
+) -> None:
+    async with real_world(control_plane, tmp_path, node_selector=selector, storage_class=storage) as world:
         if storage:  # a volume that names its claim is bound to it whatever the class
             world.plane.kubectl("delete", "pv", f"{world.namespace}-readwritemany")
         await world.cluster.create(spec(), RECORD)
@@ -167,7 +168,7 @@ async def test_what_can_never_be_placed_says_what_it_misses(
         assert phase(world) is Phase.SCHEDULING
 
 
-async def test_a_webhook_that_refuses_pods_is_named(world):
+async def test_a_webhook_that_refuses_pods_is_named(world: RealWorld) -> None:
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"], "operations": ["CREATE"]}
     configuration = {
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -197,7 +198,7 @@ async def test_a_webhook_that_refuses_pods_is_named(world):
         await world.admin.request("DELETE", f"{path}/no-{world.namespace}")
 
 
-async def test_a_missing_right_is_named(world):
+async def test_a_missing_right_is_named(world: RealWorld) -> None:
     world.plane.kubectl("delete", "rolebinding", "llm-bot", "-n", world.namespace)
     for forbidden, verb in (
         (world.cluster.create(spec(), RECORD), "create"),
@@ -215,14 +216,14 @@ async def test_a_missing_right_is_named(world):
     assert "apply manifests/bot" in doctor.stdout
 
 
-async def test_doctor_finds_every_right_of_the_manifests_granted(world):
+async def test_doctor_finds_every_right_of_the_manifests_granted(world: RealWorld) -> None:
     doctor = command(world, "doctor")
     assert doctor.returncode == 0, doctor.stdout
     assert "fail" not in doctor.stdout and "not allowed" not in doctor.stdout
     assert "2 nodes with GPUs: 8 in total" in doctor.stdout
 
 
-async def test_doctor_says_when_there_is_no_cluster(tmp_path):
+async def test_doctor_says_when_there_is_no_cluster(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bot", "doctor"],
         capture_output=True,
@@ -233,7 +234,7 @@ async def test_doctor_says_when_there_is_no_cluster(tmp_path):
     assert done.returncode == 1 and "fail  the cluster cannot be reached" in done.stdout
 
 
-async def test_the_api_server_restarts_and_the_bot_lives_on(world):
+async def test_the_api_server_restarts_and_the_bot_lives_on(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: phase(world) is Phase.READY)
     world.plane.stop_api_server()
@@ -250,12 +251,12 @@ async def test_the_api_server_restarts_and_the_bot_lives_on(world):
     await eventually(lambda: phase(world) is Phase.READY)
 
 
-async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world):
+async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world: RealWorld) -> None:
     settings = Settings(_env_file=None, admin_channel="console:admins", database_url="sqlite://")
     chat, now = Chat(), datetime.now(UTC)
 
     def alerts() -> list[str]:
-        return [alert[-1].text.params["what"].params["about"] for alert in chat.messages.values()]
+        return [text_of(alert[-1]).params["what"].params["about"] for alert in chat.messages.values()]
 
     async with at_work(settings, world.cluster, chat):
         for name in ("bad", "good", "later"):
@@ -270,11 +271,11 @@ async def test_a_restart_of_the_api_server_raises_no_alarm_and_hides_none(world)
         await eventually(lambda: "later" in alerts())
         assert asyncio.get_running_loop().time() - begun < 40  # ten on an idle machine
         await world.kubelet.get_ready(later)
-        await eventually(lambda: len(chat.messages) == 2 and "resolved" in chat.last.text.key)
+        await eventually(lambda: len(chat.messages) == 2 and "resolved" in text_of(chat.last).key)
         assert alerts() == ["bad", "later"]
 
 
-async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(world):
+async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
 
     async def key() -> str:
@@ -294,14 +295,14 @@ async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(wor
 @pytest.mark.parametrize(
     "words", [("llama-3-8b",), ("qwen2.5-7b", "quant=gptq", "name=q", "replicas=2", "ttl=4h")]
 )
-async def test_what_render_prints_can_be_applied(world, words):
+async def test_what_render_prints_can_be_applied(world: RealWorld, words: tuple[str, ...]) -> None:
     rendered = command(world, "render", "deploy", *words)
     assert rendered.returncode == 0, rendered.stderr
     said = world.plane.kubectl("apply", "--dry-run=server", "-f", "-", stdin=rendered.stdout)
     assert said.count("created (server dry run)") + said.count("unchanged (server dry run)") == 4
 
 
-async def test_annotations_that_somebody_broke_hide_one_workload_and_not_the_others(world):
+async def test_annotations_that_somebody_broke_hide_one_workload_and_not_the_others(world: RealWorld) -> None:
     await world.cluster.create(spec("one"), RECORD)
     await world.cluster.create(spec("two"), RECORD)
     broken = {"metadata": {"annotations": {"llm-bot/spec": "{nonsense"}}}
@@ -310,7 +311,7 @@ async def test_annotations_that_somebody_broke_hide_one_workload_and_not_the_oth
     await eventually(lambda: {w.name: w.phase for w in world.cluster.workloads()}.get("two") is Phase.READY)
 
 
-async def test_a_terminal_on_a_real_cluster_survives_nonsense(world):
+async def test_a_terminal_on_a_real_cluster_survives_nonsense(world: RealWorld) -> None:
     nonsense = [
         "",
         "   ",
@@ -328,7 +329,9 @@ async def test_a_terminal_on_a_real_cluster_survives_nonsense(world):
     assert json.dumps(world.namespace)[1:-1] in done.stdout and "Traceback" not in done.stdout
 
 
-async def test_the_service_answers_health_checks_and_ends_on_sigterm(world, unused_tcp_port):
+async def test_the_service_answers_health_checks_and_ends_on_sigterm(
+    world: RealWorld, unused_tcp_port: int
+) -> None:
     import aiohttp
 
     service = await asyncio.create_subprocess_exec(
@@ -362,7 +365,7 @@ def managed(world: RealWorld) -> str | None:
     return next((workload.managed_by for workload in world.cluster.workloads()), None)
 
 
-async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_again(world):
+async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_again(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: phase(world) is Phase.READY)
     assert managed(world) == ""
@@ -379,17 +382,17 @@ async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_ag
     await eventually(lambda: managed(world) == "Argo CD")
 
 
-async def test_a_replica_is_known_by_its_pod_and_restart(world):
+async def test_a_replica_is_known_by_its_pod_and_restart(world: RealWorld) -> None:
     await world.cluster.create(spec(), RECORD)
     await eventually(lambda: phase(world) is Phase.READY)
     [server] = world.cluster.servers("tinyllama")
     assert server.id.endswith("/0") and server.url == "http://127.0.0.1:9"
 
 
-async def test_what_the_sweep_remembers_is_read_back(world):
+async def test_what_the_sweep_remembers_is_read_back(world: RealWorld) -> None:
     now = datetime(2030, 1, 2, tzinfo=UTC)
     await world.cluster.create(spec(), RECORD)
-    told = {
+    told: RecordChanges = {
         "warned_at": now,
         "warning_message_id": "m7",
         "keep_until": now,

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -24,12 +25,12 @@ def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def plan(*words: str) -> tuple[int, dict]:
+def plan(*words: str) -> tuple[int, dict[str, Any]]:
     done = bot("plan", *words, "--json")
     return done.returncode, json.loads(done.stdout)
 
 
-def test_plan_as_json():
+def test_plan_as_json() -> None:
     code, answer = plan("llama-3-8b")
     assert code == 0 and answer["fits"] is True and answer["reasons"] == [] and answer["alternatives"] == []
     assert {key: answer[key] for key in ("model", "gpu", "tp", "quantization", "max_model_len")} == {
@@ -44,7 +45,7 @@ def test_plan_as_json():
     assert total == pytest.approx(15.77 * 0.9 - 0.45, abs=0.02)
 
 
-def test_plan_that_does_not_fit():
+def test_plan_that_does_not_fit() -> None:
     code, answer = plan("llama-3-8b", "tp=1")
     assert code == 1 and answer["fits"] is False
     assert answer["reasons"] == ["weights alone are 15.0 of 14.2 usable GiB."]
@@ -59,12 +60,12 @@ def test_plan_that_does_not_fit():
 @pytest.mark.parametrize(
     "words", [["--gpu", "a100-80gb"], ["--gpu=A100-80GB"], ["--gpu-mem", "80"], ["gpu=h200"]]
 )
-def test_plan_for_another_gpu(words):
+def test_plan_for_another_gpu(words: list[str]) -> None:
     code, answer = plan("llama-3-8b", "tp=1", *words)
     assert code == 0 and answer["tp"] == 1
 
 
-def test_plan_of_a_config_json(tmp_path):
+def test_plan_of_a_config_json(tmp_path: Path) -> None:
     config = tmp_path / "config file.json"
     config.write_text(
         json.dumps(
@@ -96,12 +97,12 @@ def test_plan_of_a_config_json(tmp_path):
         ([], "model is missing."),
     ],
 )
-def test_plan_of_nonsense(words, says):
+def test_plan_of_nonsense(words: list[str], says: str) -> None:
     done = bot("plan", *words)
     assert done.returncode == 2 and says in done.stderr and done.stdout == ""
 
 
-def test_render_prints_manifests_and_nothing_else():
+def test_render_prints_manifests_and_nothing_else() -> None:
     done = bot("render", "deploy", "llama-3-8b", "--name", "my-llama", "max-len=4k", NAMESPACE="w123")
     assert done.returncode == 0 and done.stderr == ""
     kinds = {thing["kind"]: thing for thing in yaml.safe_load_all(done.stdout)}
@@ -113,12 +114,12 @@ def test_render_prints_manifests_and_nothing_else():
 @pytest.mark.parametrize(
     "words", [["deploy", "llama-3-8b", "tp=1"], ["deploy", "x", "name=_"], ["stop", "x"], []]
 )
-def test_render_refuses_what_cannot_run(words):
+def test_render_refuses_what_cannot_run(words: list[str]) -> None:
     done = bot("render", *words)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("✕")
 
 
-def test_every_wrong_setting_in_one_line_each():
+def test_every_wrong_setting_in_one_line_each() -> None:
     done = bot(
         "demo", LANGUAGE="fr", SWEEP_INTERVAL="often", HTTP_PORT="x", GPU="abacus", STUDENT_QUOTA="gpus=many"
     )
@@ -129,7 +130,7 @@ def test_every_wrong_setting_in_one_line_each():
     assert len(lines) == 5
 
 
-def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path):
+def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
     done = bot("run", "--platform", "console", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
     assert "cannot be reached" in done.stderr
@@ -146,13 +147,13 @@ def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path):
         ("MATTERMOST_CALLBACK_URL", "llm-bot.llm.svc:8080"),
     ],
 )
-def test_a_value_of_the_wrong_form_is_refused(name, value):
+def test_a_value_of_the_wrong_form_is_refused(name: str, value: str) -> None:
     done = bot("doctor", **{name: value})
     assert done.returncode == 2 and done.stderr.startswith(f"{name}={value}: ")
     assert "pattern" not in done.stderr
 
 
-def test_slack_without_a_way_to_reach_it_is_one_readable_line():
+def test_slack_without_a_way_to_reach_it_is_one_readable_line() -> None:
     done = bot("run", SLACK_BOT_TOKEN="xoxb-secret")
     assert done.returncode == 2 and "xoxb-secret" not in done.stderr
     assert done.stderr.strip() == (
@@ -162,7 +163,7 @@ def test_slack_without_a_way_to_reach_it_is_one_readable_line():
     assert done.returncode == 2 and "SLACK_BOT_TOKEN is missing" in done.stderr
 
 
-def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
+def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path: Path) -> None:
     log = tmp_path / "vllm.log"
     log.write_bytes(
         b"INFO 01-01 fine \xff\n" * 1000 + b"ValueError: No available memory for the cache blocks.\n"
@@ -188,13 +189,13 @@ def test_diagnose_reads_a_log_from_a_file_or_a_pipe(tmp_path):
         ("\n \n", 2),
     ],
 )
-def test_diagnose_tells_a_script_whether_something_is_wrong(tmp_path, log, code):
+def test_diagnose_tells_a_script_whether_something_is_wrong(tmp_path: Path, log: str, code: int) -> None:
     file = tmp_path / "vllm.log"
     file.write_text(log)
     assert bot("diagnose", str(file)).returncode == code
 
 
-def test_every_wrong_setting_of_every_platform_is_told_at_once():
+def test_every_wrong_setting_of_every_platform_is_told_at_once() -> None:
     done = bot("run", LANGUAGE="fr", SLACK_BOT_TOKEN="xoxb-x", MATTERMOST_URL="https://chat.example.org")
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 2 and [line.split("_")[0].split("=")[0] for line in lines] == [
@@ -204,7 +205,7 @@ def test_every_wrong_setting_of_every_platform_is_told_at_once():
     ]
 
 
-def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_path):
+def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_path: Path) -> None:
     done = bot("run", MATTERMOST_URL="https://chat.example.org")
     assert (done.returncode, done.stderr) == (2, "set MATTERMOST_URL and MATTERMOST_TOKEN together\n")
     wrong = tmp_path / "ca.pem"
@@ -215,7 +216,7 @@ def test_mattermost_needs_both_an_address_and_a_token_and_real_certificates(tmp_
     assert "mm-secret" not in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_slip_in_the_tokens_of_the_slash_command_is_told_without_them():
+def test_a_slip_in_the_tokens_of_the_slash_command_is_told_without_them() -> None:
     both = {"MATTERMOST_URL": "https://chat.example.org", "MATTERMOST_TOKEN": "mm-secret"}
     for slip in ("t1:command-secret", "t1=command-secret t2=", "=command-secret"):
         done = bot("run", **both, MATTERMOST_COMMAND_TOKENS=slip)
@@ -223,6 +224,6 @@ def test_a_slip_in_the_tokens_of_the_slash_command_is_told_without_them():
         assert (done.returncode, done.stderr) == (2, told)
 
 
-def test_mattermost_setup_says_what_it_needs():
+def test_mattermost_setup_says_what_it_needs() -> None:
     done = bot("mattermost-setup")
     assert done.returncode == 1 and done.stderr.startswith("set MATTERMOST_URL, MATTERMOST_TOKEN and")

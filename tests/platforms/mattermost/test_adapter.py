@@ -2,29 +2,41 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from pydantic import SecretStr
 
 from bot.app import background, platform_factory, wiring
+from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
-from bot.core.chat.message import Place
+from bot.core.chat.message import Message, Place
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
+from bot.engines.vllm.inference import VllmInference
 from bot.platforms.mattermost.settings import MattermostSettings
 from bot.platforms.shared.messengers import Messengers
+from bot.simulator.cluster import SimulatedCluster
+from bot.simulator.server import SimulatedServer
+from tests.conftest import Clock, PassTime
 from tests.fakes.mattermost import TOKEN, FakeMattermost
-from tests.platforms.mattermost.conftest import deployed, said, soon, who
+from tests.platforms.mattermost.conftest import ADMINS, Bot, deployed, said, soon, who
 
 
-async def test_a_mention_deploys_and_its_card_is_one_post(bot, chat, pass_time):
+async def test_a_mention_deploys_and_its_card_is_one_post(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     card = await deployed(chat, pass_time)
     assert len(chat.posted("c1", card["root_id"])) == 1 and card["history"]
     assert "`!llm stop tinyllama`" in card["message"]
 
 
-async def test_a_question_is_answered_in_its_thread_which_goes_on_after_a_restart(bot, chat, pass_time):
+async def test_a_question_is_answered_in_its_thread_which_goes_on_after_a_restart(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     await deployed(chat, pass_time)
     asked = chat.say(who(chat, "eve"), "@llm what is PagedAttention?")
     answer = await said(chat, asked, "tokens/s")
@@ -38,14 +50,16 @@ async def test_a_question_is_answered_in_its_thread_which_goes_on_after_a_restar
     await said(chat, asked, "and why?")
 
 
-async def test_what_is_private_goes_to_the_direct_messages_in_the_persons_language(bot, chat):
+async def test_what_is_private_goes_to_the_direct_messages_in_the_persons_language(
+    bot: Bot, chat: FakeMattermost
+) -> None:
     bob = who(chat, "bob")
     asked = chat.say(bob, "!llm depoly tinyllama")
     await soon(lambda: chat.posted(f"d{bob}"[:26]))
     assert "gibt es nicht" in chat.posted(f"d{bob}"[:26])[0]["message"] and not chat.posted("c1", asked)
 
 
-async def test_a_system_admin_is_an_admin(bot, chat):
+async def test_a_system_admin_is_an_admin(bot: Bot, chat: FakeMattermost) -> None:
     grace = who(chat, "grace")
     asked = chat.say(grace, "whoami", f"d{grace}"[:26])
     assert "admin" in (await said(chat, asked, "grace", f"d{grace}"[:26]))["message"]
@@ -55,33 +69,39 @@ STRANGE = [{"roles": "system_guest"}, {"remote_id": "elsewhere"}, {"delete_at": 
 
 
 @pytest.mark.parametrize("mark", STRANGE, ids=str)
-async def test_guests_bots_and_people_from_elsewhere_are_refused(bot, chat, mark):
+async def test_guests_bots_and_people_from_elsewhere_are_refused(
+    bot: Bot, chat: FakeMattermost, mark: dict[str, Any]
+) -> None:
     mallory = chat.person("mallory", **mark)
     asked = chat.say(mallory, "deploy tinyllama", f"d{mallory}"[:26])
     await said(chat, asked, "for members of this server", f"d{mallory}"[:26])
     assert bot.cluster.workloads() == []
 
 
-async def test_only_a_private_channel_gives_a_role(bot, chat, settings, server_url):
+@pytest.mark.parametrize(("kind", "role"), [("O", "student"), ("P", "admin")])
+async def test_only_a_private_channel_gives_a_role(
+    bot: Bot, chat: FakeMattermost, kind: str, role: str
+) -> None:
     eve = who(chat, "eve")
-    for kind, groups in (("O", set()), ("P", {"c" * 26})):
-        chat.channel("c" * 26, kind=kind, members=[eve])
-        bot.mattermost._people.forget(eve)
-        assert (await bot.mattermost._people.user(eve)).groups == groups
+    chat.channel(ADMINS, kind=kind, members=[eve])
+    asked = chat.say(eve, "whoami", f"d{eve}"[:26])
+    assert role in (await said(chat, asked, "eve", f"d{eve}"[:26]))["message"]
 
 
 @pytest.mark.parametrize(
     "mark",
     [{"props": {"from_webhook": "true"}}, {"props": {"from_bot": "true"}}, {"type": "system_join_channel"}],
 )
-async def test_bots_webhooks_and_system_posts_are_not_heard(bot, chat, mark):
+async def test_bots_webhooks_and_system_posts_are_not_heard(
+    bot: Bot, chat: FakeMattermost, mark: dict[str, dict[str, str]] | dict[str, str]
+) -> None:
     chat.say(who(chat, "eve"), "@llm gpus", **mark)
     asked = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, asked, "GPUs are free")
     assert len([post for post in chat.posts.values() if "GPUs are free" in post["message"]]) == 1
 
 
-async def test_others_are_left_alone(bot, chat):
+async def test_others_are_left_alone(bot: Bot, chat: FakeMattermost) -> None:
     root = chat.say(who(chat, "eve"), "write to boss@llm or @llm-fan")
     chat.say(who(chat, "eve"), "status", thread=root)
     asked = chat.say(who(chat, "eve"), "@llm gpus")
@@ -90,7 +110,9 @@ async def test_others_are_left_alone(bot, chat):
 
 
 @pytest.mark.parametrize("how", ["abort", "close", "restart"])
-async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot, chat, how):
+async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(
+    bot: Bot, chat: FakeMattermost, how: str
+) -> None:
     first = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, first, "GPUs are free")
     await chat.drop(how)
@@ -104,7 +126,9 @@ async def test_nothing_is_lost_or_answered_twice_when_the_connection_breaks(bot,
     assert chat.hellos == (2 if how == "restart" else 1)  # else it was taken up where it was
 
 
-async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bot, chat):
+async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(
+    bot: Bot, chat: FakeMattermost
+) -> None:
     first = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, first, "GPUs are free")
     chat.faults["GET /channels"] = [404]  # the server is not quite there yet
@@ -115,27 +139,26 @@ async def test_after_a_long_gap_what_was_missed_is_answered_and_nothing_twice(bo
     assert len(chat.posted("c1", first)) == len(chat.posted("c1", missed)) == 1
 
 
-async def test_a_bug_in_one_request_is_not_the_end_of_the_others(bot, chat, monkeypatch):
-    threads = bot.mattermost._threads
-    monkeypatch.setattr(threads, "join", lambda *place, new: 1 / 0)
-    chat.say(who(chat, "eve"), "@llm gpus")
-    await asyncio.sleep(0)
-    monkeypatch.undo()
+async def test_a_bug_in_one_request_is_not_the_end_of_the_others(
+    bot: Bot, chat: FakeMattermost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat.say(who(chat, "eve"), "@llm gpus", message=None)  # a post as no server writes it
+    await soon(lambda: "TypeError" in capsys.readouterr().out)
     asked = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, asked, "GPUs are free")
 
 
-async def test_a_connection_that_falls_silent_is_given_up(bot, chat):
-    for socket in chat.sockets:
-        socket._autoping = False  # open, but nobody is there
-    before = chat.connects
+async def test_a_connection_that_falls_silent_is_given_up(bot: Bot, chat: FakeMattermost) -> None:
+    chat.deaf, before = True, chat.connects
+    await soon(lambda: not bot.mattermost.ready)
+    chat.deaf = False
     await soon(lambda: chat.connects > before and bot.mattermost.ready)
     asked = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, asked, "GPUs are free")
 
 
 @pytest.mark.parametrize("fault", [502, (429, 1), "lose"])
-async def test_a_post_is_written_once_whatever_breaks(bot, chat, fault):
+async def test_a_post_is_written_once_whatever_breaks(bot: Bot, chat: FakeMattermost, fault: object) -> None:
     chat.faults["POST /posts"] = [fault]
     asked = chat.say(who(chat, "eve"), "@llm gpus")
     await said(chat, asked, "GPUs are free")
@@ -144,7 +167,7 @@ async def test_a_post_is_written_once_whatever_breaks(bot, chat, fault):
     assert len(chat.posted("c1", asked)) == 1
 
 
-async def test_a_slow_answer_delays_nobody_else(bot, chat):
+async def test_a_slow_answer_delays_nobody_else(bot: Bot, chat: FakeMattermost) -> None:
     chat.faults["POST /posts"] = [5.0] * 10
     slow = [chat.say(who(chat, "eve"), "@llm gpus") for _ in range(10)]
     await soon(lambda: not chat.faults["POST /posts"])
@@ -153,7 +176,13 @@ async def test_a_slow_answer_delays_nobody_else(bot, chat):
     assert not any(chat.posted("c1", thread) for thread in slow)
 
 
-async def test_a_long_answer_is_several_posts_and_one_memory(bot, chat, server, pass_time, monkeypatch):
+async def test_a_long_answer_is_several_posts_and_one_memory(
+    bot: Bot,
+    chat: FakeMattermost,
+    server: SimulatedServer,
+    pass_time: PassTime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("bot.simulator.server.ANSWER", "```python\n" + "x = 1\n" * 5000 + "```\n@channel")
     await deployed(chat, pass_time)
     asked = chat.say(who(chat, "eve"), "@llm write much code")
@@ -169,8 +198,12 @@ async def test_a_long_answer_is_several_posts_and_one_memory(bot, chat, server, 
 
 
 async def test_what_a_model_writes_calls_nobody_not_even_while_it_flows(
-    bot, chat, server, pass_time, monkeypatch
-):
+    bot: Bot,
+    chat: FakeMattermost,
+    server: SimulatedServer,
+    pass_time: PassTime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("bot.simulator.server.ANSWER", "@all and @channel " * 20)
     await deployed(chat, pass_time)
     server.pause = 0.05
@@ -181,8 +214,8 @@ async def test_what_a_model_writes_calls_nobody_not_even_while_it_flows(
 
 
 async def test_an_answer_that_may_no_longer_be_edited_stands_whole_in_a_new_post(
-    bot, chat, server, pass_time
-):
+    bot: Bot, chat: FakeMattermost, server: SimulatedServer, pass_time: PassTime
+) -> None:
     await deployed(chat, pass_time)
     chat.edit_limit, server.pause = 0.0, 0.05
     asked = chat.say(who(chat, "eve"), "@llm what is PagedAttention?")
@@ -190,7 +223,9 @@ async def test_an_answer_that_may_no_longer_be_edited_stands_whole_in_a_new_post
     assert whole["message"].startswith("I am tinyllama") and len(chat.posted("c1", asked)) == 2
 
 
-async def test_a_model_that_thinks_is_seen_typing(bot, chat, server, pass_time):
+async def test_a_model_that_thinks_is_seen_typing(
+    bot: Bot, chat: FakeMattermost, server: SimulatedServer, pass_time: PassTime
+) -> None:
     await deployed(chat, pass_time)
     server.pause = 60.0
     asked = chat.say(who(chat, "eve"), "@llm think hard")
@@ -198,15 +233,21 @@ async def test_a_model_that_thinks_is_seen_typing(bot, chat, server, pass_time):
     assert chat.typing[0]["parent_id"] == asked
 
 
-async def test_over_tls_with_a_private_authority(settings, cluster, inference, clock, tmp_path):
+async def test_over_tls_with_a_private_authority(
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock, tmp_path: Path
+) -> None:
     authority, tls = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(tls)
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     fake = FakeMattermost()
     url = await fake.start(tls)
     eve = fake.person("eve")
-    tokens = {"mattermost_url": url, "mattermost_token": SecretStr(TOKEN)}
-    own = MattermostSettings(_env_file=None, **tokens, mattermost_ca_file=str(tmp_path / "ca.pem"))
+    own = MattermostSettings(
+        _env_file=None,
+        mattermost_url=url,
+        mattermost_token=SecretStr(TOKEN),
+        mattermost_ca_file=str(tmp_path / "ca.pem"),
+    )
     [chat] = platform_factory.create(settings, {"mattermost": own}, cluster.changes)
     built = wiring.build(settings, cluster, inference, Messengers([chat]), clock)
     running = asyncio.create_task(background.serve(settings, built, [chat]))
@@ -218,18 +259,27 @@ async def test_over_tls_with_a_private_authority(settings, cluster, inference, c
     await fake.stop()
 
 
-async def test_a_wrong_token_is_said_and_ends_the_bot(settings, server_url, cluster):
+async def answer(message: Message) -> AsyncGenerator[Reply, str | None]:
+    """Nobody gets to hear it."""
+    yield Reply()
+
+
+async def test_a_wrong_token_is_said_and_ends_the_bot(
+    settings: Settings, server_url: tuple[FakeMattermost, str], cluster: SimulatedCluster
+) -> None:
     wrong = MattermostSettings(
         _env_file=None, mattermost_url=server_url[1], mattermost_token=SecretStr("guessed")
     )
     [chat] = platform_factory.create(settings, {"mattermost": wrong}, cluster.changes)
     with pytest.raises(UserError) as error:
-        await chat.listen(lambda message: None)
+        await chat.listen(answer)
     told = wiring.phrasebook(settings).say(error.value.text, "en")
     assert told.startswith("Mattermost does not accept MATTERMOST_TOKEN") and "guessed" not in told
 
 
-async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
+async def test_a_question_that_waits_survives_a_restart(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime
+) -> None:
     await deployed(chat, pass_time)
     chat.say(who(chat, "ada"), "!llm sleep tinyllama")
     await soon(lambda: bot.cluster.workloads()[0].replicas == 0)
@@ -250,7 +300,7 @@ async def test_a_question_that_waits_survives_a_restart(bot, chat, pass_time):
     assert len(chat.posted("c1", asked)) == 1
 
 
-async def test_a_message_is_found_by_its_key_after_a_restart(bot, chat):
+async def test_a_message_is_found_by_its_key_after_a_restart(bot: Bot, chat: FakeMattermost) -> None:
     admins = Place("mattermost", "c1")
     sent = await bot.mattermost.post(admins, Reply(t("alerts.none"), key="alert-1"))
     chat.say(who(chat, "eve"), "hello", props={"llm_bot": {"key": "alert-2"}})  # people cannot claim one
@@ -260,7 +310,9 @@ async def test_a_message_is_found_by_its_key_after_a_restart(bot, chat):
     assert await bot.mattermost.find(admins, "alert-2") == ""
 
 
-async def test_a_report_comes_with_a_chart(bot, chat, pass_time, clock):
+async def test_a_report_comes_with_a_chart(
+    bot: Bot, chat: FakeMattermost, pass_time: PassTime, clock: Clock
+) -> None:
     await deployed(chat, pass_time)
     for _ in range(3):
         clock.advance(minutes=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bot.cluster.lease import NAME
 from tests.conftest import PATIENCE
+from tests.real.control_plane import ControlPlane
 from tests.real.world import RealWorld, real_world
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,9 @@ async def until_held(world: RealWorld, pid: int) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_the_next_bot_takes_over_when_one_is_told_to_end(control_plane, tmp_path):
+async def test_the_next_bot_takes_over_when_one_is_told_to_end(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
     async with real_world(control_plane, tmp_path) as world:
         first = await start(world, tmp_path)
         await until_held(world, first.pid)

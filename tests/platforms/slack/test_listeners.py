@@ -5,6 +5,9 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
@@ -14,18 +17,29 @@ from pydantic import SecretStr
 
 from bot.app import background, wiring
 from bot.app.http_server import HttpServer
+from bot.app.settings import Settings
 from bot.cli.doctor import doctor
+from bot.engines.vllm.inference import VllmInference
 from bot.platforms.shared.messengers import Messengers
 from bot.platforms.slack.adapter import Slack
 from bot.platforms.slack.settings import SlackSettings
-from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, TEAM, words
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Clock
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, TEAM, FakeSlack, words
 from tests.platforms.slack.conftest import soon
 
 SECRET = "a-signing-secret"
 
 
 @pytest_asyncio.fixture
-async def address(settings, workspace, cluster, inference, clock, unused_tcp_port):
+async def address(
+    settings: Settings,
+    workspace: FakeSlack,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    clock: Clock,
+    unused_tcp_port: int,
+) -> AsyncIterator[str]:
     slack = Slack(
         wiring.phrasebook(settings),
         "en",
@@ -49,7 +63,7 @@ async def address(settings, workspace, cluster, inference, clock, unused_tcp_por
 
 async def call(
     address: str, body: str, *, secret: str = SECRET, age: float = 0, kind: str = "x-www-form-urlencoded"
-):
+) -> tuple[int, str]:
     stamp = str(int(time.time() - age))
     signature = hmac.new(secret.encode(), f"v0:{stamp}:{body}".encode(), hashlib.sha256).hexdigest()
     headers = {
@@ -62,7 +76,7 @@ async def call(
         return answer.status, await answer.text()
 
 
-def command(workspace, text: str) -> str:
+def command(workspace: FakeSlack, text: str) -> str:
     return urlencode(
         {
             "command": "/llm",
@@ -76,7 +90,7 @@ def command(workspace, text: str) -> str:
     )
 
 
-async def test_a_signed_command_is_acknowledged_and_answered(address, workspace):
+async def test_a_signed_command_is_acknowledged_and_answered(address: str, workspace: FakeSlack) -> None:
     status, body = await call(address, command(workspace, "gpus"))
     assert (status, body) == (200, "")
     await soon(lambda: workspace.posted("C1"))
@@ -84,7 +98,9 @@ async def test_a_signed_command_is_acknowledged_and_answered(address, workspace)
 
 
 @pytest.mark.parametrize("wrong", [{"secret": "guessed"}, {"age": 400}])
-async def test_a_wrong_or_old_signature_is_refused(address, workspace, wrong):
+async def test_a_wrong_or_old_signature_is_refused(
+    address: str, workspace: FakeSlack, wrong: dict[str, Any]
+) -> None:
     status, _ = await call(address, command(workspace, "gpus"), **wrong)
     assert status == 401
     status, _ = await call(address, command(workspace, "models qwen"))
@@ -92,16 +108,22 @@ async def test_a_wrong_or_old_signature_is_refused(address, workspace, wrong):
     assert len(workspace.posted("C1")) == 1 and "qwen" in words(workspace.posted("C1")[0])
 
 
-async def test_slack_can_check_the_address(address):
+async def test_slack_can_check_the_address(address: str) -> None:
     challenge = json.dumps({"type": "url_verification", "challenge": "c-1"})
     status, body = await call(address, challenge, kind="json")
     assert status == 200 and "c-1" in body
 
 
-async def test_doctor_looks_at_the_tokens(workspace, settings, capsys, tmp_path):
-    tokens = {"slack_bot_token": SecretStr(BOT_TOKEN), "slack_app_token": SecretStr(APP_TOKEN)}
+async def test_doctor_looks_at_the_tokens(
+    workspace: FakeSlack, settings: Settings, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     settings = settings.model_copy(update={"kubeconfig": str(tmp_path / "none")})
-    own = SlackSettings(_env_file=None, slack_api_url=workspace.url, **tokens)
+    own = SlackSettings(
+        _env_file=None,
+        slack_api_url=workspace.url,
+        slack_bot_token=SecretStr(BOT_TOKEN),
+        slack_app_token=SecretStr(APP_TOKEN),
+    )
     assert await doctor(settings, {"slack": own}) == 1  # no cluster
     told = capsys.readouterr().out
     assert "ok    Slack knows me as llm in THOME" in told and "ok    Slack lets me connect" in told
