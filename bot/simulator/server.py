@@ -37,7 +37,9 @@ class SimulatedServer:
         """Seconds between two tokens."""
         self._v1 = v1
         self.running: Counter[str] = Counter()
+        """Requests in flight, by name of the model, as /metrics tells."""
         self.tokens: Counter[str] = Counter()
+        """Tokens generated since the start, likewise."""
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> str:
