@@ -22,7 +22,7 @@ from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRec
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
 from bot.cluster.client import ApiError, connect
-from bot.core.leadership import Work
+from bot.core.ports import Work
 
 NAME = "llm-bot"
 """Of the Lease, in the namespace of the models."""

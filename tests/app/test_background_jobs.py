@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
 from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.chat.message import Message, Place, User
 from bot.core.deployment.workload import Phase
-from bot.core.leadership import Leadership
+from bot.core.ports import Leadership
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.clock import SpeedClock
 from bot.simulator.cluster import SimulatedCluster
@@ -102,7 +102,7 @@ async def bots(
         chats[-1] = terminal
     built = [wiring.build(settings, cluster, inference, one, clock) for one in chats]
     working = [
-        asyncio.create_task(background.serve(settings, app, [], leadership, interval=MINUTE))
+        asyncio.create_task(background_jobs.serve(settings, app, [], leadership, interval=MINUTE))
         for app, leadership in zip(built, leaderships, strict=True)
     ]
     try:
@@ -206,7 +206,7 @@ async def test_a_bug_in_one_job_stops_neither_the_others_nor_the_bot(
     life: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with bots(settings, cluster, inference, clock, chat, background.ALONE) as [app]:
+    async with bots(settings, cluster, inference, clock, chat, background_jobs.ALONE) as [app]:
         started = []
 
         async def broken(*_: object) -> None:
@@ -275,7 +275,7 @@ async def test_a_sweep_that_is_cut_short_is_no_error(
         sweeping.set()
         await asyncio.Event().wait()
 
-    async with bots(settings, cluster, inference, clock, chat, background.ALONE) as [app]:
+    async with bots(settings, cluster, inference, clock, chat, background_jobs.ALONE) as [app]:
         monkeypatch.setattr(app.services.activity, "sweep", slow)
         await sweeping.wait()
     assert [record.getMessage() for record in caplog.records if record.name.startswith("apscheduler")] == []
