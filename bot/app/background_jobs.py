@@ -77,11 +77,15 @@ async def _work(
 ) -> None:
     """What the leader does, or a guest, for ever; `known` is set once that is known."""
 
-    async def take_part(leads: bool, jobs: Mapping[str, Job]) -> None:
+    async def tell(leads: bool) -> None:
         if announce:
             await announce(leads)
         known.set()
-        await app.supervisor.keep_all(**jobs)
+
+    async def take_part(leads: bool, jobs: Mapping[str, Job]) -> None:
+        async with asyncio.TaskGroup() as tasks:  # a terminal busy with a long command hears of it later
+            tasks.create_task(tell(leads))
+            tasks.create_task(app.supervisor.keep_all(**jobs))
 
     async def lead() -> None:
         await take_part(True, leader_jobs(settings, app, seconds))
