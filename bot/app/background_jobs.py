@@ -28,12 +28,13 @@ Announce = Callable[[bool], Awaitable[None]]
 
 
 class AlwaysLeader:
-    """For a cluster that no other process can see, such as the simulator's."""
+    """Leads always: for a cluster that no other process can see, such as the simulator's."""
 
     holder = ""
+    """Always empty: there is no other process to name."""
 
     async def lead(self, work: Work, otherwise: Work) -> None:
-        """Do `work`, for ever."""
+        """Do `work`; it never ends."""
         await work()
 
 

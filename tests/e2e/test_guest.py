@@ -13,7 +13,8 @@ import pytest_asyncio
 from bot.app import background_jobs, wiring
 from bot.app.clock import SystemClock
 from bot.app.settings import Settings
-from bot.cluster.lease import NAME, lease_leadership
+from bot.cluster.lease import lease_leadership
+from bot.cluster.lease_lock import NAME
 from bot.platforms.shared.messengers import Messengers
 from tests.conftest import eventually
 from tests.real.control_plane import ControlPlane
