@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from bot.app import wiring
 from bot.app.application import App
+from bot.app.clock import SystemClock
 from bot.app.settings import Settings
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.message import Message, Place, Turn, User
@@ -238,7 +239,7 @@ async def eventually(true: Callable[[], object], seconds: float = PATIENCE) -> N
 
 @pytest.fixture(scope="session")
 def phrases() -> Phrasebook:
-    return Phrasebook(LOCALES)
+    return Phrasebook(LOCALES, SystemClock().now)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
+from bot.app.clock import SystemClock
 from bot.app.settings import Settings, platform_settings_classes
 from bot.cli.plan import OfflinePlan
 from bot.cluster.rights import RIGHTS
@@ -24,7 +25,7 @@ from bot.grammar.fields import ModelRequest
 ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
-PHRASES = Phrasebook(LOCALES).sentences
+PHRASES = Phrasebook(LOCALES, SystemClock().now).sentences
 SIMULATOR_LINES = 700
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",

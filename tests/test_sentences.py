@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
+from bot.app.clock import SystemClock
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook
 
 SOURCES = sorted((Path(__file__).parents[1] / "bot").rglob("*.py"))
-PHRASES = Phrasebook(LOCALES).sentences
+PHRASES = Phrasebook(LOCALES, SystemClock().now).sentences
 ANY = r"[\w-]+"
 Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Module
 

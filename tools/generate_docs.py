@@ -10,6 +10,7 @@ import yaml
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from bot.app.clock import SystemClock
 from bot.app.settings import Settings, platform_settings_classes
 from bot.cluster.annotations import NAMES, PREFIX, SPEC
 from bot.commands import COMMANDS
@@ -31,7 +32,7 @@ EXAMPLE = ROOT / ".env.example"
 RULES = ROOT / "manifests" / "monitoring" / "rules.yaml"
 ONLY_IN_DEMO = {"simulate"}
 
-_phrases = Phrasebook(LOCALES)
+_phrases = Phrasebook(LOCALES, SystemClock().now)
 
 
 def pages() -> dict[str, str]:

@@ -48,11 +48,14 @@ class App:
         await self.usage_recorder.look()
 
     async def tick(self) -> None:
-        """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed."""
+        """Every SWEEP_INTERVAL: a sweep; then admins hear what is wrong, be it that the sweep has failed. A
+        sweep that is cancelled tells nothing: somebody else may lead by now."""
         try:
             await self.sweep()
-        finally:
+        except Exception:
             await self.alerts.look()
+            raise
+        await self.alerts.look()
 
     async def close(self) -> None:
         """End what only this app uses; what it was built from is closed by whoever made it."""

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.app.wiring import workload_settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.lease import lease_leadership
-from bot.core.clock import SystemClock
-from bot.core.leadership import Leadership
-from bot.core.ports import Clock
+from bot.core.ports import Clock, Leadership
 from bot.core.supervision import Supervisor
 from bot.simulator.clock import SpeedClock
 from bot.simulator.cluster import SimulatedCluster

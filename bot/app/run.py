@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
-from bot.app import background, clusters, platform_factory, wiring
+from bot.app import background_jobs, clusters, platform_factory, wiring
 from bot.app.gauges import Gauges
 from bot.app.http_server import HttpServer
 from bot.app.settings import PlatformSettingsByName, Settings
@@ -18,8 +18,7 @@ from bot.cluster.adapter import KubernetesCluster
 from bot.commands import COMMANDS
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
-from bot.core.leadership import Leadership
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, Cluster, Leadership
 from bot.grammar.command import by_word
 from bot.observability.prometheus import Prometheus
 from bot.platforms.console.adapter import TERMINAL, Console
@@ -89,7 +88,7 @@ async def _service(
         )
         await http_server.start()
         opened.push_async_callback(http_server.stop)
-        await _until_terminated(background.serve(settings, built, platforms, leadership))
+        await _until_terminated(background_jobs.serve(settings, built, platforms, leadership))
 
 
 def _closed_by(opened: AsyncExitStack, what: Closable) -> Closable:
@@ -136,5 +135,5 @@ async def _at_terminal(
         admins, messengers = frozenset({user} if operator else ()), Messengers([console])
         built = _closed_by(opened, wiring.build(settings, cluster, inference, messengers, clock, admins))
         seconds = interval.total_seconds() / speed
-        lead = leadership or background.ALONE
-        await background.serve(settings, built, [console], lead, interval=seconds, announce=announce)
+        lead = leadership or background_jobs.ALONE
+        await background_jobs.serve(settings, built, [console], lead, interval=seconds, announce=announce)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bot import MANIFESTS
 from bot.app.application import App
+from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings
@@ -15,7 +15,6 @@ from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook, t
-from bot.core.clock import SystemClock
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
@@ -46,12 +45,10 @@ from bot.services.startup.readiness import SmokeTest
 from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import SqlLedger
 
-ROOT = Path(__file__).parents[2]
-
 
 def phrasebook(settings: Settings, clock: Clock | None = None) -> Phrasebook:
     """Every sentence in every language; what is today is said by the clock, the real one without."""
-    return Phrasebook(LOCALES, settings.timezone, (clock or SystemClock()).now)
+    return Phrasebook(LOCALES, (clock or SystemClock()).now, settings.timezone)
 
 
 def planner(settings: Settings) -> Planner:
@@ -145,8 +142,8 @@ def build(
 
 def _app(parts: _Parts, recorder: UsageRecorder, ledger: SqlLedger) -> App:
     services = _services(parts, ledger)
-    parts.supervisor.also(parts.cluster.stalled)
-    parts.supervisor.also(services.alerts.down)
+    parts.supervisor.add_source(parts.cluster.stalled)
+    parts.supervisor.add_source(services.alerts.down)
     return App(
         dispatcher=Dispatcher(services, _commands(parts.cluster)),
         services=services,

@@ -8,7 +8,7 @@ from bot.cli.shell import speaker
 from bot.cluster.rights import examine
 from bot.core.changes import Changes
 from bot.core.chat.text import t
-from bot.core.checks import Finding
+from bot.core.finding import Finding
 
 
 async def doctor(settings: Settings, platform_settings: PlatformSettingsByName) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
-from bot.cluster.backoff import JITTER, Backoff
 from bot.cluster.client import Api, ApiError, Json
+from bot.core.backoff import JITTER, Backoff
 from bot.core.chat.errors import UserError
 
 PAGE_SIZE = 500

@@ -8,7 +8,7 @@ from bot.cluster.gpus import reduce_node
 from bot.cluster.manifests import WorkloadSettings
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
-from bot.core.checks import Finding
+from bot.core.finding import Finding
 
 
 class Right(NamedTuple):

@@ -1,12 +1,13 @@
 """Supervises background jobs: one that fails is started again, and reported if it keeps failing."""
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
+
+from bot.core.backoff import Backoff
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 """Starts the job at each call."""
@@ -48,21 +49,21 @@ class Supervisor:
     def __init__(self, pace: RestartPace = USUAL_RESTARTS) -> None:
         self._pace = pace
         self._runs: dict[str, _Run] = {}
-        self._others: list[Callable[[], Sequence[str]]] = []
+        self._sources: list[Callable[[], Sequence[str]]] = []
 
-    def also(self, down: Callable[[], Sequence[str]]) -> None:
-        """Also report what others watch: `down` gives the names of what does not work."""
-        self._others.append(down)
+    def add_source(self, down: Callable[[], Sequence[str]]) -> None:
+        """Add another place that knows what does not work: `down` gives the names."""
+        self._sources.append(down)
 
     def down(self) -> list[str]:
-        """The names of what has not worked for a while."""
+        """The names of the jobs that have not worked for a while, and of what the added sources name."""
         own = [name for name, run in self._runs.items() if self._is_down(run)]
-        return own + [name for others in self._others for name in others()]
+        return own + [name for source in self._sources for name in source()]
 
     async def keep(self, name: str, job: Job) -> None:
         """Run a job until it ends by itself; whenever it fails, it starts again after a pause."""
         run = self._runs[name] = _Run()
-        pause = self._pace.first_pause
+        backoff = Backoff(self._pace.first_pause, self._pace.longest_pause)
         try:
             while True:
                 run.started_at = self._now()
@@ -71,10 +72,10 @@ class Supervisor:
                 except Exception:
                     log.exception("job.failed", job=name)
                 if self._now() - run.started_at >= self._pace.steady:
-                    run.failing_since, pause = None, self._pace.first_pause
+                    run.failing_since = None
+                    backoff.reset()
                 run.started_at, run.failing_since = None, run.failing_since or self._now()
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))
-                pause = min(2 * pause, self._pace.longest_pause)
+                await asyncio.sleep(backoff.pause())
         finally:
             del self._runs[name]
 

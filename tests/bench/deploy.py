@@ -13,12 +13,12 @@ import yaml
 
 from bot.app import wiring
 from bot.app.application import App
+from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.manifests import WorkloadSettings, workload_objects
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.text import Phrasebook
-from bot.core.clock import SystemClock
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
 from bot.engines.vllm.inference import VllmInference

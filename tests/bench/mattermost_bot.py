@@ -5,7 +5,7 @@ import logging
 
 import structlog
 
-from bot.app import background, clusters, platform_factory, wiring
+from bot.app import background_jobs, clusters, platform_factory, wiring
 from bot.app.settings import read_settings
 from bot.platforms.shared.messengers import Messengers
 
@@ -16,7 +16,7 @@ async def main() -> None:
     async with clusters.simulated(1.0) as (cluster, clock):
         chats = platform_factory.create(settings, platform_settings, cluster.changes)
         built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers(chats), clock)
-        await background.serve(settings, built, chats)
+        await background_jobs.serve(settings, built, chats)
 
 
 if __name__ == "__main__":

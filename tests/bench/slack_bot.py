@@ -12,7 +12,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.async_app import AsyncAck, AsyncRespond
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.app import background, platform_factory, wiring
+from bot.app import background_jobs, platform_factory, wiring
 from bot.app.settings import read_settings
 from bot.core.ports import Endpoint
 from bot.platforms.shared.messengers import Messengers
@@ -39,7 +39,7 @@ async def ours() -> None:
     settings = settings.model_copy(update={"admins": frozenset({"UADA"})})
     chats = platform_factory.create(settings, platform_settings, cluster.changes)
     built = wiring.build(settings, cluster, wiring.inference_of(settings), Messengers(chats), clock)
-    await background.serve(settings, built, chats)
+    await background_jobs.serve(settings, built, chats)
     await living
 
 

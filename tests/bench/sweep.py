@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 
 from bot.app import wiring
+from bot.app.clock import SystemClock
 from bot.app.settings import Settings
-from bot.core.clock import SystemClock
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Server

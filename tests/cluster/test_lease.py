@@ -3,9 +3,12 @@
 import asyncio
 import itertools
 import json
+import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import pytest
 import pytest_asyncio
 
 from bot.cluster.client import Api, connect
-from bot.cluster.lease import NAME, LeaseLeadership, Timing, lease_leadership
+from bot.cluster.lease import LeaseLeadership, lease_leadership
+from bot.cluster.lease_lock import NAME, Timing, host, identity
 from bot.core.chat.errors import UserError
 from tests.conftest import PATIENCE, eventually
 from tests.real.bot_rights import install
@@ -203,21 +207,34 @@ async def test_a_terminal_alone_works_and_makes_room_for_the_bot(namespace: Name
         assert namespace.lease()["metadata"].get("annotations") in (None, {})
 
 
-async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_over(
-    namespace: Namespace,
-) -> None:
+async def test_a_terminal_that_comes_after_the_bot_has_ended_works(namespace: Namespace) -> None:
+    async with (await namespace.bot("pod-a_1")).running() as bot:
+        await eventually(lambda: bot.works)
+    async with (await namespace.bot("laptop_7_guest")).running() as guest:
+        await eventually(lambda: guest.works or guest.follows)
+        assert guest.works
+
+
+def held(holder: str) -> str:
+    """A Lease that somebody has who does not renew it any more."""
     lease = {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": NAME, "namespace": namespace.name},
+        "metadata": {"name": NAME},
         "spec": {
-            "holderIdentity": "laptop_6_guest",
+            "holderIdentity": holder,
             "leaseDurationSeconds": 4,
             "acquireTime": "2030-01-01T00:00:00.000000Z",
             "renewTime": "2030-01-01T00:00:00.000000Z",
         },
     }
-    namespace.plane.kubectl("apply", "-f", "-", stdin=json.dumps(lease))
+    return json.dumps(lease)
+
+
+async def test_a_terminal_after_one_that_was_killed_waits_until_its_lease_is_over(
+    namespace: Namespace,
+) -> None:
+    namespace.plane.kubectl("apply", "-n", namespace.name, "-f", "-", stdin=held("laptop_6_guest"))
     async with (await namespace.bot("laptop_7_guest")).running() as guest:
         await eventually(lambda: guest.works)
 
@@ -238,3 +255,52 @@ async def test_without_the_right_to_the_lease_nobody_starts(
         while (error := await refused()) is None:  # the API server takes a moment to see a new rule
             await asyncio.sleep(0.1)
     assert (error.text.key, error.text.params["resource"]) == ("error.forbidden", "leases")
+
+
+class WallClock:
+    """The machine's clock, which somebody may set."""
+
+    def __init__(self) -> None:
+        self._time = time.time
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return self._time() + self.ahead
+
+
+@pytest.fixture
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    clock = WallClock()
+    monkeypatch.setattr(time, "time", clock.time)
+    return clock
+
+
+async def test_who_has_died_is_followed_although_the_clock_was_set_back(
+    namespace: Namespace, wall_clock: WallClock
+) -> None:
+    namespace.plane.kubectl("apply", "-n", namespace.name, "-f", "-", stdin=held("pod-a_1"))
+    async with (await namespace.bot("pod-b_1")).running() as bot:
+        await eventually(lambda: bot.leadership.holder == "pod-a")
+        wall_clock.ahead = -3600.0
+        await eventually(lambda: bot.works)
+
+
+async def test_who_is_alive_stays_although_the_clock_jumps_ahead(
+    namespace: Namespace, wall_clock: WallClock
+) -> None:
+    slow = Timing(lease=8, renew_deadline=6.0, retry=3.0)
+    async with (await namespace.bot("pod-a_1", slow)).running() as bot:
+        await eventually(lambda: bot.works)
+        async with (await namespace.bot("pod-b_1", replace(slow, retry=1.0))).running() as other:
+            await eventually(lambda: other.follows)
+            for _ in range(32):
+                wall_clock.ahead += 60.0
+                await asyncio.sleep(0.25)
+            assert bot.works and bot.terms == 1 and not other.works
+
+
+async def test_processes_of_one_host_differ_and_show_the_host() -> None:
+    assert identity(guest=False) != identity(guest=False)
+    assert host(identity(guest=False)) == host(identity(guest=True)) == socket.gethostname()
+    assert host("my_laptop_1-ab_guest") == host("my_laptop_1-ab") == "my_laptop"
+    assert host("somebody-else") == "somebody-else"

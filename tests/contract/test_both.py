@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot.app import background, platform_factory, wiring
+from bot.app import background_jobs, platform_factory, wiring
 from bot.app.settings import Settings, platform_settings_classes
 from bot.engines.vllm.inference import VllmInference
 from bot.platforms.shared.messengers import Messengers
@@ -50,7 +50,7 @@ async def both(
     }
     platforms = platform_factory.create(settings, own, cluster.changes)
     built = wiring.build(settings, cluster, inference, Messengers(platforms), clock)
-    running = asyncio.create_task(background.serve(settings, built, platforms))
+    running = asyncio.create_task(background_jobs.serve(settings, built, platforms))
     await eventually(lambda: all(platform.ready for platform in platforms))
     yield Both(slack, mattermost, running)
     running.cancel()

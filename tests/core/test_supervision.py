@@ -88,7 +88,7 @@ async def test_what_ends_by_itself_is_not_started_again() -> None:
 
 async def test_others_report_through_it() -> None:
     supervisor = Supervisor()
-    supervisor.also(lambda: ("pods",))
+    supervisor.add_source(lambda: ("pods",))
     assert supervisor.down() == ["pods"]
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
+from bot.app.clock import SystemClock
 from bot.app.settings import Settings
-from bot.cluster.lease import NAME, lease_leadership
-from bot.core.clock import SystemClock
+from bot.cluster.lease import lease_leadership
+from bot.cluster.lease_lock import NAME
 from bot.platforms.shared.messengers import Messengers
 from tests.conftest import eventually
 from tests.real.control_plane import ControlPlane
@@ -35,7 +36,7 @@ async def service(world: RealWorld) -> AsyncIterator[None]:
     inference = wiring.inference_of(settings)
     built = wiring.build(settings, world.cluster, inference, Messengers([]), SystemClock())
     async with lease_leadership(str(world.kubeconfig), world.namespace, guest=False) as leadership:
-        running = asyncio.create_task(background.serve(settings, built, [], leadership))
+        running = asyncio.create_task(background_jobs.serve(settings, built, [], leadership))
         try:
             await eventually(lambda: leadership.holder)
             yield

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
 from bot.app.application import App
+from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, connect
 from bot.cluster.manifests import WorkloadSettings
-from bot.core.clock import SystemClock
 from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ADMIN, ControlPlane
@@ -84,7 +84,7 @@ async def at_work(settings: Settings, cluster: KubernetesCluster, chat: Chat) ->
     """The whole bot in this process, without a platform, until the end of the block."""
     inference = wiring.inference_of(settings)
     built = wiring.build(settings, cluster, inference, chat, SystemClock())
-    running = asyncio.create_task(background.serve(settings, built, []))
+    running = asyncio.create_task(background_jobs.serve(settings, built, []))
     try:
         yield built
     finally:

@@ -13,10 +13,8 @@ from babel.numbers import format_decimal
 
 from bot.core.chat.languages import TYPED, read
 from bot.core.chat.units import Tokens
-from bot.core.clock import SystemClock
 
 DEFAULT_LANGUAGE = "en"
-REAL = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,7 @@ class Phrasebook:
     """The sentences of every language by their key `section.name`; one with a plural is a table by CLDR
     category."""
 
-    def __init__(
-        self, folder: Path, timezone: str = "Europe/Berlin", now: Callable[[], datetime] = REAL.now
-    ) -> None:
+    def __init__(self, folder: Path, now: Callable[[], datetime], timezone: str = "Europe/Berlin") -> None:
         self.sentences = {path.stem: _flatten(path) for path in sorted(folder.glob("*.toml"))}
         self._locales = {language: Locale.parse(language) for language in self.sentences}
         self._zone = ZoneInfo(timezone)

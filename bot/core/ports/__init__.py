@@ -13,6 +13,7 @@ from bot.core.ports.cluster import (
 )
 from bot.core.ports.engine import Engine, Progress
 from bot.core.ports.inference import Inference, Load, Piece, Sampling
+from bot.core.ports.leadership import Leadership, Work
 from bot.core.ports.ledger import Ledger
 from bot.core.ports.messenger import Messenger
 from bot.core.ports.monitoring import Figures, Monitoring
@@ -29,6 +30,7 @@ __all__ = [
     "Figures",
     "GpuNode",
     "Inference",
+    "Leadership",
     "Ledger",
     "Load",
     "Messenger",
@@ -40,6 +42,7 @@ __all__ = [
     "StateStore",
     "WebUi",
     "WebUiHost",
+    "Work",
     "WorkloadAccess",
     "Workloads",
 ]

@@ -11,7 +11,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, t
-from bot.core.checks import Finding
+from bot.core.finding import Finding
 from bot.platforms.mattermost.buttons import Buttons
 from bot.platforms.mattermost.callbacks import Callbacks
 from bot.platforms.mattermost.context import MattermostContext, send

@@ -12,7 +12,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, Text
-from bot.core.checks import Finding
+from bot.core.finding import Finding
 from bot.core.supervision import Supervisor
 
 Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]

@@ -12,7 +12,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, t
-from bot.core.checks import Finding
+from bot.core.finding import Finding
 from bot.platforms.shared.platform import Endpoint, Handle, Platform
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import HomeTab

@@ -175,7 +175,8 @@ class AlertService:
                 return
             except ValueError as error:
                 log.error("alerts.unreadable", why=str(error)[:200])
-                await self._store.set_state_aside(text)
+                if not self._guest:
+                    await self._store.set_state_aside(text)
                 self.state, self._newer = AlertState(), False
             self._saved = self.state
             self._unsure = {key for key, post in self.state.posts.items() if not post.id}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.app.clock import SystemClock
 from bot.commands import COMMANDS
 from bot.core.chat import languages
 from bot.core.chat.text import Phrasebook, or_else, t
@@ -38,7 +39,7 @@ def test_no_two_languages_give_a_word_different_meanings() -> None:
 def test_what_a_language_lacks_is_said_in_english_or_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "en.toml").write_text('[a]\nb = "English {x}"\n')
     (tmp_path / "fr.toml").write_text('[a]\nc = "français"\n')
-    phrases = Phrasebook(tmp_path)
+    phrases = Phrasebook(tmp_path, SystemClock().now)
     assert phrases.say(t("a.c"), "fr") == "français"
     assert phrases.say(t("a.b", x="y"), "fr") == "English y"
     assert phrases.say(or_else(t("a.d"), "as {it} is"), "fr") == "as {it} is"

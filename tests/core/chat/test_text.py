@@ -46,7 +46,7 @@ def test_an_unknown_language_is_english(say: Say) -> None:
 
 def test_times_are_local_and_have_a_date_when_that_is_not_today() -> None:
     now = datetime(2030, 1, 15, 23, 30, tzinfo=UTC)  # half past midnight in Berlin
-    phrases = Phrasebook(LOCALES, "Europe/Berlin", lambda: now)
+    phrases = Phrasebook(LOCALES, lambda: now, "Europe/Berlin")
 
     def told(at: datetime) -> str:
         return phrases.say(t("card.ends", at=at, left=timedelta(0)), "en")

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
 from bot.app.http_server import HttpServer
 from bot.app.settings import Settings
 from bot.engines.vllm.inference import VllmInference
@@ -75,7 +75,7 @@ class Bot:
             self._clock,
             self.mattermost.admin_groups,
         )
-        self._running = asyncio.create_task(background.serve(self.settings, self.app, [self.mattermost]))
+        self._running = asyncio.create_task(background_jobs.serve(self.settings, self.app, [self.mattermost]))
         await soon(lambda: chat.sockets and self.mattermost.ready)
 
     def endpoints(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from bot.app import background, platform_factory, wiring
+from bot.app import background_jobs, platform_factory, wiring
 from bot.app.settings import Settings
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place
@@ -250,7 +250,7 @@ async def test_over_tls_with_a_private_authority(
     )
     [chat] = platform_factory.create(settings, {"mattermost": own}, cluster.changes)
     built = wiring.build(settings, cluster, inference, Messengers([chat]), clock)
-    running = asyncio.create_task(background.serve(settings, built, [chat]))
+    running = asyncio.create_task(background_jobs.serve(settings, built, [chat]))
     await soon(lambda: fake.sockets and chat.ready)
     asked = fake.say(eve, "gpus", f"d{eve}"[:26])
     await said(fake, asked, "GPUs are free", f"d{eve}"[:26])

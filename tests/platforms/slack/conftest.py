@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
 from bot.app.settings import Settings
 from bot.engines.vllm.inference import VllmInference
 from bot.platforms.shared.messengers import Messengers
@@ -65,7 +65,7 @@ class Bot:
         )
         messengers = Messengers([self.slack])
         self.app = wiring.build(self.settings, self.cluster, self.inference, messengers, self._clock)
-        self._running = asyncio.create_task(background.serve(self.settings, self.app, [self.slack]))
+        self._running = asyncio.create_task(background_jobs.serve(self.settings, self.app, [self.slack]))
         await self._fake.connected(2)
 
     async def stop(self) -> None:

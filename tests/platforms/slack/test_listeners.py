@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
 from bot.app.http_server import HttpServer
 from bot.app.settings import Settings
 from bot.cli.doctor import doctor
@@ -49,7 +49,7 @@ async def address(
         changes=cluster.changes,
     )
     built = wiring.build(settings, cluster, inference, Messengers([slack]), clock)
-    running = asyncio.create_task(background.serve(settings, built, [slack]))
+    running = asyncio.create_task(background_jobs.serve(settings, built, [slack]))
     health = HttpServer(
         "127.0.0.1", unused_tcp_port, ready=lambda: slack.ready, down=list, endpoints=slack.endpoints
     )

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import background, wiring
+from bot.app import background_jobs, wiring
 from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.chat.message import Message, Place, User
 from bot.core.deployment.workload import Phase
-from bot.core.leadership import Leadership
+from bot.core.ports import Leadership
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.clock import SpeedClock
 from bot.simulator.cluster import SimulatedCluster
@@ -102,7 +102,7 @@ async def bots(
         chats[-1] = terminal
     built = [wiring.build(settings, cluster, inference, one, clock) for one in chats]
     working = [
-        asyncio.create_task(background.serve(settings, app, [], leadership, interval=MINUTE))
+        asyncio.create_task(background_jobs.serve(settings, app, [], leadership, interval=MINUTE))
         for app, leadership in zip(built, leaderships, strict=True)
     ]
     try:
@@ -206,7 +206,7 @@ async def test_a_bug_in_one_job_stops_neither_the_others_nor_the_bot(
     life: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with bots(settings, cluster, inference, clock, chat, background.ALONE) as [app]:
+    async with bots(settings, cluster, inference, clock, chat, background_jobs.ALONE) as [app]:
         started = []
 
         async def broken(*_: object) -> None:
@@ -275,7 +275,70 @@ async def test_a_sweep_that_is_cut_short_is_no_error(
         sweeping.set()
         await asyncio.Event().wait()
 
-    async with bots(settings, cluster, inference, clock, chat, background.ALONE) as [app]:
+    async with bots(settings, cluster, inference, clock, chat, background_jobs.ALONE) as [app]:
         monkeypatch.setattr(app.services.activity, "sweep", slow)
         await sweeping.wait()
     assert [record.getMessage() for record in caplog.records if record.name.startswith("apscheduler")] == []
+
+
+async def test_a_guest_leaves_an_unreadable_state_to_whoever_leads(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    clock: SpeedClock,
+    chat: Chat,
+    life: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await cluster.save_state("{broken")
+    looks: list[int] = []
+    set_aside: list[str] = []
+    load = cluster.load_state
+
+    async def counting() -> str:
+        looks.append(1)
+        return await load()
+
+    async def aside(text: str) -> None:
+        set_aside.append(text)
+
+    monkeypatch.setattr(cluster, "load_state", counting)
+    monkeypatch.setattr(cluster, "set_state_aside", aside)
+    baton = Baton()
+    async with bots(settings, cluster, inference, clock, chat, baton.of("second")):
+        await eventually(lambda: len(looks) > 2)
+        assert set_aside == []
+        baton.give("second")
+        await eventually(lambda: set_aside == ["{broken"])
+
+
+async def test_a_terminal_that_is_busy_starts_its_jobs_and_hears_of_them_later(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    clock: SpeedClock,
+    chat: Chat,
+    life: None,
+) -> None:
+    told: list[bool] = []
+    busy = asyncio.Event()
+
+    async def announce(leads: bool) -> None:
+        if told:
+            busy.set()
+            await asyncio.Event().wait()
+        told.append(leads)
+
+    baton, app = Baton(), wiring.build(settings, cluster, inference, chat, clock)
+    serving = background_jobs.serve(settings, app, [], baton.of("second"), interval=MINUTE, announce=announce)
+    working = asyncio.create_task(serving)
+    try:
+        await eventually(lambda: told == [False])
+        baton.give("second")
+        await busy.wait()
+        await deploy(app, chat)
+        await eventually(lambda: asleep(cluster))
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        await app.close()

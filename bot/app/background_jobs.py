@@ -1,4 +1,5 @@
-"""The bot at work: what goes on in the background, by whoever leads, and the platforms."""
+"""The bot at work: the platforms, and the background jobs. `leader_jobs` are those of the process that leads,
+`guest_jobs` those of every other one."""
 
 import asyncio
 import gc
@@ -9,7 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.app.application import App
 from bot.app.settings import Settings
-from bot.core.leadership import AlwaysLeader, Leadership
+from bot.core.ports import Leadership, Work
 from bot.core.supervision import Job
 from bot.platforms.shared.platform import Platform
 
@@ -18,12 +19,26 @@ MORNING = 8
 """O'clock, where the cluster is: the hour in which the report of the morning is sent."""
 MISFIRE_SECONDS = 3600
 """So late a sweep or a report may still begin."""
-ALONE = AlwaysLeader()
+
 
 Running = dict[asyncio.Task[Any], asyncio.Task[None]]
 """Jobs at work, by the task of the scheduler that waits for each."""
 Announce = Callable[[bool], Awaitable[None]]
 """Tells the person at the terminal whether it leads."""
+
+
+class AlwaysLeader:
+    """Leads always: for a cluster that no other process can see, such as the simulator's."""
+
+    holder = ""
+    """Always empty: there is no other process to name."""
+
+    async def lead(self, work: Work, otherwise: Work) -> None:
+        """Do `work`; it never ends."""
+        await work()
+
+
+ALONE = AlwaysLeader()
 
 
 async def serve(
@@ -41,7 +56,7 @@ async def serve(
     who leads."""
     gc.freeze()  # what is loaded stays: the collector need not look at it again, 0.1 s each time
     for platform in platforms:
-        app.supervisor.also(platform.supervisor.down)
+        app.supervisor.add_source(platform.supervisor.down)
     seconds = interval or settings.sweep_interval.total_seconds()
     known = asyncio.Event()
     working = asyncio.create_task(_work(settings, app, seconds, leadership, announce, known))
@@ -63,11 +78,15 @@ async def _work(
 ) -> None:
     """What the leader does, or a guest, for ever; `known` is set once that is known."""
 
-    async def take_part(leads: bool, jobs: Mapping[str, Job]) -> None:
+    async def tell(leads: bool) -> None:
         if announce:
             await announce(leads)
         known.set()
-        await app.supervisor.keep_all(**jobs)
+
+    async def take_part(leads: bool, jobs: Mapping[str, Job]) -> None:
+        async with asyncio.TaskGroup() as tasks:  # a terminal busy with a long command hears of it later
+            tasks.create_task(tell(leads))
+            tasks.create_task(app.supervisor.keep_all(**jobs))
 
     async def lead() -> None:
         await take_part(True, leader_jobs(settings, app, seconds))

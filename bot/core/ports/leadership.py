@@ -16,14 +16,3 @@ class Leadership(Protocol):
 
     async def lead(self, work: Work, otherwise: Work) -> None:
         """Do `work` while this process leads, and `otherwise` while another one does; it never ends."""
-
-
-class AlwaysLeader:
-    """Leads always: for a cluster that no other process can see, such as the simulator's."""
-
-    holder = ""
-    """Always empty: there is no other process to name."""
-
-    async def lead(self, work: Work, otherwise: Work) -> None:
-        """Do `work`; it never ends."""
-        await work()
