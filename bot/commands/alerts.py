@@ -26,9 +26,7 @@ class Alerts(Command):
 
     async def run(self, ctx: Context) -> Replies:
         alerts = ctx.services.alerts
-        if alerts.problem:
-            raise UserError(alerts.problem)
-        alerts.compare()
+        await alerts.catch_up()
         if self.do == "list":
             yield _listed(ctx)
             return

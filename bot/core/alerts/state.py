@@ -215,9 +215,9 @@ class AlertState(Frozen):
     def with_new_posts(self, now: datetime) -> "AlertState":
         """The state with a new post for each alert that has none; in a storm, one post for all of them.
         Alerts that are over before they were posted are forgotten."""
-        untold = [a for a in self.alerts.values() if not a.key and not self.is_silenced(a, now)]
+        untold = [alert for alert in self.alerts.values() if not alert.key]
         state = self.without(alert for alert in untold if alert.ended)
-        fresh = [alert for alert in untold if alert.ended is None]
+        fresh = [alert for alert in untold if not (alert.ended or self.is_silenced(alert, now))]
         lately = [key for key, post in self.posts.items() if now - post.at < MINUTE]
         storm = next((key for key in lately if key.startswith(STORMS)), "")
         if not storm and len(fresh) + len(lately) > STORM:
@@ -227,6 +227,11 @@ class AlertState(Frozen):
         for alert in fresh:
             state = state._with_post(f"alert-{alert.number}-{now.isoformat()}", [alert], now)
         return state
+
+    def without_posts(self) -> "AlertState":
+        """The state where there is no place to post in: no posts, and no alerts that are over."""
+        still_open = {n: a.model_copy(update={"key": ""}) for n, a in self.alerts.items() if a.ended is None}
+        return self.model_copy(update={"alerts": still_open, "posts": {}})
 
     def with_reminders(self, now: datetime) -> tuple["AlertState", list[str]]:
         """The state with a new post for alerts that were posted REMINDED_EVERY ago and still need somebody;

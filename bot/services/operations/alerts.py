@@ -90,6 +90,15 @@ class AlertService:
         async for _ in self._cluster.changes():
             self._news.set()
 
+    async def catch_up(self) -> None:
+        """Load what another process has stored before this one began to lead, and compare it with what is
+        wrong now. UserError when the cluster cannot be reached, or a newer version has stored the state."""
+        if self._saved is None and not self._guest:
+            async with self._looking:
+                await self._load()
+        self._require_known_format()
+        self.compare()
+
     def open(self) -> list[Alert]:
         """The open alerts, the oldest first."""
         return [alert for alert in self.state.alerts.values() if alert.ended is None]
@@ -97,8 +106,7 @@ class AlertService:
     def find(self, which: str) -> list[Alert]:
         """The open alerts with this number (`17` or `#17`), or about this model, node, pod, volume or part of
         the bot. UserError when there is none."""
-        if problem := self.problem:
-            raise UserError(problem)
+        self._require_known_format()
         alerts = [a for a in self.open() if which.lstrip("#") in (str(a.number), a.about)]
         if not alerts:
             raise UserError(t("alerts.unknown", which=which))
@@ -135,16 +143,18 @@ class AlertService:
 
     async def last_report(self) -> date | None:
         """The last day whose morning report was posted; None: there was none. UserError when the cluster
-        cannot be reached."""
+        cannot be reached, or a newer version has stored the state."""
         async with self._looking:
             await self._load()
+            self._require_known_format()
             return self.state.reported
 
     async def note_report(self, day: date | None) -> None:
         """Store that the morning report of that day has been posted. UserError when the cluster cannot be
-        reached."""
+        reached, or a newer version has stored the state."""
         async with self._looking:
             await self._load()
+            self._require_known_format()
             self.state = self.state.model_copy(update={"reported": day})
             await self._save()
 
@@ -182,9 +192,16 @@ class AlertService:
             self._unsure = {key for key, post in self.state.posts.items() if not post.id}
 
     async def _save(self) -> None:
-        if self.state != self._saved:
-            await self._store.save_state(write_state(self.state))
-            self._saved = self.state
+        self._require_known_format()
+        state = self.state  # an admin may acknowledge or silence meanwhile: that is saved next
+        if state != self._saved:
+            await self._store.save_state(write_state(state))
+            self._saved = state
+
+    def _require_known_format(self) -> None:
+        """UserError when a newer version has stored the state: it is left alone."""
+        if problem := self.problem:
+            raise UserError(problem)
 
     def compare(self) -> None:
         """Bring the state up to date with what is wrong now, and mark the posts that must change as stale. A
@@ -197,7 +214,9 @@ class AlertService:
         state = before.with_gpu_counts({node.name: node.total for node in self._cluster.nodes()}, now)
         state = state.with_incidents(incidents, now)
         changed = {a.key for name, a in state.alerts.items() if a != before.alerts.get(name)}
-        if self._admins is not None:
+        if self._admins is None:
+            state = state.without_posts()
+        else:
             state, old_keys = state.with_new_posts(now).with_reminders(now)
             changed |= set(old_keys)
         for name in state.alerts.keys() - before.alerts.keys():
@@ -217,7 +236,8 @@ class AlertService:
             self._unsure.add(key)
             message = await self._messenger.post(self._admins, reply)
         self._unsure.discard(key)
-        fresh = post.model_copy(update={"id": message, "stale": False})
+        stale = self.state.alerts_of_post(key) != group  # acknowledged meanwhile: it does not say so yet
+        fresh = post.model_copy(update={"id": message, "stale": stale})
         self.state = self.state.with_alerts((), posts=self.state.posts | {key: fresh})
         self.state = self.state.without([alert for alert in group if alert.ended], key)
 

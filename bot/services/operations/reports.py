@@ -70,8 +70,8 @@ class Reports:
         if before == today:
             return
         reply = await self.all(WEEK if today.weekday() == MONDAY else 2)
-        await self._alerts.note_report(today)  # first: if the bot ends in between, it is not posted twice
         try:
+            await self._alerts.note_report(today)  # first: if the bot ends in between, it is not posted twice
             await self._messenger.post(admins, reply)
         except UserError:
             await self._alerts.note_report(before)

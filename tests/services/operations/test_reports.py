@@ -187,6 +187,38 @@ async def test_a_report_that_no_chat_took_is_sent_when_one_does(
         await bot.close()
 
 
+async def test_what_a_newer_version_wrote_is_left_alone_and_no_report_is_sent_beside_it(
+    told: Told, chat: Chat, cluster: SimulatedCluster
+) -> None:
+    newer = '{"format": 3, "reported": "2030-01-01"}'
+    await cluster.save_state(newer)
+    built = told(chat)
+    for _ in range(2):
+        await built.services.reports.morning()
+    assert await cluster.load_state() == newer and chat.messages == {}
+    with pytest.raises(UserError):
+        await built.alerts.note_report(DAY)
+    assert await cluster.load_state() == newer
+    await built.close()
+
+
+async def test_a_report_that_could_not_be_written_down_is_sent_once_it_can(
+    told: Told, chat: Chat, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(text: str) -> None:
+        raise UserError(t("error.api_away"))
+
+    built = told(chat)
+    with monkeypatch.context() as broken:
+        broken.setattr(cluster, "save_state", away)
+        await built.services.reports.morning()
+    assert chat.messages == {}
+    for _ in range(2):
+        await built.services.reports.morning()
+    assert len(chat.messages) == 1
+    await built.close()
+
+
 async def test_a_day_begins_at_midnight_where_the_cluster_is(
     settings: Settings, cluster: SimulatedCluster, inference: VllmInference, chat: Chat, clock: Clock
 ) -> None:
