@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from bot.core.alerts.state import REMINDED_EVERY, Alert, AlertKind
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t, verbatim
+from bot.core.deployment.names import object_name
 from bot.core.failures.remedies import REMEDIED
 
 LONGEST = 2500
@@ -33,7 +34,7 @@ def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
     """An open alert: evidence, what to do, and buttons: `buttons` do it, the others manage the alert."""
     lines = [t("card.evidence", line=alert.evidence)] if alert.evidence else []
     has_remedy = alert.kind is AlertKind.FAILED and alert.detail in REMEDIED
-    todo = t(f"todo.{alert.kind.value}", about=alert.about)
+    todo = t(f"todo.{alert.kind.value}", about=alert.about, label=object_name(alert.about))
     lines.append(t(f"remedy.{alert.detail}") if has_remedy else todo)
     if now - alert.since >= REMINDED_EVERY:
         lines.append(t("alert.still", span=timedelta(days=(now - alert.since).days)))
