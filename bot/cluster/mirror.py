@@ -61,7 +61,7 @@ class Mirror:
         self.synced = asyncio.Event()
         """Set once all objects are known, or once it is known that we may not see them."""
         self.forbidden = False
-        """The API server refuses to show these objects to us."""
+        """The API server has refused to show these objects to us, and has not shown them since."""
         self._api = api
         self._path = path
         self._query = query
@@ -96,13 +96,14 @@ class Mirror:
     def _pause_after(self, error: Exception) -> float:
         """Log what went wrong; seconds until the next try."""
         status = error.status if isinstance(error, ApiError) else 0
-        self._refusals += status == 403
-        self.forbidden = status == 403 and self._refusals > REFUSALS_FORGIVEN
+        if status == 403:
+            self._refusals += 1
+            self.forbidden = self._refusals > REFUSALS_FORGIVEN
         if isinstance(error, UserError):
             log.warning("mirror.interrupted", path=self._path, status=status, why=error.text.key)
         else:
             log.error("mirror.failed", path=self._path, why=repr(error), exc_info=error)
-        if not self.forbidden:
+        if not (status == 403 and self.forbidden):
             return self._backoff.pause()
         self.synced.set()  # there is nothing to wait for
         return self._pace.forbidden_pause * random.uniform(1 - JITTER, 1 + JITTER)
