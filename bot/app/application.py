@@ -1,6 +1,9 @@
 """The services of one cluster together, and what they do at each tick of the clock."""
 
+import asyncio
 from dataclasses import dataclass
+
+import structlog
 
 from bot.core.counters import SWEEP
 from bot.core.supervision import Supervisor
@@ -10,8 +13,13 @@ from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.sweep import Sweep
 from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.operations.alerts import AlertService
-from bot.services.operations.usage_recorder import UsageRecorder
+from bot.services.operations.usage_recorder import Measured, UsageRecorder
 from bot.storage.ledger import SqlLedger
+
+LEDGER_SECONDS = 10.0
+"""So long a sweep waits for the ledger, at its end."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +42,23 @@ class App:
         return self.services.alerts
 
     async def sweep(self) -> None:
-        """Look what the models do, write down what was held, start whose turn it is, and do what is due."""
+        """Look what the models do, start whose turn it is, and do what is due; at last write down what was
+        held when it began."""
         with SWEEP.time(), self.sweep_failures.counting("sweep"):
             await self.services.activity.sweep()
-            await self.usage_recorder.record()
+            measured = self.usage_recorder.measure()
             await self.gpu_queue.advance()
             await self.idle_sweep.run()
+            await self._write_usage(measured)
         self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
+
+    async def _write_usage(self, measured: Measured) -> None:
+        """A slow database delays nothing but itself."""
+        try:
+            async with asyncio.timeout(LEDGER_SECONDS):
+                await self.usage_recorder.write(measured)
+        except TimeoutError:
+            log.warning("usage.not_written", seconds=LEDGER_SECONDS)
 
     async def look(self) -> None:
         """What commands need of a sweep while another process does it."""

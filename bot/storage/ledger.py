@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,13 @@ from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.storage.schema import NEWEST, NewerSchemaError, prepare
 from bot.storage.tables import EVENTS, GPU_TIME
 
+PATIENCE = 30.0
+"""Seconds that a call may take, including those before it."""
+CONNECT_SECONDS = 5
+"""Seconds in which PostgreSQL must accept a connection."""
+STATEMENT_SECONDS = 10
+"""Seconds that PostgreSQL may take for one statement, including its wait for locks."""
+
 Values = Mapping[str, Any]
 
 log = structlog.get_logger()
@@ -25,14 +33,14 @@ log = structlog.get_logger()
 
 class SqlLedger:
     """The ledger in the database of an SQLAlchemy URL. All calls run in one thread, one after the other, so
-    that a slow database delays nobody. What is added while the database cannot be reached is lost, with a
-    line in the log.
+    that a slow database delays nobody for more than `patience` seconds. What is added while the database
+    cannot be reached, or takes longer, may be lost, with a line in the log.
 
     The first call makes the tables or migrates them. Tables that a newer version of the bot has written are
     left alone: nothing is read from them, and `problem` says so."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        self._engine, self._patience = _engine(url), patience
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._newer = ""
 
@@ -44,8 +52,9 @@ class SqlLedger:
 
     async def close(self) -> None:
         """Finish what is being written and close all connections. Call nothing after this."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown(wait=False)
+        with suppress(TimeoutError):
+            await self._in_thread(self._engine.dispose)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def add(self, day: date, uses: Sequence[GpuUse], events: Sequence[UsageEvent] = ()) -> None:
         """Add to the records of a day."""
@@ -70,8 +79,8 @@ class SqlLedger:
     async def _do(self, work: Callable[[Connection], Any]) -> Any:
         """Run `work` in one transaction and return what it returns; None if the database fails."""
         try:
-            result = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
-        except SQLAlchemyError as error:
+            result = await self._in_thread(lambda: self._transact(work))
+        except (SQLAlchemyError, TimeoutError) as error:
             log.warning("ledger.unavailable", why=type(error).__name__)
             return None
         except NewerSchemaError as error:
@@ -79,6 +88,12 @@ class SqlLedger:
             return None
         self._newer = ""
         return result
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        """Run `work` in the thread. TimeoutError after `patience` seconds: work that has begun then may still
+        end, work that waits for its turn is dropped."""
+        async with asyncio.timeout(self._patience):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _refuse(self, newer: str) -> None:
         if newer != self._newer:
@@ -93,7 +108,12 @@ class SqlLedger:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        limits = {
+            "connect_timeout": CONNECT_SECONDS,
+            "options": f"-c statement_timeout={1000 * STATEMENT_SECONDS}",
+            "tcp_user_timeout": 1000 * STATEMENT_SECONDS,
+        }
+        return create_engine(url, pool_pre_ping=True, connect_args=limits)
     options = {
         "check_same_thread": False,
         "isolation_level": None,

@@ -2,7 +2,7 @@
 
 from threading import Lock
 
-from sqlalchemy import Column, MetaData, String, Table, func, inspect, select
+from sqlalchemy import Column, MetaData, String, Table, func, inspect, select, text
 from sqlalchemy.engine import Connection
 
 KNOWN = ("0001", "0002")
@@ -33,6 +33,7 @@ def prepare(connection: Connection) -> None:
     if revision(connection) == NEWEST:
         return
     if connection.dialect.name == "postgresql":  # SQLite: a transaction has the whole database for itself
+        connection.execute(text("SET LOCAL statement_timeout = 0"))  # a large ledger takes its time
         connection.execute(select(func.pg_advisory_xact_lock(_POSTGRESQL_LOCK)))
     found = revision(connection)  # by now another process may have done it
     if found and found not in KNOWN:

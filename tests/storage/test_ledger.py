@@ -4,7 +4,8 @@ import asyncio
 import json
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,15 +14,20 @@ import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 
+from bot.app import wiring
 from bot.app.application import App
+from bot.app.settings import Settings
+from bot.core.chat.message import Message, User
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
+from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
-from bot.storage.ledger import SqlLedger
+from bot.storage.ledger import CONNECT_SECONDS, STATEMENT_SECONDS, SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA
-from tests.conftest import Ask, Clock, PassTime, Say, without_part
+from tests.conftest import THREAD, Ask, Chat, Clock, PassTime, Say, eventually, without_part
 from tests.real.postgres import Postgres
 
 DAY, EVER = date(2030, 1, 1), date(2000, 1, 1)
@@ -105,6 +111,80 @@ async def test_a_database_that_is_away_is_no_trouble(
     assert await ledger.used(DAY) == {}
     out = capsys.readouterr().out
     assert "ledger.unavailable" in out and "secret" not in out
+
+
+@pytest_asyncio.fixture
+async def silent() -> AsyncIterator[str]:
+    """The address of a server that takes every connection, and says nothing."""
+    over = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    yield f"postgresql+psycopg://u:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    over.set()
+    server.close()
+
+
+async def test_a_database_that_takes_connections_and_is_silent_is_given_up(
+    silent: str, ledger_at: Callable[[str], SqlLedger], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = ledger_at(silent)
+    async with asyncio.timeout(2 * CONNECT_SECONDS):
+        assert await ledger.used(DAY) == {}
+    assert "ledger.unavailable" in capsys.readouterr().out
+
+
+async def test_a_database_that_is_silent_delays_no_sweep(
+    silent: str,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+) -> None:
+    told = settings.model_copy(update={"database_url": SecretStr(silent)})
+    built = wiring.build(told, cluster, inference, chat, clock)
+    async for _ in built.dispatcher.handle(Message("deploy tinyllama", User("ada", "ada"), THREAD)):
+        pass
+    await cluster.update_record("tinyllama", lease_ends_at=clock.now())
+    sweeping = asyncio.create_task(built.sweep())
+    await eventually(lambda: not cluster.workloads()[0].replicas)
+    assert not sweeping.done(), "it is written down at the end"
+    await sweeping
+    await built.close()
+
+
+async def test_whoever_asks_a_database_that_is_busy_waits_no_longer_than_they_like(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    ledger = SqlLedger(f"sqlite:///{file}?timeout=600", patience=0.5)
+    await ledger.add(DAY, [GpuUse("ada", "m", 60)])
+    with closing(sqlite3.connect(file, isolation_level=None)) as busy:
+        busy.execute("begin immediate")
+        for _ in range(2):
+            assert await ledger.used(DAY) == {}
+        busy.execute("rollback")
+    found: Mapping[str, float] = {}
+    while not found:
+        found = await ledger.used(DAY)
+    assert found == {"ada": 60}
+    await ledger.close()
+
+
+async def test_a_statement_that_waits_for_a_lock_ends_by_itself(postgres: Postgres) -> None:
+    url = postgres.database()
+    ledger = SqlLedger(url)
+    await ledger.add(DAY, [GpuUse("ada", "m", 60)])
+    engine = create_engine(url)
+    with engine.connect() as busy:
+        busy.execute(text("lock table gpu_time"))
+        async with asyncio.timeout(2 * STATEMENT_SECONDS):
+            assert await ledger.used(DAY) == {}
+    engine.dispose()
+    assert await ledger.used(DAY) == {"ada": 60}
+    await ledger.close()
 
 
 async def test_a_closed_ledger_lets_go_of_its_database(url: str) -> None:

@@ -1,6 +1,7 @@
 """Records at each sweep who holds how many GPUs; the order of the queue depends on it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from bot.core.deployment.workload import Phase, Workload
@@ -12,6 +13,21 @@ from bot.services.startup.failure_diagnoses import FailureDiagnoses
 WEEK = timedelta(days=7)
 LONGEST = 5
 """Sweep intervals that one recording covers at most: after a longer pause nobody knows who held what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is to be recorded of one sweep."""
+
+    at: datetime
+    waiting: Mapping[str, datetime]
+    """Since when each workload, by name, has been in the queue."""
+    failed: Set[tuple[str, datetime]]
+    """Starts that have failed, now or earlier: name of the workload and time."""
+    uses: Sequence[GpuUse] = ()
+    """GPU time since the sweep before."""
+    events: Sequence[UsageEvent] = ()
+    """Events since the sweep before."""
 
 
 class UsageRecorder:
@@ -31,8 +47,8 @@ class UsageRecorder:
         self._ledger, self._clock = ledger, clock
         self._used: Mapping[str, float] = {}
         self._last: datetime | None = None
-        self._waiting: dict[str, datetime] = {}
-        self._failed: set[tuple[str, datetime]] = set()
+        self._waiting: Mapping[str, datetime] = {}
+        self._failed: Set[tuple[str, datetime]] = set()
         """Starts whose failure is recorded: a model that crashes in a loop has failed once."""
 
     def used_last_week(self, owner: str) -> float:
@@ -40,24 +56,33 @@ class UsageRecorder:
         knows."""
         return self._used.get(owner, 0.0)
 
-    async def record(self) -> None:
-        """Record what was held since the last call, and read the sums of the last week."""
+    def measure(self) -> Measured:
+        """What was held since the last call of `write`."""
         now, last = self._clock.now(), self._last
-        if last is not None:
-            passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
-            events = [*self._events(now), *self._gpus(passed)]
-            await self._ledger.add(self._day(now), self._uses(passed), events)
-        await self.look()
-        self._last = now
+        workloads = self._cluster.workloads()
+        waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
+        failing = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
+        failed = (self._failed | failing) & {_start(workload) for workload in workloads}
+        if last is None:
+            return Measured(now, waiting, failed)
+        passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
+        events = [*self._events(now), *self._gpus(passed)]
+        return Measured(now, waiting, failed, self._uses(passed), events)
+
+    async def write(self, measured: Measured) -> None:
+        """Record what was measured, and read the sums of the last week."""
+        self._last = measured.at  # first: what a slow database may have recorded is not recorded twice
+        self._waiting, self._failed = measured.waiting, measured.failed
+        if measured.uses or measured.events:
+            await self._ledger.add(self._day(measured.at), measured.uses, measured.events)
+        self._used = await self._ledger.used(self._day(measured.at - WEEK))
 
     async def look(self) -> None:
         """Only read the sums of the last week, while another process records."""
         self._last = None
-        workloads = self._cluster.workloads()
-        failed = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
-        self._failed = (self._failed | failed) & {_start(workload) for workload in workloads}
-        self._waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
-        self._used = await self._ledger.used(self._day(self._clock.now() - WEEK))
+        measured = self.measure()
+        self._waiting, self._failed = measured.waiting, measured.failed
+        self._used = await self._ledger.used(self._day(measured.at - WEEK))
 
     def _day(self, time: datetime) -> date:
         """The date of a moment, in the zone of the settings."""

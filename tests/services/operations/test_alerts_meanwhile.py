@@ -9,13 +9,14 @@ import pytest
 import pytest_asyncio
 
 from bot.app import wiring
+from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.alerts.stored import read_state
 from bot.core.chat.message import Message, User
 from bot.core.chat.reply import Reply
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
-from tests.conftest import THREAD, Chat, Clock, PassTime, Say, settle
+from tests.conftest import THREAD, Chat, Clock, PassTime, Say
 
 
 class Held:
@@ -33,7 +34,7 @@ class Held:
         return await self._inner(*arguments)
 
 
-Build = Callable[[], wiring.App]
+Build = Callable[[], App]
 
 
 @pytest.fixture
@@ -45,13 +46,13 @@ def build(
     return lambda: wiring.build(told, cluster, inference, chat, clock)
 
 
-async def type_line(bot: wiring.App, line: str) -> list[Reply]:
+async def type_line(bot: App, line: str) -> list[Reply]:
     """Type it as an admin; the replies."""
     return [reply async for reply in bot.dispatcher.handle(Message(line, User("grace", "Grace"), THREAD))]
 
 
 @pytest_asyncio.fixture
-async def bot(build: Build, pass_time: PassTime) -> wiring.App:
+async def bot(build: Build, pass_time: PassTime) -> App:
     """A bot, and a model that has failed."""
     built = build()
     await type_line(built, "deploy tinyllama name=fail-1")
@@ -66,7 +67,7 @@ def shown(chat: Chat, say: Say) -> list[str]:
 
 
 async def test_what_an_admin_silences_while_alerts_are_saved_is_saved_next(
-    bot: wiring.App, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+    bot: App, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(cluster.save_state, 2)  # the one after the alert is posted
     monkeypatch.setattr(cluster, "save_state", held)
@@ -80,7 +81,7 @@ async def test_what_an_admin_silences_while_alerts_are_saved_is_saved_next(
 
 
 async def test_what_an_admin_decides_before_the_first_look_is_about_what_was_told_before(
-    bot: wiring.App, build: Build, cluster: SimulatedCluster
+    bot: App, build: Build, cluster: SimulatedCluster
 ) -> None:
     await bot.alerts.look()
     again = build()
@@ -93,27 +94,9 @@ async def test_what_an_admin_decides_before_the_first_look_is_about_what_was_tol
     assert [alert.by for alert in third.alerts.open()] == ["Grace"]
 
 
-async def test_a_guest_sets_nothing_aside(
-    build: Build, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await cluster.save_state("{broken")
-    aside: list[str] = []
-
-    async def set_aside(text: str) -> None:
-        aside.append(text)
-
-    monkeypatch.setattr(cluster, "set_state_aside", set_aside)
-    guest = build()
-    running = asyncio.create_task(guest.alerts.run_as_guest())
-    await settle()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    assert aside == [] and await cluster.load_state() == "{broken"
-
-
 @pytest.mark.parametrize("call", ["post", "edit"])
 async def test_who_takes_care_of_it_while_its_message_is_written_is_shown_next(
-    bot: wiring.App, chat: Chat, monkeypatch: pytest.MonkeyPatch, say: Say, call: str
+    bot: App, chat: Chat, monkeypatch: pytest.MonkeyPatch, say: Say, call: str
 ) -> None:
     if call == "edit":
         await bot.alerts.look()
@@ -135,7 +118,7 @@ async def test_who_takes_care_of_it_while_its_message_is_written_is_shown_next(
 
 
 async def test_without_a_place_messages_of_before_are_forgotten_and_what_is_over_too(
-    bot: wiring.App,
+    bot: App,
     settings: Settings,
     cluster: SimulatedCluster,
     inference: VllmInference,
