@@ -74,7 +74,7 @@ class Chat:
         return self.turns
 
     async def resume(self, place: Place, message: str) -> bool:
-        return False
+        return True
 
     async def find(self, place: Place, key: str) -> str:
         found = [name for name, history in self.messages.items() if history[0].key == key]

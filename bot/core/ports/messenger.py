@@ -32,5 +32,6 @@ class Messenger(Protocol):
         """The names of platforms that the bot has no connection to."""
 
     async def resume(self, place: Place, message: str) -> bool:
-        """Run the `Reply.again` of a message once more, for the person who typed it; False if the message
-        does not wait any more."""
+        """Run the `Reply.again` of a message once more, for the person who typed it, until that is over. True
+        then, also if it was refused or the message does not wait any more; False if there is no room for it
+        now: try again later."""

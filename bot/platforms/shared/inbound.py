@@ -101,13 +101,17 @@ class Inbound(ABC):
         await self.converse(Message(text, person, place, free, about), origin)
 
     async def resume(self, place: Place, message: str) -> bool:
-        """Go on with the request that a message is waiting for; False if it waits no more."""
+        """Go on with the request that a message is waiting for, until it is over; False when too many are at
+        work."""
         event = await self._threads.find_waiting(place.channel, message)
         if event is None:
-            return False
+            return True
         origin = Origin(event["key"], event["team"], sent=message)
         place = replace(place, thread=event["thread"])
-        self.start(self.handle_message(event["line"], event["user"], place, origin))
+        task = self.start(self.handle_message(event["line"], event["user"], place, origin))
+        if task is None:
+            return False
+        await asyncio.wait({task})
         return True
 
     async def submit_form(

@@ -44,7 +44,7 @@ class Messengers:
         return [name for name, platform in self._platforms.items() if not platform.ready]
 
     async def resume(self, place: Place, message: str) -> bool:
-        """Go on with the request of a message."""
+        """Go on with the request of a message until it is over."""
         return await self._of(place).resume(place, message)
 
     def _of(self, place: Place) -> Platform:

@@ -95,8 +95,9 @@ class Platform(ABC):
         return False
 
     async def resume(self, place: Place, message: str) -> bool:
-        """Go on with a request whose message waited when the bot ended; False where none is remembered."""
-        return False
+        """Go on with a request whose message waited when the bot ended; True once that is over, as where none
+        is remembered; False when there is no room for it now."""
+        return True
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         """Post something that nobody has just asked for."""

@@ -1,7 +1,9 @@
 """Questions that wait until a model is ready: how many may wait, and how they go on after a restart."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -28,6 +30,8 @@ class PendingQuestions:
         """User ids, one for each question that waits, by model; only models that somebody waits for."""
         self._messages: dict[str, dict[str, Place]] = {}
         """The places of messages that wait, by model and message id; only models that somebody waits for."""
+        self._storing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held while the messages of a model, by its name, are stored."""
         self._closing = False
 
     @contextmanager
@@ -56,14 +60,14 @@ class PendingQuestions:
         known = message in self._messages.get(name, {})
         if not known and not self._messenger.alone_shows(place, message):
             self._messages.setdefault(name, {})[message] = place
-            await self._store(name)
+            await self._store(name, message, place)
 
     async def remove(self, name: str, message: str) -> None:
         """Forget a message: its question was answered, refused or given up. While the bot ends, nothing is
         forgotten."""
         if message in self._messages.get(name, {}) and not self._closing:
+            await self._store(name, message, None)
             self._forget(name, message)
-            await self._store(name)
 
     def close(self) -> None:
         """Forget nothing from now on: the bot ends, and what waits goes on after its restart."""
@@ -72,30 +76,46 @@ class PendingQuestions:
     async def run(self) -> None:
         """Resume the questions that waited when the bot ended: those that are stored on the cluster, but not
         known here, in places that this process reaches. It never ends."""
-        while True:
-            for workload in self._cluster.workloads():
-                known = set(self._messages.get(workload.name, {}))
-                for message, place in workload.record.pending_questions.items():
-                    if message not in known and self._messenger.reaches(place):
-                        await self._resume(workload.name, place, message)
-            await self._clock.sleep(LOOK_EVERY)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for workload in self._cluster.workloads():
+                    here = self._messages.get(workload.name, {})
+                    for message, place in workload.record.pending_questions.items():
+                        if message not in here and self._messenger.reaches(place):
+                            tasks.create_task(self._resume(workload.name, place, message))
+                await self._clock.sleep(LOOK_EVERY)
 
     async def _resume(self, name: str, place: Place, message: str) -> None:
+        """Resume one question until it is over; if that cannot be done now, `run` tries again later."""
         self._messages.setdefault(name, {})[message] = place
+        over = False
         try:
-            if not await self._messenger.resume(place, message):
-                await self.remove(name, message)
-        except UserError as error:  # its chat is away: later
-            self._forget(name, message)
+            over = await self._messenger.resume(place, message)
+        except UserError as error:
             log.info("question.waits_for_its_chat", workload=name, why=error.text.key)
+        if over:
+            await self.remove(name, message)
+        else:
+            self._forget(name, message)
 
     def _forget(self, name: str, message: str) -> None:
-        del self._messages[name][message]
-        if not self._messages[name]:
-            del self._messages[name]
+        here = self._messages.get(name, {})
+        here.pop(message, None)
+        if not here:
+            self._messages.pop(name, None)
 
-    async def _store(self, name: str) -> None:
-        try:
-            await self._cluster.update_record(name, pending_questions=self._messages.get(name, {}))
-        except UserError as error:
-            log.warning("question.not_remembered", workload=name, why=error.text.key)
+    async def _store(self, name: str, message: str, place: Place | None) -> None:
+        """Add a message to those that are stored on the cluster, by whichever process; without a place, take
+        it away. One at a time, so that each starts from what the one before has stored."""
+        async with self._storing.setdefault(name, asyncio.Lock()):
+            workload = self._cluster.find(name)
+            if workload is None:
+                return
+            known = workload.record.pending_questions
+            waiting = {other: where for other, where in known.items() if other != message}
+            if place is not None:
+                waiting[message] = place
+            try:
+                await self._cluster.update_record(name, pending_questions=waiting)
+            except UserError as error:
+                log.warning("question.not_remembered", workload=name, why=error.text.key)

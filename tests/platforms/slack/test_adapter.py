@@ -5,9 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.core.chat.message import Place
 from bot.core.deployment.workload import Phase
+from bot.platforms.shared import inbound
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
 from tests.conftest import Clock, PassTime
@@ -385,3 +387,21 @@ async def test_a_report_comes_with_a_chart(
     await soon(lambda: any("GPU-hours used" in words(message) for message in workspace.posted("C1")))
     [file] = workspace.files
     assert file["channel"] == "C1" and "PNG" in file["content"] and file["name"].endswith(".png")
+
+
+async def test_a_wait_goes_on_when_there_is_room_and_ends_for_whoever_may_ask_no_more(
+    bot: Bot, workspace: FakeSlack, pass_time: PassTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, waiting = await asleep_and_asked(bot, workspace, pass_time)
+    await bot.stop()
+    monkeypatch.setattr(inbound, "MOST_TASKS", 0)
+    workspace.users["UEVE"]["is_restricted"] = True
+    with capture_logs() as logs:
+        await bot.start()
+        await pass_time(10)
+        await soon(lambda: any(entry["event"] == "requests.too_many" for entry in logs))
+    assert bot.app.services.cluster.workloads()[0].record.pending_questions
+    monkeypatch.undo()
+    await pass_time(10)
+    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.pending_questions)
+    assert "guests" in words(waiting) and len(workspace.posted("C1", asked)) == 1
