@@ -127,7 +127,7 @@ def test_the_endpoints_and_the_admins_of_a_new_platform_are_its_own(with_pigeons
         from bot.app.settings import read_settings
         from bot.core.changes import Changes
 
-        platforms = platform_factory.create(*read_settings(), Changes().listen)
+        platforms = platform_factory.create(*read_settings(), Changes().listening)
         print(*platform_factory.endpoints(platforms), *platforms[0].admin_groups)
     """
     done = with_pigeons.run("-c", dedent(program), PIGEON_LOFT="loft-7")

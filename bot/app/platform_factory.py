@@ -1,19 +1,20 @@
 """The chat platforms that settings configure: whatever folders of `bot/platforms/` there are."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib import import_module
 
 from bot.app.settings import PlatformSettingsByName, Settings
 from bot.app.wiring import phrasebook
+from bot.core.changes import Listening
 from bot.platforms.shared.platform import Endpoint, Platform, Surroundings
 
 
 def create(
     settings: Settings,
     platform_settings: PlatformSettingsByName,
-    changes: Callable[[], AsyncIterator[str]],
+    changes: Callable[[], Listening],
 ) -> list[Platform]:
-    """One of each that is configured; `changes` are names of deployments that have changed, for ever."""
+    """One of each that is configured; `changes` hears the names of deployments as they change."""
     surroundings = Surroundings(
         phrasebook(settings), settings.language, settings.admins | settings.researchers, changes
     )

@@ -25,7 +25,7 @@ async def _findings(settings: Settings, platform_settings: PlatformSettingsByNam
     yield "ok", t("doctor.settings"), None
     async for finding in examine(settings.kubeconfig, wiring.workload_settings(settings)):
         yield finding
-    platforms = platform_factory.create(settings, platform_settings, Changes().listen)
+    platforms = platform_factory.create(settings, platform_settings, Changes().listening)
     for platform in platforms:
         async for finding in platform.check():
             yield finding

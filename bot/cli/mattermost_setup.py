@@ -26,7 +26,7 @@ async def mattermost_setup(settings: Settings, platform_settings: PlatformSettin
     assert isinstance(own, MattermostSettings)
     if not own.configured or not own.mattermost_callback_url:
         raise UserError(t("setup.missing"))
-    [chat] = platform_factory.create(settings, {Mattermost.name: own}, Changes().listen)
+    [chat] = platform_factory.create(settings, {Mattermost.name: own}, Changes().listening)
     assert isinstance(chat, Mattermost)
     url = f"{own.mattermost_callback_url.rstrip('/')}/mattermost/command"
     teams = [team async for team in chat.register(url, HINT)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 from cachetools import LRUCache
@@ -20,6 +20,7 @@ from bot.cluster.manifests import (
 )
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
+from bot.core.changes import Listening
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
@@ -89,7 +90,7 @@ class KubernetesCluster:
         """Nodes with GPUs as last seen."""
         return self._view.nodes()
 
-    def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> Listening:
         """Names of workloads as they change."""
         return self._view.changes()
 

@@ -1,7 +1,7 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
 from bot.cluster.pods import is_ready, read_workload, server_id
 from bot.cluster.replica_owner import managed_by, scaled_deployment
 from bot.cluster.web_ui import NAME as WEB_UI
-from bot.core.changes import Changes
+from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
@@ -184,9 +184,9 @@ class ClusterView:
             if mirror.stalled and (mirror in needed or not mirror.forbidden)
         ]
 
-    def changes(self) -> AsyncIterator[str]:
+    def changes(self) -> Listening:
         """Names of workloads as they change."""
-        return self._changes.listen()
+        return self._changes.listening()
 
     def _deployment_changed(self, old: Json | None, new: Json | None) -> None:
         self._refresh((new or old or {})["metadata"]["name"])

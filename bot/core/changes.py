@@ -1,56 +1,76 @@
 """Tells listeners which names have changed; a slow listener gets each name once, however often it changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+
+Listening = AbstractContextManager[AsyncIterator[str]]
+"""A context manager: the names that change from the beginning of its block on; they never end."""
 
 
 class Changes:
     """Passes on names to any number of listeners; each holds no more than one of each name."""
 
     def __init__(self) -> None:
-        self._listeners: list[tuple[dict[str, None], asyncio.Event]] = []
+        self._listeners: list[_Listener] = []
+
+    @property
+    def listeners(self) -> int:
+        """The number of blocks that are listening now."""
+        return len(self._listeners)
 
     def tell(self, name: str) -> None:
         """Pass on to every listener that `name` has changed."""
-        for names, event in self._listeners:
-            names[name] = None
-            event.set()
+        for listener in self._listeners:
+            listener.tell(name)
 
-    def listen(self) -> AsyncIterator[str]:
-        """The names that change from this moment on; it never ends."""
-        listener: tuple[dict[str, None], asyncio.Event] = ({}, asyncio.Event())
+    @contextmanager
+    def listening(self) -> Iterator[AsyncIterator[str]]:
+        """The names that change from this moment on; they never end. After the block nobody listens."""
+        listener = _Listener()
         self._listeners.append(listener)
-        return self._hear(listener)
-
-    async def _hear(self, listener: tuple[dict[str, None], asyncio.Event]) -> AsyncIterator[str]:
-        names, event = listener
         try:
-            while True:
-                await event.wait()
-                event.clear()
-                while names:
-                    name = next(iter(names))
-                    del names[name]
-                    yield name
+            yield listener
         finally:
             self._listeners.remove(listener)
 
 
+class _Listener(AsyncIterator[str]):
+    """The names that have changed and were not passed on yet, in the order of their first change."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, None] = {}
+        self._news = asyncio.Event()
+
+    def tell(self, name: str) -> None:
+        self._waiting[name] = None
+        self._news.set()
+
+    async def __anext__(self) -> str:
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        name = next(iter(self._waiting))
+        del self._waiting[name]
+        return name
+
+
 @asynccontextmanager
-async def news_of(name: str, *sources: AsyncIterator[str]) -> AsyncIterator[asyncio.Event]:
-    """An event that is set whenever `name` comes out of one of the sources, iterators over changed names."""
+async def news_of(name: str, *sources: Listening) -> AsyncIterator[asyncio.Event]:
+    """An event that is set whenever one of the sources names `name`; they are heard in the block only."""
     news = asyncio.Event()
 
-    async def listen(source: AsyncIterator[str]) -> None:
-        async for changed in source:
+    async def listen(names: AsyncIterator[str]) -> None:
+        async for changed in names:
             if changed == name:
                 news.set()
 
-    listening = [asyncio.create_task(listen(source)) for source in sources]
-    try:
-        yield news
-    finally:
-        for task in listening:
-            task.cancel()
-        await asyncio.gather(*listening, return_exceptions=True)
+    with ExitStack() as stack:
+        heard = [stack.enter_context(source) for source in sources]
+        listening = [asyncio.create_task(listen(names)) for names in heard]
+        try:
+            yield news
+        finally:
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)

@@ -1,12 +1,12 @@
 """The Cluster port in memory: nodes with GPUs, and pods whose start goes on by the clock."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import Unpack
 
-from bot.core.changes import Changes
+from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
@@ -110,9 +110,9 @@ class SimulatedCluster:
         """None: nothing outlives the simulator."""
         return []
 
-    def changes(self) -> AsyncIterator[str]:
-        """The names of workloads as they change from now on; it never ends."""
-        return self._changes.listen()
+    def changes(self) -> Listening:
+        """The names of workloads as they change."""
+        return self._changes.listening()
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name."""

@@ -221,11 +221,13 @@ async def test_each_change_is_told_by_name_also_of_the_web_ui(
     views = await start()
     told: list[str] = []
 
-    async def listen(changes: AsyncIterator[str]) -> None:
-        async for name in changes:
-            told.append(name)
+    async def listen() -> None:
+        with views.changes() as names:
+            async for name in names:
+                told.append(name)
 
-    listening = asyncio.create_task(listen(views.changes()))
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)  # it listens
     await kubernetes.put(DEPLOYMENTS, deployment("one"))
     await eventually(lambda: told == ["one"])
     web_ui = deployment("webui")

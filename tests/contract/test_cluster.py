@@ -273,20 +273,21 @@ async def test_an_endpoint_has_an_address_a_name_and_a_key_that_stays(world: Wor
 async def test_listeners_hear_what_changed_since_they_listen(world: World) -> None:
     heard: list[str] = []
 
-    async def listen(changes: AsyncIterator[str]) -> None:
-        async for name in changes:
+    async def listen(names: AsyncIterator[str]) -> None:
+        async for name in names:
             heard.append(name)
 
-    listening = asyncio.create_task(listen(world.cluster.changes()))
-    await world.cluster.create(spec(), record())
-    await world.phase("llama-3-8b", Phase.READY)
-    await world.until(lambda: heard)
-    await world.cluster.remove("llama-3-8b")
-    heard.clear()
-    await world.cluster.create(spec("other", 1), record())
-    await world.until(lambda: "other" in heard)
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    with world.cluster.changes() as names:
+        listening = asyncio.create_task(listen(names))
+        await world.cluster.create(spec(), record())
+        await world.phase("llama-3-8b", Phase.READY)
+        await world.until(lambda: heard)
+        await world.cluster.remove("llama-3-8b")
+        heard.clear()
+        await world.cluster.create(spec("other", 1), record())
+        await world.until(lambda: "other" in heard)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_open_webui_is_connected_to_the_models_that_are_named(world: World) -> None:

@@ -1,9 +1,10 @@
 """The cluster on which models run: reading it, changing it, and reaching a single workload."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Unpack
 
+from bot.core.changes import Listening
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports.state_store import StateStore
@@ -80,8 +81,8 @@ class ClusterReader(Protocol):
     def nodes(self) -> Sequence[GpuNode]:
         """The nodes with GPUs; empty if the bot may not read nodes."""
 
-    def changes(self) -> AsyncIterator[str]:
-        """The names of workloads as they change from now on; it never ends."""
+    def changes(self) -> Listening:
+        """The names of workloads as they change."""
 
     def servers(self, name: str) -> Sequence[Server]:
         """The ready replicas of the workload of that name."""

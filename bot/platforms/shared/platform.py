@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
+from bot.core.changes import Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
@@ -37,8 +38,8 @@ class Surroundings:
     """Spoken where a person's own language is not known."""
     role_members: frozenset[str]
     """Ids of people, groups and channels that settings give a role to."""
-    changes: Callable[[], AsyncIterator[str]]
-    """Names of deployments that have changed, for ever."""
+    changes: Callable[[], Listening]
+    """A block that hears the names of deployments as they change, for ever."""
 
 
 class Platform(ABC):

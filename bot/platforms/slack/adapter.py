@@ -8,6 +8,7 @@ from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.app.async_app import AsyncApp
 
+from bot.core.changes import Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place, Turn
 from bot.core.chat.reply import Reply
@@ -48,7 +49,7 @@ class Slack(Platform):
         signing_secret: str = "",
         url: str = "https://slack.com/api/",
         role_members: Iterable[str] = (),
-        changes: Callable[[], AsyncIterator[str]],
+        changes: Callable[[], Listening],
         ping: float = PING_SECONDS,
     ) -> None:
         super().__init__(phrases, language)

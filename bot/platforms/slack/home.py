@@ -1,11 +1,12 @@
 """The App Home tab: each person's own, kept up to date while the person may be looking at it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 
 from cachetools import TTLCache
 
+from bot.core.changes import Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place
 from bot.core.chat.text import Say
@@ -36,12 +37,13 @@ class HomeTab:
         self._opened[user] = team
         await self._show(user, team)
 
-    async def follow(self, changes: AsyncIterator[str]) -> None:
+    async def follow(self, changes: Listening) -> None:
         """Publish the open tabs again when a deployment has changed, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._refresh())
-            async for _ in changes:
-                self._changed.set()
+        with changes as names:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._refresh())
+                async for _ in names:
+                    self._changed.set()
 
     async def _refresh(self) -> None:
         while True:

@@ -71,10 +71,10 @@ class GpuQueue:
 
     async def follow(self) -> None:
         """Start those that wait, now and whenever something changes on the cluster; it never ends."""
-        changes = self._cluster.changes()
-        await self.advance()
-        async for _ in changes:
+        with self._cluster.changes() as names:
             await self.advance()
+            async for _ in names:
+                await self.advance()
 
     async def advance(self) -> None:
         """Start those that come first and whose GPUs are free."""

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
-from bot.core.changes import Changes
+from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.deployment.workload import Phase, Workload
@@ -62,9 +62,9 @@ class Activity:
         """The model may be about to sleep: no new question may be sent to it."""
         return name in self._draining
 
-    def drained(self) -> AsyncIterator[str]:
-        """The names of models whose draining ends, from now on; it never ends."""
-        return self._drained.listen()
+    def drained(self) -> Listening:
+        """The names of models whose draining ends."""
+        return self._drained.listening()
 
     @contextmanager
     def drain(self, name: str) -> Iterator[None]:

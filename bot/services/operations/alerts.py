@@ -87,8 +87,9 @@ class AlertService:
                 await self._news.wait()
 
     async def _hear(self) -> None:
-        async for _ in self._cluster.changes():
-            self._news.set()
+        with self._cluster.changes() as names:
+            async for _ in names:
+                self._news.set()
 
     async def catch_up(self) -> None:
         """Load what another process has stored before this one began to lead, and compare it with what is

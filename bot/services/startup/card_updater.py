@@ -72,16 +72,16 @@ class CardUpdater:
             tasks.create_task(self._test_again(tasks))
 
     async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
-        changes = self._cluster.changes()
-        for workload in self._cluster.workloads():
-            if not self._guest:
-                await self._finish_creation(workload)
-            self._changed(workload.name, tasks)
-        async for name in changes:
-            self._changed(name, tasks)
-            for workload in self._cluster.workloads():  # places in the queue may have changed
-                if workload.record.queued_since:
-                    self._changed(workload.name, tasks)
+        with self._cluster.changes() as names:
+            for workload in self._cluster.workloads():
+                if not self._guest:
+                    await self._finish_creation(workload)
+                self._changed(workload.name, tasks)
+            async for name in names:
+                self._changed(name, tasks)
+                for workload in self._cluster.workloads():  # places in the queue may have changed
+                    if workload.record.queued_since:
+                        self._changed(workload.name, tasks)
 
     def _changed(self, name: str, tasks: asyncio.TaskGroup) -> None:
         """Update this card in a task of its own: if the chat is slow about one card, the others do not
@@ -105,8 +105,9 @@ class CardUpdater:
                 log.warning("creation.not_completed", workload=workload.name, why=error.text.key)
 
     async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
-        async for name in self._progress.changes():
-            self._changed(name, tasks)
+        with self._progress.changes() as names:
+            async for name in names:
+                self._changed(name, tasks)
 
     async def _test_again(self, tasks: asyncio.TaskGroup) -> None:
         while True:

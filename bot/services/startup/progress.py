@@ -1,9 +1,8 @@
 """How far starting models are, read from the end of their logs."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-from bot.core.changes import Changes
+from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, Cluster, Engine, Progress
@@ -27,9 +26,9 @@ class StartupProgress:
         starting = workload.phase in (Phase.LOADING, Phase.DOWNLOADING)
         return self._found.get(workload.name) if starting else None
 
-    def changes(self) -> AsyncIterator[str]:
-        """The names of workloads that get further, from now on; it never ends."""
-        return self._changes.listen()
+    def changes(self) -> Listening:
+        """The names of workloads that get further."""
+        return self._changes.listening()
 
     async def run(self) -> None:
         """Read the logs again and again; it never ends."""

@@ -37,10 +37,10 @@ class WebUiService:
 
     async def run(self) -> None:
         """Keep it connected to all models; it never ends."""
-        changes = self._cluster.changes()
-        await self._connect()
-        async for _ in changes:
+        with self._cluster.changes() as names:
             await self._connect()
+            async for _ in names:
+                await self._connect()
 
     async def _connect(self) -> None:
         web_ui = self.state()

@@ -1,7 +1,8 @@
 """Which model is meant, what it is told, and what is kept when it breaks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -208,6 +209,31 @@ async def test_a_start_is_estimated_from_the_last_ones(
     assert say(card.lines[0]).startswith("about 1 min 2") and "usually 1 min 31 s" in say(card.lines[0])
     await pass_time(100)
     assert len(cluster.workloads()[0].record.start_seconds) == 2
+
+
+async def test_a_question_that_cannot_be_answered_listens_no_longer(
+    ask: Ask, ready: Ready, cluster: SimulatedCluster, pass_time: PassTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready("ada: deploy tinyllama")
+    cluster.fail("tinyllama", "cuda_oom")
+    await pass_time(5)
+    listening, changes, most = 0, cluster.changes, 0
+
+    @contextmanager
+    def counted() -> Iterator[AsyncIterator[str]]:
+        nonlocal listening, most
+        with changes() as names:
+            listening += 1
+            most = max(most, listening)
+            try:
+                yield names
+            finally:
+                listening -= 1
+
+    monkeypatch.setattr(cluster, "changes", counted)
+    for _ in range(3):
+        await ask("ask tinyllama hello")
+    assert (listening, most) == (0, 1)
 
 
 async def test_only_so_many_questions_wait(

@@ -43,8 +43,9 @@ class Watched:
         await settle()
 
     async def listen(self) -> None:
-        async for name in self.progress.changes():
-            self.told.append(name)
+        with self.progress.changes() as names:
+            async for name in names:
+                self.told.append(name)
 
 
 class OneModel(SimulatedCluster):
