@@ -1,16 +1,19 @@
 """Admins hear of what is wrong: once, changed in place, and that it is over."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Protocol
 
 import pytest
+import pytest_asyncio
 
 from bot.app import wiring
 from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.alerts.alert_messages import digest
 from bot.core.alerts.state import Alert, AlertKind
+from bot.core.alerts.stored import read_state
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, User
 from bot.core.chat.reply import Reply, Tone
@@ -570,3 +573,101 @@ async def test_a_deployment_of_a_newer_version_is_told_and_shown(
     for line in ("status future", "stop future", "wake future"):
         [refused] = await say_to(bot, line)
         assert say(refused.text).startswith("llm-future was written by a newer version of me")
+
+
+class Held:
+    """Calls of a method wait, from the one with this number on, until they may go on."""
+
+    def __init__(self, inner: Callable[..., Awaitable[Any]], number: int) -> None:
+        self._inner, self._left = inner, number
+        self.begun, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *arguments: Any) -> Any:
+        self._left -= 1
+        if self._left <= 0:
+            self.begun.set()
+            await self.may_go_on.wait()
+        return await self._inner(*arguments)
+
+
+@pytest_asyncio.fixture
+async def failed(build: Build, say_to: SayTo, pass_time: PassTime) -> App:
+    """A bot, and a model that has failed."""
+    built = build()
+    await failing(built, say_to, pass_time)
+    return built
+
+
+def shown(chat: Chat, say: Say) -> list[str]:
+    """All that the messages of alerts say now."""
+    messages = [history[-1] for history in chat.messages.values() if history[-1].key]
+    return [say(text) for message in messages for text in (message.text, *message.lines) if text]
+
+
+async def test_what_an_admin_silences_while_alerts_are_saved_is_saved_next(
+    failed: App, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held(cluster.save_state, 2)  # the one after the alert is posted
+    monkeypatch.setattr(cluster, "save_state", held)
+    looking = asyncio.create_task(failed.alerts.look())
+    await held.begun.wait()
+    failed.alerts.silence("1", timedelta(days=7))
+    held.may_go_on.set()
+    await looking
+    await failed.alerts.look()
+    assert list(read_state(await cluster.load_state()).silenced) == ["failed:fail-0"]
+
+
+async def test_what_an_admin_decides_before_the_first_look_is_about_what_was_told_before(
+    failed: App, build: Build, say_to: SayTo, cluster: SimulatedCluster
+) -> None:
+    await failed.alerts.look()
+    again = build()
+    await say_to(again, "alerts ack 1")
+    await again.alerts.look()
+    [alert] = read_state(await cluster.load_state()).alerts.values()
+    assert (alert.number, alert.by) == (1, "grace")
+    third = build()
+    await third.alerts.look()
+    assert [alert.by for alert in third.alerts.open()] == ["grace"]
+
+
+@pytest.mark.parametrize("call", ["post", "edit"])
+async def test_who_takes_care_of_it_while_its_message_is_written_is_shown_next(
+    failed: App, chat: Chat, monkeypatch: pytest.MonkeyPatch, say: Say, call: str
+) -> None:
+    if call == "edit":
+        await failed.alerts.look()
+        failed.alerts.acknowledge("1", "Ada")
+    else:
+        failed.alerts.compare()
+    held = Held(getattr(chat, call), 1)
+    monkeypatch.setattr(chat, call, held)
+    looking = asyncio.create_task(failed.alerts.look())
+    await held.begun.wait()
+    failed.alerts.acknowledge("1", "Grace")
+    held.may_go_on.set()
+    await looking
+    await failed.alerts.look()
+    assert "taken care of by Grace" in shown(chat, say)
+    before = sum(map(len, chat.messages.values()))
+    await failed.alerts.look()
+    assert sum(map(len, chat.messages.values())) == before, "it is shown once"
+
+
+async def test_without_a_place_messages_of_before_are_forgotten_and_what_is_over_too(
+    failed: App,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+) -> None:
+    await failed.alerts.look()
+    elsewhere = wiring.build(settings, cluster, inference, chat, clock)
+    await elsewhere.alerts.look()
+    assert [alert.about for alert in elsewhere.alerts.open()] == ["fail-0"]
+    await cluster.remove("fail-0")
+    await elsewhere.alerts.look()
+    stored = read_state(await cluster.load_state())
+    assert not stored.alerts and not stored.posts
