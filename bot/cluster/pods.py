@@ -136,36 +136,52 @@ def pod_state(pod: Json, warning: str = "", *, container: str) -> PodState:
     A container that is not created yet says nothing of why: only a `warning` among the pod's events does (a
     volume that cannot be mounted, a sandbox)."""
     created = parse_time(pod["metadata"]["creationTimestamp"])
+    status = container_status(pod, container)
     if pod.get("status", {}).get("phase") == "Failed":
-        evicted = pod["status"].get("reason") == "Evicted"
-        return PodState(
-            Phase.FAILED, created, "evicted" if evicted else "crashed", pod["status"].get("message", "")
-        )
+        cause = "evicted" if pod["status"].get("reason") == "Evicted" else "crashed"
+        message = pod["status"].get("message", "")
+        return PodState(Phase.FAILED, _unready_since(pod, status), cause, message)
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
         return PodState(Phase.READY, parse_time(ready.get("lastTransitionTime")))
     if not pod["spec"].get("nodeName"):
         return _unplaced(scheduled, created)
-    state = _container_state(container_status(pod, container), created)
+    state = _container_state(status, created, _unready_since(pod, status))
     if warning and state.phase is Phase.PULLING:
         return PodState(Phase.PULLING, created, "start", warning)
     return state
 
 
-def _container_state(status: Json, created: datetime) -> PodState:
+def _unready_since(pod: Json, status: Json) -> datetime:
+    """When a pod that does not answer stopped answering.
+
+    That is the last crash (by the `status` of its container) or the end of its last time ready, whichever is
+    later; without both it is its creation."""
+    stamps = _ended(status).get("finishedAt"), _condition(pod, "Ready").get("lastTransitionTime")
+    created = parse_time(pod["metadata"]["creationTimestamp"])
+    return max((parse_time(stamp) for stamp in stamps if stamp), default=created)
+
+
+def _ended(status: Json) -> Json:
+    """How a container's last run ended; empty if none has."""
     now, before = status.get("state", {}), status.get("lastState", {})
-    ended = now.get("terminated") or before.get("terminated") or {}
+    ended: Json = now.get("terminated") or before.get("terminated") or {}
+    return ended
+
+
+def _container_state(status: Json, created: datetime, unready: datetime) -> PodState:
+    now, ended = status.get("state", {}), _ended(status)
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _IMAGE:
-        return PodState(Phase.FAILED, created, "image_pull", message)
+        return PodState(Phase.FAILED, unready, "image_pull", message)
     if reason in _CONFIG:
-        return PodState(Phase.FAILED, created, "config", message)
+        return PodState(Phase.FAILED, unready, "config", message)
     looping = status.get("restartCount", 0) > RESTARTS_FORGIVEN or reason == "CrashLoopBackOff"
     if looping and ended:
         killed = ended.get("reason") == "OOMKilled"
         cause = "container_oomkilled" if killed else "crashed"
-        return PodState(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
+        return PodState(Phase.FAILED, unready, cause, _last_line(ended.get("message", "")))
     if "running" in now:
         return PodState(Phase.LOADING, parse_time(now["running"].get("startedAt")))
     return PodState(Phase.PULLING, created)

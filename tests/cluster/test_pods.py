@@ -182,6 +182,26 @@ def test_a_container_that_ends_again_and_again_is_a_failure(
     assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, evidence)
 
 
+def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made() -> None:
+    unready = [{"type": "Ready", "status": "False", "lastTransitionTime": stamp(40)}]
+    ended = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": stamp(41)}}
+    long_ago = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": stamp(3)}}
+    pull = container({"waiting": {"reason": "ImagePullBackOff"}})
+    cases = [
+        (pod(containerStatuses=container(BACK_OFF, ended, 2), conditions=unready), 41),
+        (pod(containerStatuses=container(ended, None, 2), conditions=unready), 41),
+        (pod(containerStatuses=container(BACK_OFF, CRASHED, 2), conditions=unready), 40),
+        (pod(containerStatuses=pull, conditions=unready), 40),
+        (pod(phase="Failed", containerStatuses=container({}, long_ago), conditions=unready), 40),
+        (pod(phase="Failed", reason="Evicted", conditions=unready), 40),
+        (pod(phase="Failed", containerStatuses=container(ended)), 41),
+        (pod(containerStatuses=pull, minute=5), 5),
+    ]
+    for seen, minute in cases:
+        state = pod_state(seen)
+        assert (state.phase, state.since) == (Phase.FAILED, BEGUN + timedelta(minutes=minute)), seen
+
+
 def test_one_crash_is_forgiven() -> None:
     running = {"running": {"startedAt": stamp(3)}}
     state = pod_state(pod(containerStatuses=container(running, CRASHED, restarts=1)))

@@ -102,7 +102,7 @@ class UsageRecorder:
 
 
 def _seconds(passed: timedelta) -> float:
-    """None, if the clock was set back in between."""
+    """At least 0, also where the clock was set back in between."""
     return max(0.0, passed.total_seconds())
 
 
