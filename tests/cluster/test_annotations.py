@@ -83,7 +83,7 @@ def test_what_0_1_0_wrote_is_read(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("broken", ["[]", "null", '"x"', "3", "{"])
-def test_what_0_1_0_never_wrote_is_an_error(broken):
+def test_what_0_1_0_never_wrote_is_an_error(broken: str) -> None:
     [case] = [case for case in V1 if case["spec"]["name"] == "leaving-idle"]
     annotations = case["object"]["metadata"]["annotations"] | {"llm-bot/sleep": broken}
     with pytest.raises(ValueError):
