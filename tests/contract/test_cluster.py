@@ -156,6 +156,49 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world: World) -
     await world.phase("llama-3-8b", Phase.ASLEEP)
 
 
+async def test_whatever_is_decided_on_an_old_view_is_refused_and_nothing_is_lost(world: World) -> None:
+    await world.cluster.create(spec(), record())
+    old = await world.phase("llama-3-8b", Phase.READY)
+    asked = {"m7": Place("slack", "C1")}
+    await world.cluster.update_record("llama-3-8b", pending_questions=asked)
+    for decided in (
+        world.cluster.change(spec(replicas=2), old.record, awake=True, version=old.version),
+        world.cluster.scale("llama-3-8b", 0, old.version, announced_news="old"),
+        world.cluster.update_record("llama-3-8b", old.version, announced_news="old"),
+        world.cluster.remove("llama-3-8b", old.version),
+    ):
+        with pytest.raises(Changed) as refused:
+            await decided
+        assert (refused.value.text.key, refused.value.text.params["name"]) == ("error.changed", "llama-3-8b")
+    now = world.find("llama-3-8b")
+    assert (now.spec, now.replicas) == (old.spec, 1)
+    assert now.record == old.record.changed(pending_questions=asked)
+
+    async def until_newest(write: Callable[[str], Any]) -> None:
+        for _ in range(10):  # controllers write, too
+            try:
+                await write(world.find("llama-3-8b").version)
+                return
+            except Changed:
+                continue
+
+    await until_newest(lambda v: world.cluster.update_record("llama-3-8b", v, announced_news="x"))
+    assert world.find("llama-3-8b").record.announced_news == "x"
+    await until_newest(lambda v: world.cluster.change(spec(replicas=2), record(), awake=True, version=v))
+    assert world.find("llama-3-8b").replicas == 2
+    await until_newest(lambda v: world.cluster.remove("llama-3-8b", v))
+    assert world.cluster.find("llama-3-8b") is None
+
+
+async def test_why_it_sleeps_is_written_in_the_step_that_puts_it_to_sleep(world: World) -> None:
+    await world.cluster.create(spec(), record(lease_ends_at=STARTED))
+    await world.phase("llama-3-8b", Phase.READY)
+    why = SleepState(reason=SleepReason.LEASE, last_activity=STARTED)
+    await world.cluster.scale("llama-3-8b", 0, lease_ends_at=None, sleep_state=why)
+    now = world.find("llama-3-8b")
+    assert now.replicas == 0 and now.record == record(sleep_state=why)
+
+
 async def test_what_is_remembered_is_kept_and_can_be_forgotten(world: World) -> None:
     await world.cluster.create(spec(), record(lease_ends_at=STARTED))
     later = {"U2": LastUse(who="eve", at=STARTED + timedelta(hours=1))}
@@ -243,6 +286,7 @@ async def test_what_is_removed_is_gone(world: World) -> None:
     for change in (
         world.cluster.remove("llama-3-8b"),
         world.cluster.scale("llama-3-8b", 0),
+        world.cluster.change(spec(), record(), awake=True),
         world.cluster.update_record("llama-3-8b", announced_news="x"),
         world.cluster.endpoint("llama-3-8b"),
     ):
