@@ -252,7 +252,7 @@ class KubernetesCluster:
 
     @asynccontextmanager
     async def _unchanged(self, name: str) -> AsyncIterator[None]:
-        """If a write is refused because the Deployment has changed, read the Deployment, then raise Changed."""
+        """If a write is refused because the Deployment has changed, read it, then raise Changed."""
         try:
             yield
         except Changed:

@@ -43,9 +43,7 @@ class ScaleDown:
             await self._to_zero(workload, reason, self._activity.verdict(workload))
 
     async def _to_zero(self, workload: Workload, reason: SleepReason, verdict: IdleVerdict) -> None:
-        """Scale it to 0 and record why."""
-        await self._cluster.scale(workload.name, 0, version=workload.version)
-        SCALE_DOWNS.labels(reason.value).inc()
+        """Scale it to 0 and record why, in one step; Changed if it has changed since `workload` was read."""
         state = SleepState(
             reason=reason,
             last_activity=verdict.since,
@@ -55,7 +53,8 @@ class ScaleDown:
         changes: RecordChanges = {"sleep_state": state, "keep_until": None}
         if reason is SleepReason.LEASE:
             changes["lease_ends_at"] = None
-        await self._cluster.update_record(workload.name, **changes)
+        await self._cluster.scale(workload.name, 0, workload.version, **changes)
+        SCALE_DOWNS.labels(reason.value).inc()
 
     async def probe(self, workload: Workload) -> None:
         """Ask its server for one token and take a sample: its metrics are updated only when its engine does

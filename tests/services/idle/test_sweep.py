@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import aiohttp
 import pytest
@@ -18,6 +18,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
+from bot.core.deployment.record import RecordChanges, SleepReason
 from bot.core.deployment.workload import Phase, Workload
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
@@ -405,7 +406,7 @@ AWAITED = ("scale", "update_record", "change", "endpoint", "logs", "post", "edit
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("dies_at", range(1, 38))
+@pytest.mark.parametrize("dies_at", range(1, 37))
 async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     dies_at: int,
     before: bool,
@@ -428,6 +429,8 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
             sweep = wiring.build(settings, cluster, inference, chat, clock).sweep
     assert calls[0] >= dies_at  # else it was not killed
     assert ready().replicas == 0 and ready().record.warned_at is None
+    state = ready().record.sleep_state
+    assert state and state.reason is SleepReason.IDLE
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
     assert len([text for text in told(chat, say) if "sleeps, its GPU is free" in text]) <= 1
@@ -522,10 +525,10 @@ async def test_a_keep_pressed_in_the_last_moment_counts(
 ) -> None:
     scale = cluster.scale
 
-    async def late(name: str, replicas: int, version: str = "") -> None:
+    async def late(name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         if ready().record.keep_until is None:
             await cluster.update_record(name, keep_until=clock.now() + timedelta(hours=1))
-        await scale(name, replicas, version)
+        await scale(name, replicas, version, **changes)
 
     monkeypatch.setattr(cluster, "scale", late)
     await sweeps(60)
