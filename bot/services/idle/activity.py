@@ -95,8 +95,9 @@ class Activity:
 
     async def sample_after_probe(self, workload: Workload) -> None:
         """Take a sample after a probe; what the probe changed does not count as use."""
-        if loads := await self._scrape(workload):
-            self._windows[workload.name].ignore_probe(loads)
+        loads = await self._scrape(workload)
+        if activity_window := self._windows.get(workload.name):
+            activity_window.ignore_probe(loads)
 
     async def _scrape(self, workload: Workload) -> dict[str, Load]:
         if workload.phase is not Phase.READY:

@@ -1,5 +1,7 @@
 """Puts models to sleep without being asked: never while somebody uses them, never by an outdated view."""
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from bot.core.chat.errors import UserError
@@ -13,6 +15,8 @@ from bot.services.idle.activity import Activity
 
 PROBE = [Turn("user", "ping")]
 """The question of a probe."""
+PROBE_SECONDS = 10.0
+"""How long a server may take to answer a probe; the end of the sweep waits for it."""
 
 
 class ScaleDown:
@@ -58,11 +62,10 @@ class ScaleDown:
 
     async def probe(self, workload: Workload) -> None:
         """Ask its server for one token and take a sample: its metrics are updated only when its engine does
-        something. Nothing happens if the server does not answer."""
-        try:
-            endpoint: Endpoint = await self._cluster.endpoint(workload.name)
-            async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
-                pass
-        except UserError:
-            return  # it does not answer: the samples stay as they are
+        something. A server that does not answer has been probed, too."""
+        endpoint: Endpoint = await self._cluster.endpoint(workload.name)
+        with suppress(UserError, TimeoutError):
+            async with asyncio.timeout(PROBE_SECONDS):
+                async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
+                    pass
         await self._activity.sample_after_probe(workload)
