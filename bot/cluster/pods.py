@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
+from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.redact import redact
 
@@ -79,8 +80,7 @@ def read_workload(
     told = [warnings.get(pod["metadata"]["name"], "") for pod in alive]
     states = [pod_state(pod, why, container=container) for pod, why in zip(alive, told, strict=True)]
     state = _all_lost(alive, lost) or _state(deployment, states, ending=bool(ending))
-    if record.queued_since and state.phase is Phase.ASLEEP:
-        state = PodState(Phase.QUEUED, record.queued_since)
+    state = _as_recorded(state, record)
     ready = [pod for pod in alive if is_ready(pod)]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(
@@ -98,6 +98,15 @@ def read_workload(
         managed_by=managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _as_recorded(state: PodState, record: Record) -> PodState:
+    """The state with what only the record tells of a workload that has no replicas."""
+    if record.queued_since and state.phase is Phase.ASLEEP:
+        return PodState(Phase.QUEUED, record.queued_since)
+    if state.phase in (Phase.DRAINING, Phase.ASLEEP):
+        return state._replace(since=record.asleep_since(state.since))
+    return state
 
 
 def _all_lost(pods: Sequence[Json], lost: Set[str]) -> PodState | None:
@@ -243,7 +252,7 @@ def _condition(pod: Json, kind: str) -> Json:
 
 
 def _progressed(deployment: Json) -> datetime:
-    """When the Deployment last went from one state to another."""
+    """When the Deployment last became available, or ceased to be. With 0 replicas it is available."""
     stamps = [
         condition["lastTransitionTime"]
         for condition in deployment.get("status", {}).get("conditions") or []

@@ -122,7 +122,7 @@ class SimulatedCluster:
         replicas = 0 if record.queued_since else spec.replicas
         pods = [Pod() for _ in range(replicas)]
         self._running[object_name(spec.name)] = SimulatedWorkload(
-            spec, record, now, next(self._versions), replicas, now, pods
+            spec, record, now, next(self._versions), replicas, now, now, pods
         )
         self.step()
 

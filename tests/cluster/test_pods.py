@@ -8,6 +8,7 @@ import pytest
 
 from bot.cluster import pods as cluster_pods
 from bot.cluster.pods import is_ready
+from bot.core.deployment.record import LastUse, SleepReason, SleepState
 from bot.core.deployment.workload import Phase
 from tests.cluster.objects import BEGUN, RECORD, container, deployment, pod, stamp, unplaced
 
@@ -281,6 +282,25 @@ def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_wa
     queued = RECORD.changed(queued_since=BEGUN)
     seen = read_workload(deployment(replicas=0, record=queued), [], {})
     assert (seen.phase, seen.since) == (Phase.QUEUED, BEGUN)
+
+
+def test_what_sleeps_stays_available_and_its_record_tells_since_when() -> None:
+    available = {"type": "Available", "status": "True", "lastTransitionTime": stamp(9)}
+
+    def since(state: SleepState | None, **changes: Any) -> datetime:
+        record = RECORD.changed(sleep_state=state, **changes)
+        return read_workload(deployment(replicas=0, record=record, conditions=[available]), [], {}).since
+
+    def at(minute: int) -> datetime:
+        return BEGUN + timedelta(minutes=minute)
+
+    unknown = SleepState(reason=SleepReason.UNKNOWN)
+    assert since(unknown.changed(slept_at=at(40))) == at(40)
+    assert since(unknown.changed(slept_at=at(5))) == at(9)  # it was ready again after that
+    assert since(None) == since(unknown) == at(9)
+    assert since(SleepState(reason=SleepReason.IDLE, last_activity=at(20))) == at(20)
+    assert since(unknown, last_uses={"eve": LastUse(who="Eve", at=at(21))}) == at(21)
+    assert since(None, start_requested_at=at(22)) == at(22)
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,11 @@ STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
 class World:
     """A cluster, and waiting in it: simulated time passes, real time is waited for."""
 
-    def __init__(self, cluster: Cluster, step: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, now: Callable[[], datetime], step: Callable[[], None] | None = None
+    ) -> None:
         self.cluster = cluster
+        self.now = now
         self._step = step
 
     async def until(self, true: Callable[[], object]) -> None:
@@ -63,10 +66,10 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             clock.advance(seconds=1)
             simulated.step()
 
-        yield World(simulated, step)
+        yield World(simulated, clock.now, step)
     else:
         async with real_world(request.getfixturevalue("control_plane"), tmp_path) as real:
-            yield World(real.cluster)
+            yield World(real.cluster, partial(datetime.now, UTC))
 
 
 def spec(name: str = "llama-3-8b", tp: int = 2, **more: Any) -> Spec:
@@ -136,6 +139,25 @@ async def test_asleep_and_awake(world: World) -> None:
     await world.until(lambda: sum(node.free for node in world.cluster.nodes()) == 8)
     await world.cluster.scale("llama-3-8b", 1)
     await world.phase("llama-3-8b", Phase.READY)
+
+
+async def test_since_when_it_sleeps_is_known_from_its_record_alone(world: World) -> None:
+    begun = world.now()
+    await world.cluster.create(spec(), record(start_requested_at=begun))
+    ready = await world.phase("llama-3-8b", Phase.READY)
+    await world.until(lambda: world.now() - ready.since > timedelta(seconds=5))
+    await world.cluster.scale("llama-3-8b", 0)
+    asleep = await world.phase("llama-3-8b", Phase.ASLEEP)
+    assert asleep.since - ready.since <= timedelta(seconds=2)  # the cluster does not tell
+    slept_at = world.now()
+    state = SleepState(reason=SleepReason.IDLE, slept_at=slept_at)
+    await world.cluster.update_record("llama-3-8b", sleep_state=state)
+    assert world.find("llama-3-8b").since == slept_at
+    await world.cluster.scale("llama-3-8b", 1)
+    again = await world.phase("llama-3-8b", Phase.READY)
+    await world.cluster.scale("llama-3-8b", 0)
+    asleep = await world.phase("llama-3-8b", Phase.ASLEEP)
+    assert asleep.since >= again.since - timedelta(seconds=2)  # what was written down is of the time before
 
 
 async def test_a_decision_made_on_an_old_view_is_not_carried_out(world: World) -> None:

@@ -172,7 +172,11 @@ class Lifecycle:
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
         state = SleepState(
-            reason=SleepReason.PERSON, by=user.name, last_activity=workload.last_used, told=True
+            reason=SleepReason.PERSON,
+            by=user.name,
+            slept_at=self._clock.now(),
+            last_activity=workload.last_used,
+            told=True,
         )
         await self._cluster.scale(workload.name, 0, queued_since=None, sleep_state=state)
 

@@ -51,6 +51,7 @@ class SweepActions:
             Step.WITHDRAW_WARNING: self._withdraw_warning,
             Step.SLEEP: self._sleep,
             Step.SLEEP_AFTER_HOURS: self._sleep_after_hours,
+            Step.NOTE_ASLEEP: self._note_asleep,
             Step.TELL_ASLEEP: self._tell_asleep,
             Step.OPEN: self._open,
             Step.NOTE_OFFICE_CLOSED: self._note_office_closed,
@@ -119,6 +120,10 @@ class SweepActions:
         if await self._scale_down.if_idle(workload, early=self._policy.warned_before(workload)):
             await self._announce_sleep(workload)
 
+    async def _note_asleep(self, workload: Workload, _: Evidence) -> None:
+        state = _state(workload).changed(slept_at=self._clock.now())
+        await self._cluster.update_record(workload.name, workload.version, sleep_state=state)
+
     async def _tell_asleep(self, workload: Workload, _: Evidence) -> None:
         await self._announce_sleep(workload)
 
@@ -155,7 +160,8 @@ class SweepActions:
             if workload is None or workload.phase not in (Phase.DRAINING, Phase.ASLEEP):
                 return
             record, state = workload.record, _state(workload)
-            told: RecordChanges = {"sleep_state": state.changed(told=True)}
+            slept_at = state.slept_at or self._clock.now()
+            told: RecordChanges = {"sleep_state": state.changed(slept_at=slept_at, told=True)}
             told |= {"warned_at": None, "warning_message_id": ""}
             await self._cluster.update_record(workload.name, workload.version, **told)
             if record.warned_at or state.reason.automatic:

@@ -10,7 +10,7 @@ from bot.core.counters import SCALE_DOWNS
 from bot.core.deployment.record import RecordChanges, SleepReason, SleepState
 from bot.core.deployment.workload import Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
-from bot.core.ports import Cluster, Endpoint, Inference, Sampling
+from bot.core.ports import Clock, Cluster, Endpoint, Inference, Sampling
 from bot.services.idle.activity import Activity
 
 PROBE = [Turn("user", "ping")]
@@ -23,8 +23,9 @@ class ScaleDown:
     """Scales workloads to 0 and records why. UserError when the cluster refuses, Changed when the workload
     has changed since it was read."""
 
-    def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
-        self._cluster, self._inference, self._activity = cluster, inference, activity
+    def __init__(self, cluster: Cluster, inference: Inference, activity: Activity, clock: Clock) -> None:
+        self._cluster, self._inference = cluster, inference
+        self._activity, self._clock = activity, clock
 
     async def if_idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
         """Put it to sleep if a last sample shows that it is still idle, with a window shorter by `early`.
@@ -50,6 +51,7 @@ class ScaleDown:
         """Scale it to 0 and record why, in one step; Changed if it has changed since `workload` was read."""
         state = SleepState(
             reason=reason,
+            slept_at=self._clock.now(),
             last_activity=verdict.since,
             samples_seen=verdict.seen,
             samples_expected=verdict.expected,

@@ -357,7 +357,7 @@ async def test_what_is_decided_on_an_old_view_is_not_done(
 
     await ask("deploy tinyllama hours=mo-fr 8-20")  # it is Tuesday, 13:00 in Berlin
     await ask("sleep tinyllama")
-    opens = SleepState(reason=SleepReason.IDLE, told=True)
+    opens = SleepState(reason=SleepReason.IDLE, told=True, slept_at=clock.now())
     for state in (
         opens,
         opens.model_copy(update={"told": False}),
@@ -682,6 +682,61 @@ async def test_what_nobody_wakes_is_announced_and_removed(
     clock.advance(hours=1)
     await sweeps(1)
     assert cluster.workloads() == [] and "was removed" in told(chat, say)[-1]
+
+
+def announced(ready: Ready) -> datetime | None:
+    state = ready().record.sleep_state
+    return state.removal_announced_at if state else None
+
+
+async def test_what_ran_for_weeks_is_kept_as_long_as_what_ran_for_an_hour(
+    ready: Ready, sweeps: Sweeps, clock: Clock
+) -> None:
+    clock.advance(days=20)
+    await sweeps(35)
+    asleep = ready()
+    assert asleep.replicas == 0 and clock.now() - asleep.since < timedelta(hours=1)
+    clock.advance(days=12)
+    await sweeps(1)
+    assert announced(ready) is None
+    clock.advance(days=1)
+    await sweeps(1)
+    assert announced(ready)
+
+
+async def test_where_nobody_wrote_down_since_when_it_sleeps_a_sweep_does(
+    ready: Ready, sweeps: Sweeps, clock: Clock, cluster: SimulatedCluster, ask: Ask
+) -> None:
+    await ask("sleep tinyllama")
+    legacy = SleepState(reason=SleepReason.IDLE, told=True, removal_announced_at=clock.now())
+    clock.advance(days=20)  # as 0.1.0 left it: announced by when it was ready
+    await cluster.update_record("tinyllama", sleep_state=legacy)
+    await sweeps(2)
+    assert ready().since == clock.now() - timedelta(minutes=1)
+    clock.advance(days=12)
+    await sweeps(1)
+    assert announced(ready) == legacy.removal_announced_at
+    clock.advance(days=1)
+    await sweeps(1)
+    assert announced(ready) == clock.now()
+    clock.advance(days=1)
+    await sweeps(1)
+    assert cluster.workloads() == []
+
+
+async def test_whom_others_woke_and_put_to_sleep_again_sleeps_since_then(
+    ready: Ready, sweeps: Sweeps, clock: Clock, cluster: SimulatedCluster, ask: Ask
+) -> None:
+    await ask("sleep tinyllama")
+    clock.advance(hours=1)
+    await cluster.scale("tinyllama", 1)  # kubectl scale
+    clock.advance(hours=1)
+    cluster.step()
+    clock.advance(days=20)
+    await cluster.scale("tinyllama", 0)
+    await sweeps(2)
+    assert clock.now() - ready().since < timedelta(minutes=3)
+    assert announced(ready) is None
 
 
 async def test_a_start_that_never_ends_gives_its_gpus_back(
