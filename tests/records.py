@@ -23,7 +23,7 @@ FULL = Record(
     office_hours="mo-fr 08:00-18:00",
     warned_at=NOW,
     warning_message_id="m2",
-    sleep_state=SleepState(reason=SleepReason.PERSON, by="Ada", last_activity=NOW, told=True),
+    sleep_state=SleepState(reason=SleepReason.PERSON, by="Ada", slept_at=NOW, last_activity=NOW, told=True),
     queued_since=NOW,
     urgent=True,
     last_uses={"slack:U0EVE": LastUse(who="Eve", at=NOW)},

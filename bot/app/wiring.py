@@ -264,7 +264,7 @@ def _sweep(parts: _Parts) -> Sweep:
     actions = SweepActions(
         cluster=parts.cluster,
         messenger=parts.messenger,
-        scale_down=ScaleDown(parts.cluster, parts.inference, parts.activity),
+        scale_down=ScaleDown(parts.cluster, parts.inference, parts.activity, parts.clock),
         gpu_queue=parts.gpu_queue,
         policy=parts.settings.idle_policy,
         clock=parts.clock,

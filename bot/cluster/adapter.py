@@ -2,7 +2,8 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
 from cachetools import LRUCache
@@ -156,44 +157,37 @@ class KubernetesCluster:
             missing.append("Secret")
         await self._apply_rest(objects, deployment, *missing)
 
-    async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
-        """Server-side apply of the Deployment: one step, whatever of it changes."""
-        self._check_format(spec.name)
+    async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
+        """Server-side apply of the Deployment: one step, whatever of it changes.
+
+        It names the Deployment's uid: an apply to one that was removed meanwhile would create it again."""
+        before = self._metadata(spec.name)
         deployment = workload_objects(spec, record, self._settings, self._engine)["Deployment"]
-        before = self._view.deployment(object_name(spec.name))
-        if before is not None:
-            deployment["metadata"]["annotations"] |= replacement(record, before["metadata"])
+        metadata: Json = deployment["metadata"]
+        metadata["annotations"] |= replacement(record, before)
+        metadata |= {"uid": before["uid"]} | ({"resourceVersion": version} if version else {})
         deployment["spec"]["replicas"] = spec.replicas if awake else 0
-        self._view.deployments.put(await self._api.apply(self._deployments, deployment))
+        async with self._unchanged(spec.name):
+            self._view.deployments.put(await self._api.apply(self._deployments, deployment))
 
-    async def scale(self, name: str, replicas: int, version: str = "") -> None:
-        """Patch /scale, with the version as precondition if one is given."""
-        body: Json = {"spec": {"replicas": replicas}}
-        if version:
-            body["metadata"] = {"resourceVersion": version}
-        try:
-            await self._patch(name, "/scale", body)
-        except Changed:
-            raise Changed(t("error.changed", name=name)) from None
-        self._view.deployments.put(await self._one("GET", name))
+    async def scale(
+        self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
+    ) -> None:
+        """One patch of replicas and annotations: a bot that is killed has written both or neither."""
+        metadata = record_patch(self._metadata(name), version, **changes)
+        await self._patch(name, {"metadata": metadata, "spec": {"replicas": replicas}})
 
-    async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
+    async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         """Annotations only: no pod restarts for them."""
-        self._check_format(name)
-        deployment = self._view.deployment(object_name(name))
-        if deployment is None:
-            raise UserError(t("workload.gone", name=name))
-        try:
-            answer = await self._patch(
-                name, "", {"metadata": record_patch(deployment["metadata"], **changes)}
-            )
-        except Changed:
-            raise Changed(t("error.changed", name=name)) from None
-        self._view.deployments.put(answer)
+        await self._patch(name, {"metadata": record_patch(self._metadata(name), version, **changes)})
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, version: str = "") -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""
-        await self._one("DELETE", name, query={"propagationPolicy": "Background"})
+        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if version:
+            options["preconditions"] = {"resourceVersion": version}
+        async with self._unchanged(name):
+            await self._one("DELETE", name, options)
         self._keys.pop(object_name(name), None)
         self._view.deployments.discard((self.namespace, object_name(name)))
 
@@ -244,21 +238,38 @@ class KubernetesCluster:
         if object_name(name) in self._view.written_by_newer():
             raise UserError(t("workload.newer", name=object_name(name)))
 
-    async def _patch(self, name: str, subresource: str, body: Json) -> Json:
-        answer: Json = await self._one("PATCH", name, subresource, body, MANAGER, MERGE_PATCH)
-        return answer
+    def _metadata(self, name: str) -> Json:
+        """The metadata of its Deployment as last seen; UserError when there is none."""
+        self._check_format(name)
+        deployment = self._view.deployment(object_name(name))
+        if deployment is None:
+            raise UserError(t("workload.gone", name=name))
+        metadata: Json = deployment["metadata"]
+        return metadata
+
+    async def _patch(self, name: str, body: Json) -> None:
+        async with self._unchanged(name):
+            self._view.deployments.put(await self._one("PATCH", name, body, MANAGER, MERGE_PATCH))
+
+    @asynccontextmanager
+    async def _unchanged(self, name: str) -> AsyncIterator[None]:
+        """If a write is refused because the Deployment has changed, read it, then raise Changed."""
+        try:
+            yield
+        except Changed:
+            self._view.deployments.put(await self._one("GET", name))
+            raise Changed(t("error.changed", name=name)) from None
 
     async def _one(
         self,
         method: str,
         name: str,
-        subresource: str = "",
         body: Json | None = None,
         query: Json | None = None,
         content_type: str = "application/json",
     ) -> Any:
         self._check_format(name)
-        path = f"{self._deployments}/{object_name(name)}{subresource}"
+        path = f"{self._deployments}/{object_name(name)}"
         try:
             return await self._api.request(method, path, body, query, content_type)
         except ApiError as error:

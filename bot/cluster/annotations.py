@@ -71,17 +71,19 @@ def replacement(record: Record, metadata: Json) -> dict[str, str]:
     return emptied | to_annotations(record)
 
 
-def record_patch(metadata: Json, **changes: Unpack[RecordChanges]) -> Json:
+def record_patch(metadata: Json, version: str = "", **changes: Unpack[RecordChanges]) -> Json:
     """Changed fields as a merge patch of a Deployment's metadata: an empty one is removed.
 
-    What is still in an older format becomes the current one with the same patch, which then holds for this
-    version of the Deployment only. NewerFormat, or pydantic's ValueError for a field that does not exist."""
+    With a `version` it holds for that version of the Deployment only. What is still in an older format
+    becomes the current one with the same patch, which then holds for the version that is changed here.
+    NewerFormat, or pydantic's ValueError for a field that does not exist."""
     found = metadata.get("annotations") or {}
     if _format(found) == CURRENT:
-        return {"annotations": _written(checked(changes))}
+        held = {"resourceVersion": version} if version else {}
+        return held | {"annotations": _written(checked(changes))}
     fresh = to_annotations(read_record(metadata).changed(**changes))
     stale = {name: None for name in annotations_v1.NAMES if name in found}
-    return {"resourceVersion": metadata["resourceVersion"], "annotations": stale | fresh}
+    return {"resourceVersion": version or metadata["resourceVersion"], "annotations": stale | fresh}
 
 
 def spec_annotation(spec: Spec) -> dict[str, str]:

@@ -37,11 +37,13 @@ NAMES = [f"llm-bot/{name}" for name in (*RENAMED, SLEPT, SLEEP)]
 
 
 def read(annotations: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a Record; ValueError if one that has to be JSON is none."""
+    """The fields of a Record; ValueError if one that has to be JSON is none, or means nothing."""
     found = {name: annotations[f"llm-bot/{name}"] for name in RENAMED if f"llm-bot/{name}" in annotations}
     record = {RENAMED[name]: json.loads(text) if name in _JSON else text for name, text in found.items()}
     slept = annotations.get(f"llm-bot/{SLEPT}", "")
     sleep = json.loads(annotations.get(f"llm-bot/{SLEEP}", "{}"))
+    if not isinstance(sleep, dict):
+        raise ValueError(f"llm-bot/{SLEEP} is no JSON object")
     if slept == "leaving":  # then the warning was that of its removal
         sleep["removal_announced_at"] = record.pop("warned_at", None)
     if slept or sleep:

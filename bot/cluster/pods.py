@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
+from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.redact import redact
 
@@ -79,8 +80,7 @@ def read_workload(
     told = [warnings.get(pod["metadata"]["name"], "") for pod in alive]
     states = [pod_state(pod, why, container=container) for pod, why in zip(alive, told, strict=True)]
     state = _all_lost(alive, lost) or _state(deployment, states, ending=bool(ending))
-    if record.queued_since and state.phase is Phase.ASLEEP:
-        state = PodState(Phase.QUEUED, record.queued_since)
+    state = _as_recorded(state, record)
     ready = [pod for pod in alive if is_ready(pod)]
     nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
     return Workload(
@@ -98,6 +98,15 @@ def read_workload(
         managed_by=managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _as_recorded(state: PodState, record: Record) -> PodState:
+    """The state with what only the record tells of a workload that has no replicas."""
+    if record.queued_since and state.phase is Phase.ASLEEP:
+        return PodState(Phase.QUEUED, record.queued_since)
+    if state.phase in (Phase.DRAINING, Phase.ASLEEP):
+        return state._replace(since=record.asleep_since(state.since))
+    return state
 
 
 def _all_lost(pods: Sequence[Json], lost: Set[str]) -> PodState | None:
@@ -136,36 +145,52 @@ def pod_state(pod: Json, warning: str = "", *, container: str) -> PodState:
     A container that is not created yet says nothing of why: only a `warning` among the pod's events does (a
     volume that cannot be mounted, a sandbox)."""
     created = parse_time(pod["metadata"]["creationTimestamp"])
+    status = container_status(pod, container)
     if pod.get("status", {}).get("phase") == "Failed":
-        evicted = pod["status"].get("reason") == "Evicted"
-        return PodState(
-            Phase.FAILED, created, "evicted" if evicted else "crashed", pod["status"].get("message", "")
-        )
+        cause = "evicted" if pod["status"].get("reason") == "Evicted" else "crashed"
+        message = pod["status"].get("message", "")
+        return PodState(Phase.FAILED, _unready_since(pod, status), cause, message)
     ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
     if ready.get("status") == "True":
         return PodState(Phase.READY, parse_time(ready.get("lastTransitionTime")))
     if not pod["spec"].get("nodeName"):
         return _unplaced(scheduled, created)
-    state = _container_state(container_status(pod, container), created)
+    state = _container_state(status, created, _unready_since(pod, status))
     if warning and state.phase is Phase.PULLING:
         return PodState(Phase.PULLING, created, "start", warning)
     return state
 
 
-def _container_state(status: Json, created: datetime) -> PodState:
+def _unready_since(pod: Json, status: Json) -> datetime:
+    """When a pod that does not answer stopped answering.
+
+    That is the last crash (by the `status` of its container) or the end of its last time ready, whichever is
+    later; without both it is its creation."""
+    stamps = _ended(status).get("finishedAt"), _condition(pod, "Ready").get("lastTransitionTime")
+    created = parse_time(pod["metadata"]["creationTimestamp"])
+    return max((parse_time(stamp) for stamp in stamps if stamp), default=created)
+
+
+def _ended(status: Json) -> Json:
+    """How a container's last run ended; empty if none has."""
     now, before = status.get("state", {}), status.get("lastState", {})
-    ended = now.get("terminated") or before.get("terminated") or {}
+    ended: Json = now.get("terminated") or before.get("terminated") or {}
+    return ended
+
+
+def _container_state(status: Json, created: datetime, unready: datetime) -> PodState:
+    now, ended = status.get("state", {}), _ended(status)
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _IMAGE:
-        return PodState(Phase.FAILED, created, "image_pull", message)
+        return PodState(Phase.FAILED, unready, "image_pull", message)
     if reason in _CONFIG:
-        return PodState(Phase.FAILED, created, "config", message)
+        return PodState(Phase.FAILED, unready, "config", message)
     looping = status.get("restartCount", 0) > RESTARTS_FORGIVEN or reason == "CrashLoopBackOff"
     if looping and ended:
         killed = ended.get("reason") == "OOMKilled"
         cause = "container_oomkilled" if killed else "crashed"
-        return PodState(Phase.FAILED, created, cause, _last_line(ended.get("message", "")))
+        return PodState(Phase.FAILED, unready, cause, _last_line(ended.get("message", "")))
     if "running" in now:
         return PodState(Phase.LOADING, parse_time(now["running"].get("startedAt")))
     return PodState(Phase.PULLING, created)
@@ -227,7 +252,7 @@ def _condition(pod: Json, kind: str) -> Json:
 
 
 def _progressed(deployment: Json) -> datetime:
-    """When the Deployment last went from one state to another."""
+    """When the Deployment last became available, or ceased to be. With 0 replicas it is available."""
     stamps = [
         condition["lastTransitionTime"]
         for condition in deployment.get("status", {}).get("conditions") or []

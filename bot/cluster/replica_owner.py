@@ -18,7 +18,7 @@ def managed_by(deployment: Json, autoscaled: bool) -> str:
 
     An autoscaler, a GitOps controller, or the field manager of whoever set the replicas after us.
 
-    The API server says who since 1.21 for patches, since 1.22 also for /scale."""
+    The API server says who since 1.21 for patches, since 1.22 also for /scale (`kubectl scale`)."""
     metadata = deployment["metadata"]
     marks = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
     if autoscaled:

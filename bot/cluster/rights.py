@@ -27,7 +27,6 @@ class Right(NamedTuple):
 
 RIGHTS = (
     Right("apps", "deployments", ("get", "list", "watch", "create", "patch", "delete")),
-    Right("apps", "deployments/scale", ("patch",)),
     Right("", "pods", ("list", "watch")),
     Right("", "pods/log", ("get",)),
     Right("", "events", ("list", "watch"), needed=False),

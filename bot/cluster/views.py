@@ -19,7 +19,7 @@ from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
-from bot.core.deployment.workload import Workload
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import GpuNode, Server
 
 MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
@@ -226,25 +226,33 @@ class ClusterView:
             self._forget(name)
         else:
             try:
-                managed = managed_by(deployment, name in self._scalers.items.values())
-                lost = {node.name for node in self._nodes.items.values() if not node.ready}
-                workload = read_workload(
-                    deployment,
-                    self.pods_of(name),
-                    self._warnings,
-                    container=self._container,
-                    managed_by=managed,
-                    lost=lost,
-                )
+                workload = self._read(name, deployment)
             except NewerFormat as error:
                 self._leave_alone(name, str(error))
                 return
             except ValueError as error:  # somebody broke our annotations
                 log.warning("workload.unreadable", deployment=name, why=str(error)[:200])
+                self._newer.discard(name)
+                self._forget(name)
                 return
             self._newer.discard(name)
             self._workloads[name] = workload
             self._changes.tell(workload.name)
+
+    def _read(self, name: str, deployment: Json) -> Workload:
+        """ValueError if its annotations are not ours."""
+        workload = read_workload(
+            deployment,
+            self.pods_of(name),
+            self._warnings,
+            container=self._container,
+            managed_by=managed_by(deployment, name in self._scalers.items.values()),
+            lost={node.name for node in self._nodes.items.values() if not node.ready},
+        )
+        before = self._workloads.get(name)
+        if before and before.phase is workload.phase is Phase.FAILED:  # each crash looks like the first
+            return workload.model_copy(update={"since": min(before.since, workload.since)})
+        return workload
 
     def _forget(self, name: str) -> None:
         if known := self._workloads.pop(name, None):

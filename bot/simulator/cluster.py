@@ -122,17 +122,17 @@ class SimulatedCluster:
         replicas = 0 if record.queued_since else spec.replicas
         pods = [Pod() for _ in range(replicas)]
         self._running[object_name(spec.name)] = SimulatedWorkload(
-            spec, record, now, next(self._versions), replicas, now, pods
+            spec, record, now, next(self._versions), replicas, now, now, pods
         )
         self.step()
 
     async def complete(self, spec: Spec) -> None:
         """Do nothing: nothing can be missing here."""
 
-    async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
+    async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Set spec and record. Other arguments start all replicas again; another number of replicas only adds
         or removes some."""
-        running = self._find(spec.name)
+        running = self._find(spec.name, version)
         same_arguments = running.spec.model_copy(update={"replicas": spec.replicas}) == spec
         running.record = record
         running.spec = spec
@@ -141,23 +141,24 @@ class SimulatedCluster:
         running.set_replicas(spec.replicas if awake else 0, self._clock.now())
         self._changed(running)
 
-    async def scale(self, name: str, replicas: int, version: str = "") -> None:
-        """Set the replicas; Changed if `version` is not empty and not its version any more."""
-        running = self._find(name)
-        if version and version != str(running.version):
-            raise Changed(t("error.changed", name=name))
+    async def scale(
+        self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
+    ) -> None:
+        """Set the replicas, and fields of the record."""
+        running = self._find(name, version)
+        running.record = running.record.changed(**changes)
         running.set_replicas(replicas, self._clock.now())
         self._changed(running)
 
-    async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
+    async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         """Set fields of the record."""
-        running = self._find(name)
+        running = self._find(name, version)
         running.record = running.record.changed(**changes)
         self._changed(running)
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, version: str = "") -> None:
         """Remove the workload."""
-        self._find(name)
+        self._find(name, version)
         self._running.pop(object_name(name))
         self._changes.tell(name)
         self.step()
@@ -241,11 +242,14 @@ class SimulatedCluster:
     async def set_state_aside(self, text: str) -> None:
         """Do nothing: nobody could look at it."""
 
-    def _find(self, name: str) -> SimulatedWorkload:
-        try:
-            return self._running[object_name(name)]
-        except KeyError:
-            raise UserError(t("workload.gone", name=name)) from None
+    def _find(self, name: str, version: str = "") -> SimulatedWorkload:
+        """UserError if there is none; Changed if `version` is not empty and not its version any more."""
+        running = self._running.get(object_name(name))
+        if running is None:
+            raise UserError(t("workload.gone", name=name))
+        if version and version != str(running.version):
+            raise Changed(t("error.changed", name=name))
+        return running
 
     def _changed(self, running: SimulatedWorkload) -> None:
         running.version = next(self._versions)

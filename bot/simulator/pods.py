@@ -38,7 +38,10 @@ class SimulatedWorkload:
     replicas: int
     """The replicas that it should have; 0: it sleeps or is queued."""
     queued: datetime
-    """Since when its pods wait for GPUs; if it has none, since when it sleeps."""
+    """Since when its pods wait for GPUs."""
+    available_since: datetime
+    """Since when it is available; only right while it has no pods. A Deployment whose pods were ready stays
+    available when it is scaled to 0; other ones become available then."""
     pods: list[Pod] = field(default_factory=list)
     """Its pods."""
     seen: tuple[object, ...] = ()
@@ -49,7 +52,7 @@ class SimulatedWorkload:
         if not self.pods and self.record.queued_since:
             return Phase.QUEUED, self.record.queued_since
         if not self.pods:
-            return Phase.ASLEEP, self.queued
+            return Phase.ASLEEP, self.record.asleep_since(self.available_since)
         phases = [pod.timeline.phase(now) for pod in self.pods if pod.timeline]
         if not phases:
             return Phase.QUEUED, self.queued
@@ -82,6 +85,9 @@ class SimulatedWorkload:
 
     def set_replicas(self, replicas: int, now: datetime) -> None:
         """Add pods or remove the last ones."""
+        phase, since = self.phase(now)
+        if self.pods and not replicas:
+            self.available_since = since if phase is Phase.READY else now
         self.replicas = replicas
         self.queued = now
         self.pods = self.pods[:replicas]

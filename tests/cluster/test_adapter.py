@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from bot.cluster.adapter import KubernetesCluster
 from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.deployment.record import SleepReason, SleepState
 from bot.core.deployment.workload import Phase
 from bot.engines.vllm.engine import Vllm
 from tests.cluster.objects import BEGUN, RECORD, SETTINGS, container, pod, spec
@@ -90,20 +91,49 @@ async def test_a_change_is_one_apply_of_arguments_replicas_and_record(
     assert [(r.method, r.path, r.query["force"]) for r in asked] == [("PATCH", DEPLOYMENT, "true")] * 2
 
 
-async def test_replicas_are_set_by_scale_with_the_version_as_precondition(
+async def test_replicas_and_why_are_one_patch_with_the_version_as_precondition(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:
     await cluster.create(spec(), RECORD)
     seen = cluster.workloads()[0].version
-    await cluster.scale("tiny", 0, seen)
-    assert cluster.workloads()[0].phase is Phase.ASLEEP
-    [asked] = kubernetes.asked("PATCH", "/llm-tiny/scale")
+    state = SleepState(reason=SleepReason.IDLE)
+    await cluster.scale("tiny", 0, seen, sleep_state=state)
+    [workload] = cluster.workloads()
+    assert (workload.phase, workload.record.sleep_state) == (Phase.ASLEEP, state)
+    [asked] = kubernetes.asked("PATCH", "/llm-tiny")
     assert asked.query == {"fieldManager": "llm-bot"}
     with pytest.raises(Changed) as changed:
         await cluster.scale("tiny", 1, seen)
     assert (changed.value.text.key, changed.value.text.params) == ("error.changed", {"name": "tiny"})
     await cluster.scale("tiny", 1)
     assert cluster.workloads()[0].replicas == 1
+
+
+async def test_what_somebody_wrote_first_is_seen_with_the_refusal(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
+    seen = cluster.workloads()[0]
+    await kubernetes.end_watches()  # a while, in which the mirror hears nothing
+    theirs = kubernetes.object(DEPLOYMENT)
+    theirs["metadata"]["annotations"]["llm-bot/announced-news"] = "theirs"
+    await kubernetes.put(DEPLOYMENTS, theirs)
+    with pytest.raises(Changed):
+        await cluster.change(spec(), seen.record, awake=False, version=seen.version)
+    [workload] = cluster.workloads()
+    assert (workload.replicas, workload.record.announced_news) == (1, "theirs")
+
+
+async def test_what_was_removed_meanwhile_is_not_made_anew(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
+    await kubernetes.end_watches()
+    await kubernetes.delete(DEPLOYMENT)
+    with pytest.raises(UserError) as gone:
+        await cluster.change(spec(), RECORD, awake=True)
+    assert gone.value.text.key == "workload.gone"
+    assert not kubernetes.holds(DEPLOYMENT)
 
 
 async def test_replicas_that_somebody_else_set_are_not_ours_until_we_set_them_again(
@@ -193,11 +223,12 @@ async def test_what_is_removed_is_gone_at_once_and_the_models_stay(
     await cluster.remove("tiny")
     assert cluster.workloads() == [] and not kubernetes.holds(DEPLOYMENT)
     [asked] = kubernetes.asked("DELETE", "/llm-tiny")
-    assert asked.query == {"propagationPolicy": "Background"}
+    assert asked.body and asked.body["propagationPolicy"] == "Background"
     assert kubernetes.holds(f"{CORE}/persistentvolumeclaims/llm-models")
     changes: tuple[Callable[[], Awaitable[None]], ...] = (
         lambda: cluster.remove("tiny"),
         lambda: cluster.scale("tiny", 0),
+        lambda: cluster.change(spec(), RECORD, awake=True),
         lambda: cluster.update_record("tiny", card_message_id="m"),
     )
     for change in changes:

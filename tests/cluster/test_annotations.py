@@ -82,6 +82,14 @@ def test_what_0_1_0_wrote_is_read(case: dict[str, Any]) -> None:
             assert now[new] == before[name], name
 
 
+@pytest.mark.parametrize("broken", ["[]", "null", '"x"', "3", "{"])
+def test_what_0_1_0_never_wrote_is_an_error(broken: str) -> None:
+    [case] = [case for case in V1 if case["spec"]["name"] == "leaving-idle"]
+    annotations = case["object"]["metadata"]["annotations"] | {"llm-bot/sleep": broken}
+    with pytest.raises(ValueError):
+        read_record(metadata(annotations))
+
+
 SLEEPS = {
     "asleep-person": ("person", True, False),
     "asleep-person-hours": ("person", True, False),

@@ -8,6 +8,7 @@ import pytest
 
 from bot.cluster import pods as cluster_pods
 from bot.cluster.pods import is_ready
+from bot.core.deployment.record import LastUse, SleepReason, SleepState
 from bot.core.deployment.workload import Phase
 from tests.cluster.objects import BEGUN, RECORD, container, deployment, pod, stamp, unplaced
 
@@ -182,6 +183,26 @@ def test_a_container_that_ends_again_and_again_is_a_failure(
     assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, evidence)
 
 
+def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made() -> None:
+    unready = [{"type": "Ready", "status": "False", "lastTransitionTime": stamp(40)}]
+    ended = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": stamp(41)}}
+    long_ago = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": stamp(3)}}
+    pull = container({"waiting": {"reason": "ImagePullBackOff"}})
+    cases = [
+        (pod(containerStatuses=container(BACK_OFF, ended, 2), conditions=unready), 41),
+        (pod(containerStatuses=container(ended, None, 2), conditions=unready), 41),
+        (pod(containerStatuses=container(BACK_OFF, CRASHED, 2), conditions=unready), 40),
+        (pod(containerStatuses=pull, conditions=unready), 40),
+        (pod(phase="Failed", containerStatuses=container({}, long_ago), conditions=unready), 40),
+        (pod(phase="Failed", reason="Evicted", conditions=unready), 40),
+        (pod(phase="Failed", containerStatuses=container(ended)), 41),
+        (pod(containerStatuses=pull, minute=5), 5),
+    ]
+    for seen, minute in cases:
+        state = pod_state(seen)
+        assert (state.phase, state.since) == (Phase.FAILED, BEGUN + timedelta(minutes=minute)), seen
+
+
 def test_one_crash_is_forgiven() -> None:
     running = {"running": {"startedAt": stamp(3)}}
     state = pod_state(pod(containerStatuses=container(running, CRASHED, restarts=1)))
@@ -261,6 +282,25 @@ def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_wa
     queued = RECORD.changed(queued_since=BEGUN)
     seen = read_workload(deployment(replicas=0, record=queued), [], {})
     assert (seen.phase, seen.since) == (Phase.QUEUED, BEGUN)
+
+
+def test_what_sleeps_stays_available_and_its_record_tells_since_when() -> None:
+    available = {"type": "Available", "status": "True", "lastTransitionTime": stamp(9)}
+
+    def since(state: SleepState | None, **changes: Any) -> datetime:
+        record = RECORD.changed(sleep_state=state, **changes)
+        return read_workload(deployment(replicas=0, record=record, conditions=[available]), [], {}).since
+
+    def at(minute: int) -> datetime:
+        return BEGUN + timedelta(minutes=minute)
+
+    unknown = SleepState(reason=SleepReason.UNKNOWN)
+    assert since(unknown.changed(slept_at=at(40))) == at(40)
+    assert since(unknown.changed(slept_at=at(5))) == at(9)  # it was ready again after that
+    assert since(None) == since(unknown) == at(9)
+    assert since(SleepState(reason=SleepReason.IDLE, last_activity=at(20))) == at(20)
+    assert since(unknown, last_uses={"eve": LastUse(who="Eve", at=at(21))}) == at(21)
+    assert since(None, start_requested_at=at(22)) == at(22)
 
 
 @pytest.mark.parametrize(

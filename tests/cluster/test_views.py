@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -252,6 +254,47 @@ async def test_what_is_unreadable_hides_one_workload_and_not_the_others(
     assert [w.name for w in views.workloads()] == ["whole"]
     await kubernetes.put(DEPLOYMENTS, deployment("broken"))
     await eventually(lambda: {w.name for w in views.workloads()} == {"whole", "broken"})
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        {"llm-bot/spec": "{nonsense"},
+        {"llm-bot/format": "1", "llm-bot/started": "2030-01-01T12:00:00Z", "llm-bot/sleep": "[]"},
+    ],
+)
+async def test_what_becomes_unreadable_is_not_shown_as_it_was(
+    kubernetes: FakeKubernetes, start: Start, annotations: dict[str, str]
+) -> None:
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    views = await start()
+    broken = deployment()
+    broken["metadata"]["annotations"] |= annotations
+    await kubernetes.put(DEPLOYMENTS, broken)
+    await eventually(lambda: views.workloads() == [])
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await eventually(lambda: views.workloads())
+
+
+async def test_what_crashes_again_and_again_has_failed_since_the_first_time(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
+    def crashed(minute: int) -> dict[str, Any]:
+        ended = {"terminated": {"reason": "Error", "finishedAt": stamp(minute)}}
+        back_off = {"waiting": {"reason": "CrashLoopBackOff"}}
+        return pod(containerStatuses=container(back_off, ended, restarts=minute))
+
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, crashed(10))
+    views = await start()
+    await kubernetes.put(PODS, crashed(20))
+    await eventually(lambda: views.pods_of("llm-tiny") == [kubernetes.object(f"{PODS}/llm-tiny-1")])
+    assert (phase(views), views.find("tiny").since) == (Phase.FAILED, datetime.fromisoformat(stamp(10)))
+    await kubernetes.put(PODS, pod(ready=True))
+    await eventually(lambda: phase(views) is Phase.READY)
+    await kubernetes.put(PODS, crashed(30))
+    await eventually(lambda: phase(views) is Phase.FAILED)
+    assert views.find("tiny").since == datetime.fromisoformat(stamp(30))
 
 
 async def test_deployments_of_others_are_not_looked_at(kubernetes: FakeKubernetes, start: Start) -> None:

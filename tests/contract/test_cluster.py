@@ -26,8 +26,11 @@ STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
 class World:
     """A cluster, and waiting in it: simulated time passes, real time is waited for."""
 
-    def __init__(self, cluster: Cluster, step: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, cluster: Cluster, now: Callable[[], datetime], step: Callable[[], None] | None = None
+    ) -> None:
         self.cluster = cluster
+        self.now = now
         self._step = step
 
     async def until(self, true: Callable[[], object]) -> None:
@@ -63,10 +66,10 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             clock.advance(seconds=1)
             simulated.step()
 
-        yield World(simulated, step)
+        yield World(simulated, clock.now, step)
     else:
         async with real_world(request.getfixturevalue("control_plane"), tmp_path) as real:
-            yield World(real.cluster)
+            yield World(real.cluster, partial(datetime.now, UTC))
 
 
 def spec(name: str = "llama-3-8b", tp: int = 2, **more: Any) -> Spec:
@@ -138,6 +141,25 @@ async def test_asleep_and_awake(world: World) -> None:
     await world.phase("llama-3-8b", Phase.READY)
 
 
+async def test_since_when_it_sleeps_is_known_from_its_record_alone(world: World) -> None:
+    begun = world.now()
+    await world.cluster.create(spec(), record(start_requested_at=begun))
+    ready = await world.phase("llama-3-8b", Phase.READY)
+    await world.until(lambda: world.now() - ready.since > timedelta(seconds=5))
+    await world.cluster.scale("llama-3-8b", 0)
+    asleep = await world.phase("llama-3-8b", Phase.ASLEEP)
+    assert asleep.since - ready.since <= timedelta(seconds=2)  # the cluster does not tell
+    slept_at = world.now()
+    state = SleepState(reason=SleepReason.IDLE, slept_at=slept_at)
+    await world.cluster.update_record("llama-3-8b", sleep_state=state)
+    assert world.find("llama-3-8b").since == slept_at
+    await world.cluster.scale("llama-3-8b", 1)
+    again = await world.phase("llama-3-8b", Phase.READY)
+    await world.cluster.scale("llama-3-8b", 0)
+    asleep = await world.phase("llama-3-8b", Phase.ASLEEP)
+    assert asleep.since >= again.since - timedelta(seconds=2)  # what was written down is of the time before
+
+
 async def test_a_decision_made_on_an_old_view_is_not_carried_out(world: World) -> None:
     await world.cluster.create(spec(), record())
     seen = await world.phase("llama-3-8b", Phase.READY)
@@ -154,6 +176,49 @@ async def test_a_decision_made_on_an_old_view_is_not_carried_out(world: World) -
         except Changed:
             await world.until(partial(world.changed, version))
     await world.phase("llama-3-8b", Phase.ASLEEP)
+
+
+async def test_whatever_is_decided_on_an_old_view_is_refused_and_nothing_is_lost(world: World) -> None:
+    await world.cluster.create(spec(), record())
+    old = await world.phase("llama-3-8b", Phase.READY)
+    asked = {"m7": Place("slack", "C1")}
+    await world.cluster.update_record("llama-3-8b", pending_questions=asked)
+    for decided in (
+        world.cluster.change(spec(replicas=2), old.record, awake=True, version=old.version),
+        world.cluster.scale("llama-3-8b", 0, old.version, announced_news="old"),
+        world.cluster.update_record("llama-3-8b", old.version, announced_news="old"),
+        world.cluster.remove("llama-3-8b", old.version),
+    ):
+        with pytest.raises(Changed) as refused:
+            await decided
+        assert (refused.value.text.key, refused.value.text.params["name"]) == ("error.changed", "llama-3-8b")
+    now = world.find("llama-3-8b")
+    assert (now.spec, now.replicas) == (old.spec, 1)
+    assert now.record == old.record.changed(pending_questions=asked)
+
+    async def until_newest(write: Callable[[str], Any]) -> None:
+        for _ in range(10):  # controllers write, too
+            try:
+                await write(world.find("llama-3-8b").version)
+                return
+            except Changed:
+                continue
+
+    await until_newest(lambda v: world.cluster.update_record("llama-3-8b", v, announced_news="x"))
+    assert world.find("llama-3-8b").record.announced_news == "x"
+    await until_newest(lambda v: world.cluster.change(spec(replicas=2), record(), awake=True, version=v))
+    assert world.find("llama-3-8b").replicas == 2
+    await until_newest(lambda v: world.cluster.remove("llama-3-8b", v))
+    assert world.cluster.find("llama-3-8b") is None
+
+
+async def test_why_it_sleeps_is_written_in_the_step_that_puts_it_to_sleep(world: World) -> None:
+    await world.cluster.create(spec(), record(lease_ends_at=STARTED))
+    await world.phase("llama-3-8b", Phase.READY)
+    why = SleepState(reason=SleepReason.LEASE, last_activity=STARTED)
+    await world.cluster.scale("llama-3-8b", 0, lease_ends_at=None, sleep_state=why)
+    now = world.find("llama-3-8b")
+    assert now.replicas == 0 and now.record == record(sleep_state=why)
 
 
 async def test_what_is_remembered_is_kept_and_can_be_forgotten(world: World) -> None:
@@ -243,6 +308,7 @@ async def test_what_is_removed_is_gone(world: World) -> None:
     for change in (
         world.cluster.remove("llama-3-8b"),
         world.cluster.scale("llama-3-8b", 0),
+        world.cluster.change(spec(), record(), awake=True),
         world.cluster.update_record("llama-3-8b", announced_news="x"),
         world.cluster.endpoint("llama-3-8b"),
     ):

@@ -199,10 +199,11 @@ async def test_a_webhook_that_refuses_pods_is_named(world: RealWorld) -> None:
 
 
 async def test_a_missing_right_is_named(world: RealWorld) -> None:
+    await world.cluster.create(spec(), RECORD)
     world.plane.kubectl("delete", "rolebinding", "llm-bot", "-n", world.namespace)
     for forbidden, verb in (
-        (world.cluster.create(spec(), RECORD), "create"),
-        (world.cluster.scale("x", 0), "patch"),
+        (world.cluster.create(spec("another"), RECORD), "create"),
+        (world.cluster.scale("tinyllama", 0), "patch"),
     ):
         with pytest.raises(UserError) as refused:
             await forbidden

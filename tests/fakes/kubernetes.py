@@ -170,10 +170,12 @@ class FakeKubernetes:
         if request.method == "GET":
             return held[key]
         if request.method == "DELETE":
+            _check((body or {}).get("preconditions", {}), held[key])
             await self._remove(collection, key)
             return {"kind": "Status", "status": "Success"}
-        if key not in held:
+        if key not in held and "uid" not in body["metadata"]:
             return await self._create(collection, found, body, manager)
+        _check(body.get("metadata", {}), held.get(key))
         return await self._patch(collection, held[key], body, manager)
 
     def _list(self, request: web.Request, found: Json) -> Json:
@@ -193,9 +195,6 @@ class FakeKubernetes:
         return await self._write(collection, _owned(made, body, manager))
 
     async def _patch(self, collection: str, before: Json, body: Json, manager: str) -> Json:
-        wanted = body["metadata"].pop("resourceVersion", None) if "metadata" in body else None
-        if wanted not in (None, before["metadata"]["resourceVersion"]):
-            raise Refusal(409, "Conflict", "the object has been modified")
         return await self._write(collection, _owned(_merged(before, body), body, manager))
 
     async def _write(self, collection: str, thing: Json) -> Json:
@@ -310,6 +309,13 @@ def _owned(thing: Json, body: Json, manager: str) -> Json:
         return thing
     entry = {"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
     return thing | {"metadata": thing["metadata"] | {"managedFields": [entry]}}
+
+
+def _check(wanted: Json, held: Json | None) -> None:
+    """Refuse what is meant for another version, or for an object that is gone."""
+    now = held["metadata"] if held else {"uid": None, "resourceVersion": None}
+    if any(wanted.get(name, now[name]) != now[name] for name in ("uid", "resourceVersion")):
+        raise Refusal(409, "Conflict", "the object has been modified")
 
 
 def _encoded(thing: Json) -> Json:

@@ -45,6 +45,8 @@ class SleepState(Frozen):
     """What put it to sleep, or that nobody knows."""
     by: str = ""
     """The name of the person who put it to sleep; empty if nobody did."""
+    slept_at: datetime | None = None
+    """When it was put to sleep; None: that is not known, as in records of versions up to 0.1.0."""
     last_activity: datetime | None = None
     """When it was last used, as far as was known; None: nothing was known."""
     samples_seen: int = 0
@@ -61,12 +63,14 @@ class SleepState(Frozen):
     def changed(
         self,
         *,
+        slept_at: datetime | None = None,
         told: bool | None = None,
         office_closed: bool | None = None,
         removal_announced_at: datetime | None = None,
     ) -> Self:
         """The state with what has happened since; None leaves a field as it is."""
         fields = {
+            "slept_at": slept_at,
             "told": told,
             "office_closed": office_closed,
             "removal_announced_at": removal_announced_at,
@@ -181,6 +185,17 @@ class Record(Frozen):
     def changed(self, **changes: Unpack[RecordChanges]) -> Self:
         """The record with these changes; ValueError (pydantic's) for a field that it does not have."""
         return self.model_copy(update=dict(checked(changes)))
+
+    def asleep_since(self, available: datetime) -> datetime:
+        """Since when a workload sleeps whose Deployment has been available since `available`.
+
+        A Deployment that is scaled to 0 stays available: that began when it last became ready. If `slept_at`
+        is not known, this is the latest time at which something is known to have happened."""
+        state = self.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
+        if state.slept_at:
+            return max(available, state.slept_at)
+        known = [self.start_requested_at, *(use.at for use in self.last_uses.values())]
+        return max(available, *known, state.last_activity or available)
 
     @property
     def usual_start(self) -> timedelta | None:

@@ -45,6 +45,8 @@ class Step(StrEnum):
     SLEEP_AFTER_HOURS = "sleep-after-hours"
     """It is idle outside of its office hours: put it to sleep as SLEEP does, but without a warning."""
 
+    NOTE_ASLEEP = "note-asleep"
+    """It is not known when it was put to sleep, or it has run since: record that it sleeps since now."""
     TELL_ASLEEP = "tell-asleep"
     """It sleeps, and its owner does not know yet."""
     OPEN = "open"
@@ -133,7 +135,9 @@ def _ready(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: date
 
 def _asleep(workload: Workload, policy: IdlePolicy, now: datetime, *, office_open: bool) -> Step:
     record, state = workload.record, workload.record.sleep_state
-    if state and state.removal_announced_at:
+    if state and (state.slept_at is None or state.slept_at < workload.since):
+        return Step.NOTE_ASLEEP
+    if state and state.removal_announced_at and state.removal_announced_at >= workload.since:
         return Step.REMOVE if now >= state.removal_announced_at + REMOVAL_NOTICE else Step.NOTHING
     if office_open and state and state.opens:
         return Step.OPEN

@@ -130,8 +130,8 @@ class ActivityWindow:
 
     def ignore_probe(self, loads: Mapping[str, Load]) -> None:
         """Take the loads after a probe for the last sample, so that what the probe changed does not count as
-        use."""
-        self.loads = loads
+        use; no `loads`: the servers did not say."""
+        self.loads = loads or self.loads
         self._probes += 1
 
     def judge(

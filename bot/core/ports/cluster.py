@@ -105,7 +105,10 @@ class ClusterWriter(Protocol):
     """Changes workloads.
 
     UserError when the cluster cannot be reached or refuses, and when the workload is gone or was written by a
-    newer version of the bot."""
+    newer version of the bot.
+
+    A caller that decided on a view of a workload passes the `version` of that view. If the workload has
+    changed since, nothing is written: the call raises Changed, and `find` then returns it as it is now."""
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload, with 0 replicas if its record says that it is queued; NameTaken when there is one
@@ -115,18 +118,19 @@ class ClusterWriter(Protocol):
         """Create the workload's objects that are missing, except the Deployment: a crash may have cut
         `create` short."""
 
-    async def change(self, spec: Spec, record: Record, *, awake: bool) -> None:
+    async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Set spec and record of a workload in one step, with the replicas of the spec, or 0 if not
         `awake`."""
 
-    async def scale(self, name: str, replicas: int, version: str = "") -> None:
-        """Set the replicas; 0 puts it to sleep. Changed if `version` is not empty and not its version any
-        more."""
+    async def scale(
+        self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
+    ) -> None:
+        """Set the replicas and fields of the workload's record in one step; 0 replicas put it to sleep."""
 
-    async def update_record(self, name: str, **changes: Unpack[RecordChanges]) -> None:
+    async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         """Set fields of the workload's record; the others stay as they are."""
 
-    async def remove(self, name: str) -> None:
+    async def remove(self, name: str, version: str = "") -> None:
         """Remove the workload; the downloaded weights stay."""
 
 

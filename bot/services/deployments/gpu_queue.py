@@ -90,7 +90,7 @@ class GpuQueue:
 
     async def _start(self, workload: Workload) -> None:
         record = workload.record.changed(queued_since=None, start_requested_at=self._clock.now())
-        await self._cluster.change(workload.spec, record, awake=True)
+        await self._cluster.change(workload.spec, record, awake=True, version=workload.version)
         if record.card_place is not None:
             reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
             await self._messenger.post(record.card_place, reply, record.locale)

@@ -9,7 +9,7 @@ from rapidfuzz import process
 
 from bot.core.access.roles import Access, Role
 from bot.core.chat.duration import end_time
-from bot.core.chat.errors import UserError
+from bot.core.chat.errors import Changed, UserError
 from bot.core.chat.message import Place, User
 from bot.core.chat.reply import Button
 from bot.core.chat.text import t, verbatim
@@ -18,6 +18,7 @@ from bot.core.deployment.record import Record, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Clock, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
+from bot.services.deployments.until_unchanged import until_unchanged
 
 RECENT = timedelta(hours=1)
 """If somebody else has used a model within this time, `stop` asks first."""
@@ -126,8 +127,31 @@ class Lifecycle:
     async def change(
         self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
     ) -> None:
-        """Give a workload a new spec, or wake it (`awake`). The message with the id `card` in `place` is its
-        card from now on; None: it has none."""
+        """Give a workload a new spec. The message with the id `card` in `place` is its card from now on;
+        None: it has none. Not `awake` means that it sleeps and goes on to sleep, unless it was woken
+        meanwhile.
+
+        Changed when it has another spec by now than in `workload`."""
+
+        async def resize() -> None:
+            now = self.find(workload.name)
+            if (now.identity, now.spec) != (workload.identity, workload.spec):
+                raise Changed(t("error.changed", name=workload.name))
+            stays_awake = awake or now.phase is not Phase.ASLEEP
+            await self._restart(now, spec, place, card, now.record.lease_ends_at, awake=stays_awake)
+
+        await until_unchanged(resize)
+
+    async def _restart(
+        self,
+        workload: Workload,
+        spec: Spec,
+        place: Place,
+        card: str | None,
+        lease_ends_at: datetime | None,
+        *,
+        awake: bool,
+    ) -> None:
         record = workload.record.changed(
             card_place=place,
             card_message_id=card or "",
@@ -136,36 +160,43 @@ class Lifecycle:
             warned_at=None,
             warning_message_id="",
             keep_until=None,
+            lease_ends_at=lease_ends_at,
         )
         if awake and workload.phase is Phase.ASLEEP:
             record = self._queued_if_needed(spec, record)
-        await self._cluster.change(spec, record, awake=awake and record.queued_since is None)
+        starts = awake and record.queued_since is None
+        await self._cluster.change(spec, record, awake=starts, version=workload.version)
 
     async def sleep(self, workload: Workload, user: User) -> None:
         """Put it to sleep because a person asked for it: its GPUs are free, everything else stays."""
         if workload.phase is Phase.ASLEEP:
             raise UserError(t("sleep.already", name=workload.name))
         state = SleepState(
-            reason=SleepReason.PERSON, by=user.name, last_activity=workload.last_used, told=True
+            reason=SleepReason.PERSON,
+            by=user.name,
+            slept_at=self._clock.now(),
+            last_activity=workload.last_used,
+            told=True,
         )
-        if workload.record.queued_since:
-            await self._cluster.update_record(workload.name, queued_since=None, sleep_state=state)
-        else:
-            await self._cluster.scale(workload.name, 0)
-            await self._cluster.update_record(workload.name, sleep_state=state)
+        await self._cluster.scale(workload.name, 0, queued_since=None, sleep_state=state)
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
         """Start a sleeping workload again, as it was."""
         workload = self.find(name)
         if workload.phase is not Phase.ASLEEP:
             raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
+        await until_unchanged(lambda: self._wake(name, user, place, card))
+
+    async def _wake(self, name: str, user: User, place: Place, card: str | None) -> None:
+        workload = self.find(name)
+        if workload.phase is not Phase.ASLEEP:
+            return  # somebody else was first
         if workload.record.owner == user.id:
             self.admit_change(workload, workload.spec, user)
         now, ends, longest = self._clock.now(), workload.record.lease_ends_at, self._access.quota(user).ttl
         if ends is None or ends <= now:  # a new lease, as for a new deployment
-            record = workload.record.changed(lease_ends_at=now + longest if longest else None)
-            workload = workload.model_copy(update={"record": record})
-        await self.change(workload, workload.spec, place, card, awake=True)
+            ends = now + longest if longest else None
+        await self._restart(workload, workload.spec, place, card, ends, awake=True)
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
         """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns

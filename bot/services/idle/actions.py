@@ -7,13 +7,14 @@ from datetime import datetime
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
-from bot.core.deployment.record import SleepReason, SleepState
-from bot.core.deployment.workload import Workload
+from bot.core.deployment.record import RecordChanges, SleepReason, SleepState
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle import idle_messages
 from bot.core.idle.next_step import REMOVAL_NOTICE, Evidence, Step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Cluster, Messenger
 from bot.services.deployments.gpu_queue import GpuQueue
+from bot.services.deployments.until_unchanged import until_unchanged
 from bot.services.idle.scale_down import ScaleDown
 
 LOG_LINES = 300
@@ -45,12 +46,12 @@ class SweepActions:
             Step.FORGET_REPORT: self._forget_report,
             Step.END_LEASE: self._end_lease,
             Step.GIVE_UP: self._give_up,
-            Step.PROBE: self._probe,
             Step.WARN: self._warn,
             Step.WARN_LEASE: self._warn_lease,
             Step.WITHDRAW_WARNING: self._withdraw_warning,
             Step.SLEEP: self._sleep,
             Step.SLEEP_AFTER_HOURS: self._sleep_after_hours,
+            Step.NOTE_ASLEEP: self._note_asleep,
             Step.TELL_ASLEEP: self._tell_asleep,
             Step.OPEN: self._open,
             Step.NOTE_OFFICE_CLOSED: self._note_office_closed,
@@ -59,18 +60,22 @@ class SweepActions:
         }
 
     async def take(self, step: Step, workload: Workload, evidence: Evidence) -> None:
-        """Carry out a step. UserError when that is not possible now, Changed when the workload has changed
-        since it was read."""
+        """Carry out any step but a probe. UserError when that is not possible now, Changed when the workload
+        has changed since it was read: the first write of every step is for this version of it only."""
         if step is not Step.NOTHING:
             await self._methods[step](workload, evidence)
 
+    async def probe(self, workload: Workload) -> None:
+        """Carry out Step.PROBE, which takes a while. UserError when the cluster cannot be reached."""
+        await self._scale_down.probe(workload)
+
     async def _report(self, workload: Workload, evidence: Evidence) -> None:
-        await self._cluster.update_record(workload.name, warned_at=self._clock.now())
+        await self._cluster.update_record(workload.name, workload.version, warned_at=self._clock.now())
         if self._admins is not None:
             await self._messenger.post(self._admins, idle_messages.reported(workload, evidence.verdict))
 
     async def _forget_report(self, workload: Workload, _: Evidence) -> None:
-        await self._cluster.update_record(workload.name, warned_at=None)
+        await self._cluster.update_record(workload.name, workload.version, warned_at=None)
 
     async def _end_lease(self, workload: Workload, _: Evidence) -> None:
         await self._scale_down.at_once(workload, SleepReason.LEASE)
@@ -81,9 +86,6 @@ class SweepActions:
         lines = await self._cluster.logs(workload.name, LOG_LINES)
         await self._scale_down.at_once(workload, SleepReason.FAILED)
         await self._announce_sleep(workload, lines)
-
-    async def _probe(self, workload: Workload, _: Evidence) -> None:
-        await self._scale_down.probe(workload)
 
     async def _warn(self, workload: Workload, evidence: Evidence) -> None:
         now = self._clock.now()
@@ -100,13 +102,14 @@ class SweepActions:
 
     async def _post_warning(self, workload: Workload, reply: Reply, now: datetime) -> None:
         name, record = workload.name, workload.record
-        await self._cluster.update_record(name, warned_at=now, warning_message_id="")
+        await self._cluster.update_record(name, workload.version, warned_at=now, warning_message_id="")
         if record.card_place is not None:
             message = await self._messenger.post(record.card_place, reply, record.locale)
             await self._cluster.update_record(name, warning_message_id=message)
 
     async def _withdraw_warning(self, workload: Workload, _: Evidence) -> None:
-        await self._cluster.update_record(workload.name, warned_at=None, warning_message_id="")
+        name, version = workload.name, workload.version
+        await self._cluster.update_record(name, version, warned_at=None, warning_message_id="")
         await self._tell(workload, idle_messages.withdrawn(workload))
 
     async def _sleep(self, workload: Workload, evidence: Evidence) -> None:
@@ -116,6 +119,10 @@ class SweepActions:
     async def _sleep_after_hours(self, workload: Workload, _: Evidence) -> None:
         if await self._scale_down.if_idle(workload, early=self._policy.warned_before(workload)):
             await self._announce_sleep(workload)
+
+    async def _note_asleep(self, workload: Workload, _: Evidence) -> None:
+        state = _state(workload).changed(slept_at=self._clock.now())
+        await self._cluster.update_record(workload.name, workload.version, sleep_state=state)
 
     async def _tell_asleep(self, workload: Workload, _: Evidence) -> None:
         await self._announce_sleep(workload)
@@ -128,31 +135,39 @@ class SweepActions:
         )
         wait = self._gpu_queue.must_wait(workload.spec, record)
         record = record.changed(queued_since=now if wait else None)
-        await self._cluster.change(workload.spec, record, awake=not wait)
+        await self._cluster.change(workload.spec, record, awake=not wait, version=workload.version)
 
     async def _note_office_closed(self, workload: Workload, _: Evidence) -> None:
         state = _state(workload).changed(office_closed=True)
-        await self._cluster.update_record(workload.name, sleep_state=state)
+        await self._cluster.update_record(workload.name, workload.version, sleep_state=state)
 
     async def _announce_removal(self, workload: Workload, _: Evidence) -> None:
-        now = self._clock.now()
+        now, name, version = self._clock.now(), workload.name, workload.version
         leaving = _state(workload).changed(removal_announced_at=now)
-        await self._cluster.update_record(workload.name, sleep_state=leaving, warning_message_id="")
+        await self._cluster.update_record(name, version, sleep_state=leaving, warning_message_id="")
         await self._tell(workload, idle_messages.removal(workload, now + REMOVAL_NOTICE))
 
     async def _remove(self, workload: Workload, _: Evidence) -> None:
-        await self._cluster.remove(workload.name)
+        await self._cluster.remove(workload.name, workload.version)
         await self._tell(workload, idle_messages.removed(workload))
 
     async def _announce_sleep(self, before: Workload, log: str = "") -> None:
-        """Tell its owner that it sleeps, unless a person put it to sleep who was not warned before."""
-        workload = self._cluster.find(before.name) or before
-        record, state = workload.record, _state(workload)
-        await self._cluster.update_record(
-            workload.name, sleep_state=state.changed(told=True), warned_at=None, warning_message_id=""
-        )
-        if record.warned_at or state.reason.automatic:
-            await self._tell(workload, replace(idle_messages.slept(workload), log=log))
+        """Tell its owner that it sleeps, unless a person put it to sleep who was not warned before, or it was
+        woken meanwhile."""
+
+        async def announce() -> None:
+            workload = self._cluster.find(before.name)
+            if workload is None or workload.phase not in (Phase.DRAINING, Phase.ASLEEP):
+                return
+            record, state = workload.record, _state(workload)
+            slept_at = state.slept_at or self._clock.now()
+            told: RecordChanges = {"sleep_state": state.changed(slept_at=slept_at, told=True)}
+            told |= {"warned_at": None, "warning_message_id": ""}
+            await self._cluster.update_record(workload.name, workload.version, **told)
+            if record.warned_at or state.reason.automatic:
+                await self._tell(workload, replace(idle_messages.slept(workload), log=log))
+
+        await until_unchanged(announce)
 
     async def _tell(self, workload: Workload, reply: Reply) -> None:
         """Tell its owner: the message of the warning changes, or a new one is posted if there is none."""

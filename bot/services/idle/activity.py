@@ -79,9 +79,10 @@ class Activity:
     async def record_use(self, workload: Workload, user: User) -> None:
         """Store that a person uses it now; at most every REMEMBER_EVERY. UserError if it is gone."""
         now = self._clock.now()
-        last = workload.record.last_uses.get(user.id)
+        record = (self._cluster.find(workload.name) or workload).record  # others may have used it since
+        last = record.last_uses.get(user.id)
         if last is None or now - last.at >= REMEMBER_EVERY:
-            await self._cluster.update_record(workload.name, last_uses=workload.record.with_use(user, now))
+            await self._cluster.update_record(workload.name, last_uses=record.with_use(user, now))
 
     async def sample(self, workload: Workload) -> Load | None:
         """Take a sample of its servers now, and return their loads together; None unless all of them
@@ -94,8 +95,9 @@ class Activity:
 
     async def sample_after_probe(self, workload: Workload) -> None:
         """Take a sample after a probe; what the probe changed does not count as use."""
-        if loads := await self._scrape(workload):
-            self._windows[workload.name].ignore_probe(loads)
+        loads = await self._scrape(workload)
+        if activity_window := self._windows.get(workload.name):
+            activity_window.ignore_probe(loads)
 
     async def _scrape(self, workload: Workload) -> dict[str, Load]:
         if workload.phase is not Phase.READY:

@@ -1,5 +1,7 @@
 """Puts models to sleep without being asked: never while somebody uses them, never by an outdated view."""
 
+import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 from bot.core.chat.errors import UserError
@@ -8,19 +10,22 @@ from bot.core.counters import SCALE_DOWNS
 from bot.core.deployment.record import RecordChanges, SleepReason, SleepState
 from bot.core.deployment.workload import Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
-from bot.core.ports import Cluster, Endpoint, Inference, Sampling
+from bot.core.ports import Clock, Cluster, Endpoint, Inference, Sampling
 from bot.services.idle.activity import Activity
 
 PROBE = [Turn("user", "ping")]
 """The question of a probe."""
+PROBE_SECONDS = 10.0
+"""How long a server may take to answer a probe; the end of the sweep waits for it."""
 
 
 class ScaleDown:
     """Scales workloads to 0 and records why. UserError when the cluster refuses, Changed when the workload
     has changed since it was read."""
 
-    def __init__(self, cluster: Cluster, inference: Inference, activity: Activity) -> None:
-        self._cluster, self._inference, self._activity = cluster, inference, activity
+    def __init__(self, cluster: Cluster, inference: Inference, activity: Activity, clock: Clock) -> None:
+        self._cluster, self._inference = cluster, inference
+        self._activity, self._clock = activity, clock
 
     async def if_idle(self, workload: Workload, early: timedelta = timedelta(0)) -> bool:
         """Put it to sleep if a last sample shows that it is still idle, with a window shorter by `early`.
@@ -43,11 +48,10 @@ class ScaleDown:
             await self._to_zero(workload, reason, self._activity.verdict(workload))
 
     async def _to_zero(self, workload: Workload, reason: SleepReason, verdict: IdleVerdict) -> None:
-        """Scale it to 0 and record why."""
-        await self._cluster.scale(workload.name, 0, version=workload.version)
-        SCALE_DOWNS.labels(reason.value).inc()
+        """Scale it to 0 and record why, in one step; Changed if it has changed since `workload` was read."""
         state = SleepState(
             reason=reason,
+            slept_at=self._clock.now(),
             last_activity=verdict.since,
             samples_seen=verdict.seen,
             samples_expected=verdict.expected,
@@ -55,15 +59,15 @@ class ScaleDown:
         changes: RecordChanges = {"sleep_state": state, "keep_until": None}
         if reason is SleepReason.LEASE:
             changes["lease_ends_at"] = None
-        await self._cluster.update_record(workload.name, **changes)
+        await self._cluster.scale(workload.name, 0, workload.version, **changes)
+        SCALE_DOWNS.labels(reason.value).inc()
 
     async def probe(self, workload: Workload) -> None:
         """Ask its server for one token and take a sample: its metrics are updated only when its engine does
-        something. Nothing happens if the server does not answer."""
-        try:
-            endpoint: Endpoint = await self._cluster.endpoint(workload.name)
-            async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
-                pass
-        except UserError:
-            return  # it does not answer: the samples stay as they are
+        something. A server that does not answer has been probed, too."""
+        endpoint: Endpoint = await self._cluster.endpoint(workload.name)
+        with suppress(UserError, TimeoutError):
+            async with asyncio.timeout(PROBE_SECONDS):
+                async for _ in self._inference.answer(endpoint, PROBE, Sampling(max_tokens=1)):
+                    pass
         await self._activity.sample_after_probe(workload)

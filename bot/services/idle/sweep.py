@@ -2,13 +2,16 @@
 
 `next_step` judges and has no side effects; `actions` acts and tells."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
 
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Workload
-from bot.core.idle.next_step import Evidence, next_step
+from bot.core.idle.next_step import Evidence, Step, next_step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, ClusterReader
 from bot.services.deployments.gpu_queue import GpuQueue
@@ -39,21 +42,46 @@ class Sweep:
         self._policy, self._clock = policy, clock
 
     async def run(self) -> None:
-        """Do what is due about every model. A failure with one of them does not stop the others."""
-        reclaimed, for_whom = self._gpu_queue.model_to_reclaim()
-        for workload in self._cluster.workloads():
-            wanted_by = for_whom if workload.name == reclaimed else ""
-            try:
-                await self._look_after(workload, wanted_by)
-                self._failures.succeeded(workload.name)
-            except UserError as error:  # it has changed, or a server is away: the next sweep tries again
-                self._failures.failed(workload.name)
-                log.warning("sweep.postponed", workload=workload.name, why=error.text.key)
+        """Do what is due about every model. A failure with one of them does not stop the others.
 
-    async def _look_after(self, workload: Workload, wanted_by: str) -> None:
-        evidence, now = self._gather(workload, wanted_by), self._clock.now()
-        step = next_step(workload, evidence, self._policy, now)
-        await self._actions.take(step, workload, evidence)
+        Each model is read when its turn comes. Probes come last, all at the same time: they may take long."""
+        reclaimed, for_whom = self._gpu_queue.model_to_reclaim()
+        suspects: list[str] = []
+        for name in [workload.name for workload in self._cluster.workloads()]:
+            wanted_by = for_whom if name == reclaimed else ""
+            with self._isolated(name):
+                if await self._look_after(name, wanted_by) is Step.PROBE:
+                    suspects.append(name)
+        await asyncio.gather(*map(self._probe, suspects))
+
+    async def _look_after(self, name: str, wanted_by: str) -> Step:
+        """Carry out the step that is due, unless it is a probe, and return it."""
+        workload = self._cluster.find(name)
+        if workload is None:
+            return Step.NOTHING  # removed meanwhile
+        evidence = self._gather(workload, wanted_by)
+        step = next_step(workload, evidence, self._policy, self._clock.now())
+        if step is not Step.PROBE:
+            await self._actions.take(step, workload, evidence)
+        return step
+
+    async def _probe(self, name: str) -> None:
+        with self._isolated(name):
+            if workload := self._cluster.find(name):
+                await self._actions.probe(workload)
+
+    @contextmanager
+    def _isolated(self, name: str) -> Iterator[None]:
+        """Log and count a failure with one model in this block, and go on after it."""
+        try:
+            yield
+            self._failures.succeeded(name)
+        except UserError as error:  # it has changed, or a server is away: the next sweep tries again
+            self._failures.failed(name)
+            log.warning("sweep.postponed", workload=name, why=error.text.key)
+        except Exception as error:
+            self._failures.failed(name)
+            log.error("sweep.failed", workload=name, why=repr(error), exc_info=error)
 
     def _gather(self, workload: Workload, wanted_by: str) -> Evidence:
         """The evidence from the samples so far."""

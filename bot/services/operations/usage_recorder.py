@@ -65,7 +65,7 @@ class UsageRecorder:
         failed = (self._failed | failing) & {_start(workload) for workload in workloads}
         if last is None:
             return Measured(now, waiting, failed)
-        passed = min(now - last, LONGEST * self._activity.policy.interval).total_seconds()
+        passed = min(_seconds(now - last), LONGEST * self._activity.policy.interval.total_seconds())
         events = [*self._events(now), *self._gpus(passed)]
         return Measured(now, waiting, failed, self._uses(passed), events)
 
@@ -116,7 +116,7 @@ class UsageRecorder:
         for workload in self._cluster.workloads():
             since = self._waiting.get(workload.name)
             if since and not workload.record.queued_since:
-                yield UsageEvent(UsageKind.WAITED, workload.spec.model, (now - since).total_seconds())
+                yield UsageEvent(UsageKind.WAITED, workload.spec.model, _seconds(now - since))
             if workload.phase is Phase.FAILED and _start(workload) not in self._failed:
                 yield UsageEvent(UsageKind.FAILED, self._failure_diagnoses.cause(workload))
 
@@ -124,6 +124,11 @@ class UsageRecorder:
         """It is ready and answers nothing."""
         load = self._activity.load(workload)
         return load is not None and not load.running and not self._activity.in_flight(workload.name)
+
+
+def _seconds(passed: timedelta) -> float:
+    """At least 0, also where the clock was set back in between."""
+    return max(0.0, passed.total_seconds())
 
 
 def _start(workload: Workload) -> tuple[str, datetime]:

@@ -39,6 +39,8 @@ class Situation:
     busy: bool = False
     managed_by: str = ""
     act: bool = True
+    noted: bool = True
+    """Since when it sleeps is written down."""
     record: dict[str, Any] = field(default_factory=dict)
 
     def but(self, **changes: Any) -> "Situation":
@@ -50,6 +52,8 @@ class Situation:
     def step(self) -> Step:
         started = self.record.get("start_requested_at", ago(hours=3))
         record = Record(owner="ada", owner_name="ada", **({"start_requested_at": started} | self.record))
+        if self.noted and (state := record.sleep_state):
+            record = record.changed(sleep_state=state.changed(slept_at=state.slept_at or self.since))
         spec = Spec(name="m", model="tinyllama", repo="a/b", max_model_len=2048)
         workload = Workload(
             spec=spec,
@@ -72,7 +76,9 @@ FAILED = Situation(phase=Phase.FAILED, since=ago(minutes=30))
 LOADING = Situation(phase=Phase.LOADING, record={"start_requested_at": ago(minutes=120)})
 ASLEEP = Situation(phase=Phase.ASLEEP, record={"sleep_state": slept()})
 LONG_ASLEEP = ASLEEP.but(since=ago(days=13))
-TO_BE_REMOVED = ASLEEP.but(record={"sleep_state": slept(removal_announced_at=ago(days=1))})
+TO_BE_REMOVED = ASLEEP.but(
+    since=ago(days=14), record={"sleep_state": slept(removal_announced_at=ago(days=1))}
+)
 
 LEADS = {
     "it is used": (USED, Step.NOTHING),
@@ -166,9 +172,16 @@ LEADS = {
     "somebody else's sleeps for long": (LONG_ASLEEP.but(managed_by="Argo CD"), Step.ANNOUNCE_REMOVAL),
     "nobody woke it": (TO_BE_REMOVED, Step.REMOVE),
     "it was announced today": (
-        ASLEEP.but(record={"sleep_state": slept(removal_announced_at=ago(hours=23))}),
+        TO_BE_REMOVED.but(record={"sleep_state": slept(removal_announced_at=ago(hours=23))}),
         Step.NOTHING,
     ),
+    "nobody knows since when it sleeps": (LONG_ASLEEP.but(noted=False), Step.NOTE_ASLEEP),
+    "nor whether it was announced in time": (TO_BE_REMOVED.but(noted=False), Step.NOTE_ASLEEP),
+    "it has run since it was put to sleep": (
+        LONG_ASLEEP.but(record={"sleep_state": slept(slept_at=ago(days=30))}),
+        Step.NOTE_ASLEEP,
+    ),
+    "it has run since that was announced": (TO_BE_REMOVED.but(since=ago(hours=2)), Step.NOTHING),
 }
 
 

@@ -1,13 +1,14 @@
 """Waiting for GPUs: places, forecasts, whose turn it is, and who is asked to give some back."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bot.app import wiring
 from bot.app.application import App
 from bot.app.settings import Settings
-from bot.core.deployment.workload import Phase
+from bot.core.deployment.workload import Phase, Workload
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Ask, Chat, Clock, PassTime, Say
@@ -170,3 +171,39 @@ async def test_gpus_of_a_model_that_is_not_placed_yet_are_not_free(
     for name in ("m1", "m2", "m3"):
         await ask(BIG.format(name), who="grace")
     assert [workload.replicas for workload in cluster.workloads()] == [1, 1, 0]
+
+
+async def test_who_goes_to_sleep_while_its_turn_comes_stays_asleep(
+    settings: Settings,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+    cluster: SimulatedCluster,
+    pass_time: PassTime,
+) -> None:
+    class Late:
+        """A cluster that shows the line as it was before a person left it."""
+
+        def __init__(self) -> None:
+            self.seen = {workload.name: workload for workload in cluster.workloads()}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(cluster, name)
+
+        def workloads(self) -> list[Workload]:
+            return list(self.seen.values())
+
+        def find(self, name: str) -> Workload:
+            return self.seen[name]
+
+    for number in range(9):  # one more than there are GPUs
+        await ask(f"deploy tinyllama name=m{number}", who="grace")
+    late: Any = Late()
+    await ask("sleep m8", who="grace")
+    queue = wiring.build(settings, late, inference, chat, clock).gpu_queue
+    await cluster.remove("m0")
+    await queue.advance()
+    left = cluster.find("m8")
+    state = left and left.record.sleep_state
+    assert left and left.phase is Phase.ASLEEP and state and state.by == "grace"

@@ -2,10 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import aiohttp
 import pytest
@@ -18,7 +18,10 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
+from bot.core.deployment.record import RecordChanges, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Workload
+from bot.core.idle.verdict import PROBES
+from bot.core.ports import Load, Piece
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
@@ -26,6 +29,8 @@ from tests.conftest import THREAD, Ask, Chat, Clock, PassTime, Say
 from tests.fakes.mortal import Killed, Mortal
 
 ADMINS = Place("test", "admins")
+BEGUN = datetime(2030, 1, 1, 12, tzinfo=UTC)
+"""When the clock of the tests begins."""
 
 
 Ready = Callable[[], Workload]
@@ -195,6 +200,177 @@ async def test_a_gauge_that_stuck_is_probed_and_resolved(
     assert server.tokens["tinyllama"] == asked + 2 and ready().replicas == 1  # two probes of a token
     await sweeps(15)
     assert ready().replicas == 0
+
+
+def replicas(cluster: SimulatedCluster, name: str) -> int | None:
+    workload = cluster.find(name)
+    return workload.replicas if workload else None
+
+
+class Hung:
+    """Servers of which those in `hung` count a request that gets no token, and answer nothing."""
+
+    def __init__(self, inference: VllmInference, *hung: str) -> None:
+        self._inference, self._hung, self.probed = inference, hung, 0
+        self.at_once = self._now = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inference, name)
+
+    async def load(self, url: str) -> Load | None:
+        if url.endswith(self._hung):
+            return Load(1, 0, 5.0)
+        return await self._inference.load(url)
+
+    async def answer(self, *_: object) -> AsyncGenerator[Piece, None]:
+        self.probed += 1
+        self._now += 1
+        self.at_once = max(self.at_once, self._now)
+        try:
+            await asyncio.Event().wait()
+            yield Piece()
+        finally:
+            self._now -= 1
+
+
+async def test_models_that_hang_are_probed_together_and_hold_up_nobody(
+    ask: Ask,
+    pass_time: PassTime,
+    sweeps: Sweeps,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bot.services.idle.scale_down.PROBE_SECONDS", 0.05)
+    for name in ("a1", "a2", "b1"):
+        await ask(f"deploy tinyllama name={name}", who="grace")
+    await pass_time(200)
+    hung: Any = Hung(inference, "a1", "a2")
+    sweep = wiring.build(settings, cluster, hung, chat, clock).sweep
+    async with asyncio.timeout(60):
+        await sweeps(33, sweep=sweep)
+    assert replicas(cluster, "b1") == 0  # as if it were alone
+    assert (hung.probed, hung.at_once) == (2 * PROBES, 2)  # who does not answer is not asked for ever
+    await sweeps(10, sweep=sweep)
+    assert [w.replicas for w in cluster.workloads()] == [0, 0, 0] and hung.probed == 2 * PROBES
+
+
+async def test_a_model_that_cannot_be_looked_after_is_the_only_one(
+    bot: App,
+    ask: Ask,
+    pass_time: PassTime,
+    cluster: SimulatedCluster,
+    clock: Clock,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a1", "b1"):
+        await ask(f"deploy tinyllama name={name}")
+    await pass_time(200)
+    await cluster.update_record("a1", office_hours="mo-fr 25-26")  # by hand: no command takes it
+    await cluster.update_record("b1", lease_ends_at=clock.now())
+    for _ in range(3):
+        await bot.sweep()
+    assert replicas(cluster, "b1") == 0
+    assert bot.sweep_failures.lasting() == ["a1"]
+    assert "sweep.failed" in (shown := capsys.readouterr().out) and "Traceback" in shown
+
+
+class Meanwhile:
+    """The cluster, but while the first model is put to sleep a person does something about another."""
+
+    def __init__(self, cluster: SimulatedCluster, do: Callable[[], Awaitable[object]]) -> None:
+        self._cluster = cluster
+        self.do: Callable[[], Awaitable[object]] | None = do
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    async def scale(self, name: str, *arguments: Any, **changes: Any) -> None:
+        do, self.do = self.do, None
+        if do:
+            await do()
+        await self._cluster.scale(name, *arguments, **changes)
+
+
+LEFT = SleepState(reason=SleepReason.PERSON, told=True)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        LEFT.changed(removal_announced_at=BEGUN - timedelta(days=2)),
+        SleepState(reason=SleepReason.IDLE, told=False),
+        LEFT,
+    ],
+    ids=["remove", "tell-asleep", "note-office-closed"],
+)
+async def test_what_a_person_wakes_while_others_are_swept_is_left_alone(
+    state: SleepState,
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+    pass_time: PassTime,
+) -> None:
+    for name in ("a1", "b1"):
+        await ask(f"deploy tinyllama name={name} hours=sa-so 8-9")
+    await pass_time(200)
+    await ask("sleep b1")
+    await cluster.update_record("b1", sleep_state=state)
+    await cluster.update_record("a1", lease_ends_at=clock.now())
+    meanwhile: Any = Meanwhile(cluster, lambda: ask("wake b1"))
+    sent = len(chat.messages)
+    await wiring.build(settings, meanwhile, inference, chat, clock).idle_sweep.run()
+    assert meanwhile.do is None and replicas(cluster, "a1") == 0
+    woken = cluster.find("b1")
+    assert woken and woken.replicas == 1 and woken.record.sleep_state is None
+    assert len(chat.messages) == sent + 2  # of the wake, and of a1's sleep
+
+
+async def test_what_is_decided_on_an_old_view_is_not_done(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+) -> None:
+    class Lagging:
+        """A cluster whose views are those of a moment ago."""
+
+        def __init__(self) -> None:
+            self._seen = cluster.workloads()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(cluster, name)
+
+        def workloads(self) -> Sequence[Workload]:
+            return self._seen
+
+        def find(self, name: str) -> Workload | None:
+            return next((workload for workload in self._seen if workload.name == name), None)
+
+    await ask("deploy tinyllama hours=mo-fr 8-20")  # it is Tuesday, 13:00 in Berlin
+    await ask("sleep tinyllama")
+    opens = SleepState(reason=SleepReason.IDLE, told=True, slept_at=clock.now())
+    for state in (
+        opens,
+        opens.model_copy(update={"told": False}),
+        opens.changed(removal_announced_at=clock.now() - timedelta(days=2)),
+    ):
+        await cluster.update_record("tinyllama", sleep_state=state)
+        lagging: Any = Lagging()
+        built = wiring.build(settings, lagging, inference, chat, clock)
+        await cluster.update_record("tinyllama", office_hours="", sleep_state=None)
+        sent, before = len(chat.messages), cluster.workloads()
+        await built.idle_sweep.run()
+        assert cluster.workloads() == before and len(chat.messages) == sent
+        await cluster.update_record("tinyllama", office_hours="mo-fr 8-20")
 
 
 async def test_a_restart_of_the_bot_repeats_no_warning_and_forgets_no_keep(
@@ -405,7 +581,7 @@ AWAITED = ("scale", "update_record", "change", "endpoint", "logs", "post", "edit
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("dies_at", range(1, 38))
+@pytest.mark.parametrize("dies_at", range(1, 37))
 async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     dies_at: int,
     before: bool,
@@ -428,6 +604,8 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
             sweep = wiring.build(settings, cluster, inference, chat, clock).sweep
     assert calls[0] >= dies_at  # else it was not killed
     assert ready().replicas == 0 and ready().record.warned_at is None
+    state = ready().record.sleep_state
+    assert state and state.reason is SleepReason.IDLE
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
     assert len([text for text in told(chat, say) if "sleeps, its GPU is free" in text]) <= 1
@@ -506,6 +684,61 @@ async def test_what_nobody_wakes_is_announced_and_removed(
     assert cluster.workloads() == [] and "was removed" in told(chat, say)[-1]
 
 
+def announced(ready: Ready) -> datetime | None:
+    state = ready().record.sleep_state
+    return state.removal_announced_at if state else None
+
+
+async def test_what_ran_for_weeks_is_kept_as_long_as_what_ran_for_an_hour(
+    ready: Ready, sweeps: Sweeps, clock: Clock
+) -> None:
+    clock.advance(days=20)
+    await sweeps(35)
+    asleep = ready()
+    assert asleep.replicas == 0 and clock.now() - asleep.since < timedelta(hours=1)
+    clock.advance(days=12)
+    await sweeps(1)
+    assert announced(ready) is None
+    clock.advance(days=1)
+    await sweeps(1)
+    assert announced(ready)
+
+
+async def test_where_nobody_wrote_down_since_when_it_sleeps_a_sweep_does(
+    ready: Ready, sweeps: Sweeps, clock: Clock, cluster: SimulatedCluster, ask: Ask
+) -> None:
+    await ask("sleep tinyllama")
+    legacy = SleepState(reason=SleepReason.IDLE, told=True, removal_announced_at=clock.now())
+    clock.advance(days=20)  # as 0.1.0 left it: announced by when it was ready
+    await cluster.update_record("tinyllama", sleep_state=legacy)
+    await sweeps(2)
+    assert ready().since == clock.now() - timedelta(minutes=1)
+    clock.advance(days=12)
+    await sweeps(1)
+    assert announced(ready) == legacy.removal_announced_at
+    clock.advance(days=1)
+    await sweeps(1)
+    assert announced(ready) == clock.now()
+    clock.advance(days=1)
+    await sweeps(1)
+    assert cluster.workloads() == []
+
+
+async def test_whom_others_woke_and_put_to_sleep_again_sleeps_since_then(
+    ready: Ready, sweeps: Sweeps, clock: Clock, cluster: SimulatedCluster, ask: Ask
+) -> None:
+    await ask("sleep tinyllama")
+    clock.advance(hours=1)
+    await cluster.scale("tinyllama", 1)  # kubectl scale
+    clock.advance(hours=1)
+    cluster.step()
+    clock.advance(days=20)
+    await cluster.scale("tinyllama", 0)
+    await sweeps(2)
+    assert clock.now() - ready().since < timedelta(minutes=3)
+    assert announced(ready) is None
+
+
 async def test_a_start_that_never_ends_gives_its_gpus_back(
     ask: Ask, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat, say: Say
 ) -> None:
@@ -522,10 +755,10 @@ async def test_a_keep_pressed_in_the_last_moment_counts(
 ) -> None:
     scale = cluster.scale
 
-    async def late(name: str, replicas: int, version: str = "") -> None:
+    async def late(name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         if ready().record.keep_until is None:
             await cluster.update_record(name, keep_until=clock.now() + timedelta(hours=1))
-        await scale(name, replicas, version)
+        await scale(name, replicas, version, **changes)
 
     monkeypatch.setattr(cluster, "scale", late)
     await sweeps(60)

@@ -1,10 +1,12 @@
 """What the ledger is told of sleeping models: only what the bot put to sleep was given back by it."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
 from bot.app.application import App
+from bot.core.usage.records import UsageKind
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Ask, Clock, PassTime, Say
 
@@ -49,3 +51,20 @@ async def test_what_is_about_to_be_removed_was_given_back_by_whom_it_was_put_to_
     assert asleep and asleep.removal_announced_at
     *_, told = await ask("report", who="grace")
     assert not any("were given back" in say(line) for line in told.lines)
+
+
+async def test_a_clock_that_is_set_back_gives_nothing_back(
+    bot: App, ask: Ask, clock: Clock, pass_time: PassTime
+) -> None:
+    for number in range(9):  # one more than there are GPUs
+        await ask(f"deploy tinyllama name=m{number}", who="grace")
+    await bot.sweep()
+    today = clock.now().date() - timedelta(days=1)
+    before = await bot.ledger.events(today)
+    clock.advance(hours=-1)
+    await ask("stop m0", who="grace")
+    await pass_time(1)
+    await bot.sweep()
+    events = await bot.ledger.events(today)
+    assert UsageKind.WAITED in {event.kind for _, event in events} and len(events) > len(before)
+    assert all(event.amount >= 0 for _, event in events)
