@@ -137,6 +137,31 @@ def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"# A heading\n\n**Type it** and `see`.\n",
+        b"",
+        b"\x00\xff\xfe",
+        b"clusters:\n- name: a\n  clu",
+        b"[1]",
+    ],
+)
+def test_a_file_that_is_no_kubeconfig_is_one_line_of_doctor(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    done = bot("doctor", KUBECONFIG=str(file))
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert line.startswith(f"fail  the cluster cannot be reached: {file} is not a kubeconfig →")
+    assert done.returncode == 1 and done.stderr == ""
+
+
+def test_a_kubeconfig_that_does_not_exist_is_said_by_name(tmp_path: Path) -> None:
+    done = bot("doctor", KUBECONFIG=str(tmp_path / "none"))
+    assert f"fail  the cluster cannot be reached: {tmp_path / 'none'} does not exist →" in done.stdout
+    assert done.returncode == 1 and done.stderr == ""
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("ADMIN_CHANNEL", "C0123"),
