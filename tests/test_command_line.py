@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.app.settings import Settings
+from bot.cli import plan as plan_command
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -100,6 +103,46 @@ def test_plan_of_a_config_json(tmp_path: Path) -> None:
 def test_plan_of_nonsense(words: list[str], says: str) -> None:
     done = bot("plan", *words)
     assert done.returncode == 2 and says in done.stderr and done.stdout == ""
+
+
+CONFIG = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("[1]", "it has no fields"),
+        ('"s"', "it has no fields"),
+        ("{", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        (json.dumps(CONFIG | {"hidden_size": "abc"}), "hidden_size cannot be “abc”"),
+        (json.dumps(CONFIG | {"num_attention_heads": -32}), "num_attention_heads cannot be “-32”"),
+        (json.dumps(CONFIG | {"vocab_size": -1}), "vocab_size cannot be “-1”"),
+        (json.dumps(CONFIG | {"hidden_size": float("inf")}), "hidden_size cannot be “inf”"),
+        (json.dumps(CONFIG | {"hidden_size": None}), "hidden_size is missing"),
+        (json.dumps(CONFIG | {"text_config": "s"}), "text_config cannot be “s”"),
+        ('{"hidden_size": 8, "num_attention_heads": 8}', "num_hidden_layers is missing"),
+        (
+            json.dumps(CONFIG | {"num_key_value_heads": 5}),
+            "num_attention_heads must be a multiple of num_key_value_heads",
+        ),
+    ],
+)
+def test_a_config_json_that_is_none_is_one_sentence_that_names_the_field(
+    tmp_path: Path, config: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(config)
+    assert plan_command.plan(["x", "--config", str(file)], Settings(language="en")) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith(f"✕ {file} is not the config.json of a model: {why}\n")
 
 
 def test_render_prints_manifests_and_nothing_else() -> None:
