@@ -16,16 +16,20 @@ from bot.cli import plan as plan_command
 ROOT = Path(__file__).parents[1]
 
 
-def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def bot_in(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ("NAMESPACE", "LANGUAGE")}
     return subprocess.run(
         [sys.executable, "-m", "bot", *words],
         capture_output=True,
         text=True,
-        cwd=ROOT,
-        env=clean | env,
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(ROOT), **env},
         timeout=60,
     )
+
+
+def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return bot_in(ROOT, *words, **env)
 
 
 def plan(*words: str) -> tuple[int, dict[str, Any]]:
@@ -171,6 +175,25 @@ def test_every_wrong_setting_in_one_line_each() -> None:
     named = {line.partition("=")[0] for line in lines}
     assert named == {"LANGUAGE", "SWEEP_INTERVAL", "HTTP_PORT", "GPU", "STUDENT_QUOTA"}
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"NAMESPACE=llm\nADMINS=J\xfcrgen\n", ".env, line 2: it is not UTF-8\n"),
+        (
+            b"NAMESPACE=llm\n\n# admins\n\n\nthis is secret words\nGPU=v100-16gb\n",
+            ".env, line 6: write NAME=value, with both quotes or none\n",
+        ),
+        (b"HF_TOKEN='secret\n", ".env, line 1: write NAME=value, with both quotes or none\n"),
+    ],
+)
+def test_a_mistake_in_the_file_of_settings_is_told_once_with_its_line(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    done = bot_in(tmp_path, "plan", "tinyllama")
+    assert (done.returncode, done.stderr, done.stdout) == (2, told, "")
 
 
 def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
