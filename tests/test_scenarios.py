@@ -144,6 +144,13 @@ async def test_use_an_hour_ago_is_forgotten(
     assert cluster.workloads() == []
 
 
+async def test_a_limit_is_said_as_people_type_it(ask: Ask, say: Say) -> None:
+    for typed, says in (("0.98", "util must be at most 0.97."), ("0.1", "util must be at least 0.3.")):
+        [refusal] = await ask(f"plan tinyllama util={typed}")
+        assert say(refusal.text) == says
+    assert say(refusal.text, "de") == "util muss mindestens 0.3 sein."
+
+
 @pytest.mark.parametrize(
     ("line", "who", "says"),
     [
