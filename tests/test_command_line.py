@@ -159,11 +159,17 @@ def test_render_prints_manifests_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["deploy", "llama-3-8b", "tp=1"], ["deploy", "x", "name=_"], ["stop", "x"], []]
+    ("words", "says"),
+    [
+        (["deploy", "llama-3-8b", "tp=1"], "llama-3-8b does not fit on one"),
+        (["deploy", "llama-3-8b", "name=UPPER_case"], "“upper_case” cannot be a name."),
+        (["stop", "x"], "render knows: deploy.\n  usage: python -m bot render deploy MODEL"),
+        ([], "render knows: deploy.\n"),
+    ],
 )
-def test_render_refuses_what_cannot_run(words: list[str]) -> None:
+def test_render_refuses_what_cannot_run(words: list[str], says: str) -> None:
     done = bot("render", *words)
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("✕")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"✕ {says}")
 
 
 def test_every_wrong_setting_in_one_line_each() -> None:

@@ -14,9 +14,11 @@ from bot.cluster.manifests import workload_objects
 from bot.commands.deploy import Deploy
 from bot.core.chat.duration import end_time
 from bot.core.chat.errors import UserError
+from bot.core.chat.text import t
 from bot.core.deployment.names import valid_name
 from bot.core.deployment.record import Record
 from bot.core.fit.planning import spec_of
+from bot.grammar.command import by_word
 from bot.grammar.plan_replies import refuse
 
 
@@ -24,15 +26,15 @@ def render(words: list[str], settings: Settings) -> int:
     """`render deploy MODEL [key=value…]`: the manifests on stdout; BAD_INPUT if there are none."""
     say = speaker(settings)
     try:
-        asked = read_arguments(words, Deploy, settings)
+        asked = _asked(words, settings)
         planner = wiring.planner(settings)
         verdict = planner.judge(asked.request())
         if not verdict.fits:
             raise refuse(verdict, asked, planner.gpu)
+        name = valid_name((asked.name or verdict.option.entry.key).lower())
     except UserError as error:
         complain(error, say)
         return BAD_INPUT
-    name = valid_name((asked.name or verdict.option.entry.key).lower())
     now, user = datetime.now(UTC), getpass.getuser()
     ends = end_time(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
     record = Record(
@@ -47,3 +49,11 @@ def render(words: list[str], settings: Settings) -> int:
     objects = workload_objects(spec, record, wiring.workload_settings(settings), ENGINE)
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")
     return OK
+
+
+def _asked(words: list[str], settings: Settings) -> Deploy:
+    known = {Deploy.verb: Deploy}
+    if not words or words[0].lower() not in by_word(known):
+        usage = t("slip.usage", usage=f"python -m bot render {Deploy.usage()}")
+        raise UserError(t("render.knows", verbs=list(known)), lines=(usage,))
+    return read_arguments(words, Deploy, settings)
