@@ -172,6 +172,23 @@ def test_render_refuses_what_cannot_run(words: list[str], says: str) -> None:
     assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"✕ {says}")
 
 
+@pytest.mark.parametrize(
+    ("words", "usage", "example"),
+    [
+        (["plan", "--help"], "plan MODEL [tp=", "plan my/model --config config.json"),
+        (["plan", "llama-3-8b", "-h"], "[gpu-mem=", "python -m bot plan llama-3-8b tp=2"),
+        (["render", "--help"], "render deploy MODEL [tp=", "python -m bot render deploy llama-3-8b\n"),
+    ],
+)
+def test_help_of_a_command_shows_its_arguments_and_examples(
+    words: list[str], usage: str, example: str
+) -> None:
+    done = bot(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: python -m bot" in done.stdout and usage in done.stdout and example in done.stdout
+    assert "max-len — context in tokens" in done.stdout
+
+
 def test_every_wrong_setting_in_one_line_each() -> None:
     done = bot(
         "demo", LANGUAGE="fr", SWEEP_INTERVAL="often", HTTP_PORT="x", GPU="abacus", STUDENT_QUOTA="gpus=many"

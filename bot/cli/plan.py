@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bot.app import wiring
 from bot.app.settings import Settings
-from bot.cli.shell import BAD_INPUT, FAILED, OK, complain, read_arguments, speaker
+from bot.cli.shell import BAD_INPUT, FAILED, OK, asks_for_help, complain, explain, read_arguments, speaker
 from bot.commands.plan import Plan
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import Say, t, verbatim
@@ -27,6 +27,10 @@ class OfflinePlan(ModelRequest):
 
     verb: ClassVar[str] = "plan"
     group: ClassVar[Group] = Group.RUN
+    examples: ClassVar[tuple[str, ...]] = (
+        "plan llama-3-8b tp=2",
+        "plan my/model --config config.json --gpu a100-80gb --json",
+    )
 
     gpu: GpuName | None = None
     gpu_mem: float | None = Field(None, alias="gpu-mem", gt=0, le=1024)
@@ -60,6 +64,9 @@ def plan(words: list[str], settings: Settings) -> int:
     """`plan MODEL [key=value…] [--gpu NAME] [--gpu-mem GIB] [--config FILE] [--json]`; OK if it fits, FAILED
     if not, BAD_INPUT if it cannot be told."""
     say = speaker(settings)
+    if asks_for_help(words):
+        explain(OfflinePlan, "python -m bot", say)
+        return OK
     try:
         asked = read_arguments(["plan", *words], OfflinePlan, settings)
         planner = Planner(wiring.planner(settings).catalog, asked.chosen_gpu(settings.gpu))

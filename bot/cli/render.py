@@ -9,7 +9,7 @@ import yaml
 from bot.app import wiring
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
-from bot.cli.shell import BAD_INPUT, OK, complain, read_arguments, speaker
+from bot.cli.shell import BAD_INPUT, OK, asks_for_help, complain, explain, read_arguments, speaker
 from bot.cluster.manifests import workload_objects
 from bot.commands.deploy import Deploy
 from bot.core.chat.duration import end_time
@@ -21,10 +21,16 @@ from bot.core.fit.planning import spec_of
 from bot.grammar.command import by_word
 from bot.grammar.plan_replies import refuse
 
+TYPED = "python -m bot render"
+"""What stands before the verb."""
+
 
 def render(words: list[str], settings: Settings) -> int:
     """`render deploy MODEL [key=value…]`: the manifests on stdout; BAD_INPUT if there are none."""
     say = speaker(settings)
+    if asks_for_help(words):
+        explain(Deploy, TYPED, say)
+        return OK
     try:
         asked = _asked(words, settings)
         planner = wiring.planner(settings)
@@ -54,6 +60,6 @@ def render(words: list[str], settings: Settings) -> int:
 def _asked(words: list[str], settings: Settings) -> Deploy:
     known = {Deploy.verb: Deploy}
     if not words or words[0].lower() not in by_word(known):
-        usage = t("slip.usage", usage=f"python -m bot render {Deploy.usage()}")
+        usage = t("slip.usage", usage=f"{TYPED} {Deploy.usage()}")
         raise UserError(t("render.knows", verbs=list(known)), lines=(usage,))
     return read_arguments(words, Deploy, settings)
