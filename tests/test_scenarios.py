@@ -144,6 +144,19 @@ async def test_use_an_hour_ago_is_forgotten(
     assert cluster.workloads() == []
 
 
+async def test_what_sleeps_is_not_kept_awake(
+    ask: Ask, say: Say, pass_time: PassTime, cluster: SimulatedCluster
+) -> None:
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("sleep tinyllama")
+    await pass_time(60)
+    before = cluster.workloads()[0].record
+    [refusal] = await ask("keep tinyllama 2h")
+    assert say(refusal.text) == "tinyllama is asleep; there is nothing to keep awake."
+    assert [button.command for button in refusal.buttons] == ["wake tinyllama"]
+    assert cluster.workloads()[0].record == before
+
+
 async def test_a_limit_is_said_as_people_type_it(ask: Ask, say: Say) -> None:
     for typed, says in (("0.98", "util must be at most 0.97."), ("0.1", "util must be at least 0.3.")):
         [refusal] = await ask(f"plan tinyllama util={typed}")

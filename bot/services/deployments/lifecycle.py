@@ -200,7 +200,12 @@ class Lifecycle:
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
         """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns
-        until when."""
+        until when; UserError if it sleeps."""
+        if workload.phase is Phase.ASLEEP:
+            raise UserError(
+                t("keep.asleep", name=workload.name),
+                buttons=(Button(t("button.wake"), f"wake {workload.name}"),),
+            )
         length, longest = self.span(span), self._access.quota(user).ttl
         if longest and length > longest:
             raise self._over("quota.ttl", user, asked=length, limit=longest)
