@@ -157,6 +157,19 @@ async def test_what_sleeps_is_not_kept_awake(
     assert cluster.workloads()[0].record == before
 
 
+async def test_only_what_runs_can_be_made_to_fail(ask: Ask, say: Say, pass_time: PassTime) -> None:
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("sleep tinyllama")
+    [refusal] = await ask("simulate fail cuda_oom tinyllama", who="grace")
+    assert refusal.tone is Tone.FAILED
+    assert say(refusal.text) == "tinyllama is asleep and cannot fail now."
+    assert [button.command for button in refusal.buttons] == ["wake tinyllama"]
+    for name in ("one", "two", "three"):
+        await ask(f"deploy qwen2.5-7b tp=4 name={name}", who="grace")
+    [refusal] = await ask("simulate fail cuda_oom three", who="grace")
+    assert say(refusal.text) == "three waits for GPUs and cannot fail yet."
+
+
 async def test_a_limit_is_said_as_people_type_it(ask: Ask, say: Say) -> None:
     for typed, says in (("0.98", "util must be at most 0.97."), ("0.1", "util must be at least 0.3.")):
         [refusal] = await ask(f"plan tinyllama util={typed}")
