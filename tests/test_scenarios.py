@@ -157,6 +157,20 @@ async def test_what_sleeps_is_not_kept_awake(
     assert cluster.workloads()[0].record == before
 
 
+async def test_a_limit_of_gpus_counts_a_model_and_those_beside_it(
+    ask: Ask, say: Say, pass_time: PassTime
+) -> None:
+    await started(ask, pass_time, "deploy tinyllama", who="eve")
+    [refusal] = await ask("scale tinyllama replicas=3", who="eve")
+    assert say(refusal.text) == "Too many GPUs: the student limit is 2, and this would make 3."
+    await started(ask, pass_time, "deploy tinyllama name=other", who="eve")
+    [refusal] = await ask("scale tinyllama replicas=3", who="eve")
+    assert say(refusal.text) == (
+        "Too many GPUs: the student limit is 2, and this would make 4: 3 here, 1 in your other deployments."
+    )
+    assert "1 in deinen anderen Deployments" in say(refusal.text, "de")
+
+
 async def test_only_what_runs_can_be_made_to_fail(ask: Ask, say: Say, pass_time: PassTime) -> None:
     await started(ask, pass_time, "deploy tinyllama")
     await ask("sleep tinyllama")
@@ -184,7 +198,7 @@ async def test_a_limit_is_said_as_people_type_it(ask: Ask, say: Say) -> None:
         (
             "deploy tinyllama replicas=3",
             "eve",
-            "Too many GPUs: you asked for 3, you hold 0, and the student limit is 2.",
+            "Too many GPUs: the student limit is 2, and this would make 3.",
         ),
         ("deploy tinyllama ttl=2d", "eve", "2 d is too long: the student limit is 12 h at a time."),
         (
