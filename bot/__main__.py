@@ -82,8 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         )
     commands.add_parser("doctor", help="check settings, cluster and rights")
     commands.add_parser("mattermost-setup", help="make /llm in Mattermost, print the Secret of its tokens")
-    commands.add_parser("plan", help="would a model fit? as in chat, and --gpu --gpu-mem --config --json")
-    commands.add_parser("render", help="render deploy MODEL [key=value…]: its manifests as YAML")
+    for name, what in (
+        ("plan", "would a model fit? as in chat, and --gpu --gpu-mem --config --json"),
+        ("render", "render deploy MODEL [key=value…]: its manifests as YAML"),
+    ):
+        commands.add_parser(name, help=what, add_help=False)  # it knows its arguments itself
     diagnose = commands.add_parser("diagnose", help="why a vLLM did not start, from its log")
     diagnose.add_argument("file", nargs="?", default="-", help="the log; standard input without")
     diagnose.add_argument("--json", action="store_true", help="for programs")

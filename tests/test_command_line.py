@@ -10,19 +10,26 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.app.settings import Settings
+from bot.cli import plan as plan_command
+
 ROOT = Path(__file__).parents[1]
 
 
-def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def bot_in(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ("NAMESPACE", "LANGUAGE")}
     return subprocess.run(
         [sys.executable, "-m", "bot", *words],
         capture_output=True,
         text=True,
-        cwd=ROOT,
-        env=clean | env,
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(ROOT), **env},
         timeout=60,
     )
+
+
+def bot(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return bot_in(ROOT, *words, **env)
 
 
 def plan(*words: str) -> tuple[int, dict[str, Any]]:
@@ -102,6 +109,46 @@ def test_plan_of_nonsense(words: list[str], says: str) -> None:
     assert done.returncode == 2 and says in done.stderr and done.stdout == ""
 
 
+CONFIG = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("[1]", "it has no fields"),
+        ('"s"', "it has no fields"),
+        ("{", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        (json.dumps(CONFIG | {"hidden_size": "abc"}), "hidden_size cannot be “abc”"),
+        (json.dumps(CONFIG | {"num_attention_heads": -32}), "num_attention_heads cannot be “-32”"),
+        (json.dumps(CONFIG | {"vocab_size": -1}), "vocab_size cannot be “-1”"),
+        (json.dumps(CONFIG | {"hidden_size": float("inf")}), "hidden_size cannot be “inf”"),
+        (json.dumps(CONFIG | {"hidden_size": None}), "hidden_size is missing"),
+        (json.dumps(CONFIG | {"text_config": "s"}), "text_config cannot be “s”"),
+        ('{"hidden_size": 8, "num_attention_heads": 8}', "num_hidden_layers is missing"),
+        (
+            json.dumps(CONFIG | {"num_key_value_heads": 5}),
+            "num_attention_heads must be a multiple of num_key_value_heads",
+        ),
+    ],
+)
+def test_a_config_json_that_is_none_is_one_sentence_that_names_the_field(
+    tmp_path: Path, config: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(config)
+    assert plan_command.plan(["x", "--config", str(file)], Settings(language="en")) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.startswith(f"✕ {file} is not the config.json of a model: {why}\n")
+
+
 def test_render_prints_manifests_and_nothing_else() -> None:
     done = bot("render", "deploy", "llama-3-8b", "--name", "my-llama", "max-len=4k", NAMESPACE="w123")
     assert done.returncode == 0 and done.stderr == ""
@@ -112,11 +159,34 @@ def test_render_prints_manifests_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["deploy", "llama-3-8b", "tp=1"], ["deploy", "x", "name=_"], ["stop", "x"], []]
+    ("words", "says"),
+    [
+        (["deploy", "llama-3-8b", "tp=1"], "llama-3-8b does not fit on one"),
+        (["deploy", "llama-3-8b", "name=UPPER_case"], "“upper_case” cannot be a name."),
+        (["stop", "x"], "render knows: deploy.\n  usage: python -m bot render deploy MODEL"),
+        ([], "render knows: deploy.\n"),
+    ],
 )
-def test_render_refuses_what_cannot_run(words: list[str]) -> None:
+def test_render_refuses_what_cannot_run(words: list[str], says: str) -> None:
     done = bot("render", *words)
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith("✕")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"✕ {says}")
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "example"),
+    [
+        (["plan", "--help"], "plan MODEL [tp=", "plan my/model --config config.json"),
+        (["plan", "llama-3-8b", "-h"], "[gpu-mem=", "python -m bot plan llama-3-8b tp=2"),
+        (["render", "--help"], "render deploy MODEL [tp=", "python -m bot render deploy llama-3-8b\n"),
+    ],
+)
+def test_help_of_a_command_shows_its_arguments_and_examples(
+    words: list[str], usage: str, example: str
+) -> None:
+    done = bot(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: python -m bot" in done.stdout and usage in done.stdout and example in done.stdout
+    assert "max-len — context in tokens" in done.stdout
 
 
 def test_every_wrong_setting_in_one_line_each() -> None:
@@ -130,10 +200,54 @@ def test_every_wrong_setting_in_one_line_each() -> None:
     assert len(lines) == 5
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"NAMESPACE=llm\nADMINS=J\xfcrgen\n", ".env, line 2: it is not UTF-8\n"),
+        (
+            b"NAMESPACE=llm\n\n# admins\n\n\nthis is secret words\nGPU=v100-16gb\n",
+            ".env, line 6: write NAME=value, with both quotes or none\n",
+        ),
+        (b"HF_TOKEN='secret\n", ".env, line 1: write NAME=value, with both quotes or none\n"),
+    ],
+)
+def test_a_mistake_in_the_file_of_settings_is_told_once_with_its_line(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    done = bot_in(tmp_path, "plan", "tinyllama")
+    assert (done.returncode, done.stderr, done.stdout) == (2, told, "")
+
+
 def test_a_cluster_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
     done = bot("run", "--platform", "console", KUBECONFIG=str(tmp_path / "none"))
     assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
     assert "cannot be reached" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"# A heading\n\n**Type it** and `see`.\n",
+        b"",
+        b"\x00\xff\xfe",
+        b"clusters:\n- name: a\n  clu",
+        b"[1]",
+    ],
+)
+def test_a_file_that_is_no_kubeconfig_is_one_line_of_doctor(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    done = bot("doctor", KUBECONFIG=str(file))
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert line.startswith(f"fail  the cluster cannot be reached: {file} is not a kubeconfig →")
+    assert done.returncode == 1 and done.stderr == ""
+
+
+def test_a_kubeconfig_that_does_not_exist_is_said_by_name(tmp_path: Path) -> None:
+    done = bot("doctor", KUBECONFIG=str(tmp_path / "none"))
+    assert f"fail  the cluster cannot be reached: {tmp_path / 'none'} does not exist →" in done.stdout
+    assert done.returncode == 1 and done.stderr == ""
 
 
 @pytest.mark.parametrize(

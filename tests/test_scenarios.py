@@ -144,6 +144,53 @@ async def test_use_an_hour_ago_is_forgotten(
     assert cluster.workloads() == []
 
 
+async def test_what_sleeps_is_not_kept_awake(
+    ask: Ask, say: Say, pass_time: PassTime, cluster: SimulatedCluster
+) -> None:
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("sleep tinyllama")
+    await pass_time(60)
+    before = cluster.workloads()[0].record
+    [refusal] = await ask("keep tinyllama 2h")
+    assert say(refusal.text) == "tinyllama is asleep; there is nothing to keep awake."
+    assert [button.command for button in refusal.buttons] == ["wake tinyllama"]
+    assert cluster.workloads()[0].record == before
+
+
+async def test_a_limit_of_gpus_counts_a_model_and_those_beside_it(
+    ask: Ask, say: Say, pass_time: PassTime
+) -> None:
+    await started(ask, pass_time, "deploy tinyllama", who="eve")
+    [refusal] = await ask("scale tinyllama replicas=3", who="eve")
+    assert say(refusal.text) == "Too many GPUs: the student limit is 2, and this would make 3."
+    await started(ask, pass_time, "deploy tinyllama name=other", who="eve")
+    [refusal] = await ask("scale tinyllama replicas=3", who="eve")
+    assert say(refusal.text) == (
+        "Too many GPUs: the student limit is 2, and this would make 4: 3 here, 1 in your other deployments."
+    )
+    assert "1 in deinen anderen Deployments" in say(refusal.text, "de")
+
+
+async def test_only_what_runs_can_be_made_to_fail(ask: Ask, say: Say, pass_time: PassTime) -> None:
+    await started(ask, pass_time, "deploy tinyllama")
+    await ask("sleep tinyllama")
+    [refusal] = await ask("simulate fail cuda_oom tinyllama", who="grace")
+    assert refusal.tone is Tone.FAILED
+    assert say(refusal.text) == "tinyllama is asleep and cannot fail now."
+    assert [button.command for button in refusal.buttons] == ["wake tinyllama"]
+    for name in ("one", "two", "three"):
+        await ask(f"deploy qwen2.5-7b tp=4 name={name}", who="grace")
+    [refusal] = await ask("simulate fail cuda_oom three", who="grace")
+    assert say(refusal.text) == "three waits for GPUs and cannot fail yet."
+
+
+async def test_a_limit_is_said_as_people_type_it(ask: Ask, say: Say) -> None:
+    for typed, says in (("0.98", "util must be at most 0.97."), ("0.1", "util must be at least 0.3.")):
+        [refusal] = await ask(f"plan tinyllama util={typed}")
+        assert say(refusal.text) == says
+    assert say(refusal.text, "de") == "util muss mindestens 0.3 sein."
+
+
 @pytest.mark.parametrize(
     ("line", "who", "says"),
     [
@@ -151,7 +198,7 @@ async def test_use_an_hour_ago_is_forgotten(
         (
             "deploy tinyllama replicas=3",
             "eve",
-            "Too many GPUs: you asked for 3, you hold 0, and the student limit is 2.",
+            "Too many GPUs: the student limit is 2, and this would make 3.",
         ),
         ("deploy tinyllama ttl=2d", "eve", "2 d is too long: the student limit is 12 h at a time."),
         (

@@ -10,7 +10,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.app.application import App
 from bot.app.settings import Settings
-from bot.core.ports import Leadership, Work
+from bot.core.ports import Gone, Leadership, Work
 from bot.core.supervision import Job
 from bot.platforms.shared.platform import Platform
 
@@ -33,7 +33,7 @@ class AlwaysLeader:
     holder = ""
     """Always empty: there is no other process to name."""
 
-    async def lead(self, work: Work, otherwise: Work) -> None:
+    async def lead(self, work: Work, otherwise: Work, gone: Gone | None = None) -> None:
         """Do `work`; it never ends."""
         await work()
 
@@ -49,17 +49,18 @@ async def serve(
     *,
     interval: float | None = None,
     announce: Announce | None = None,
+    gone: Gone | None = None,
 ) -> None:
     """Everything at once, until every platform has ended; without a platform, for ever.
 
     `interval` are the seconds between two sweeps; with `announce` nobody is listened to before it is known
-    who leads."""
+    who leads; `gone` is told if we are a guest and the process that led has gone."""
     gc.freeze()  # what is loaded stays: the collector need not look at it again, 0.1 s each time
     for platform in platforms:
         app.supervisor.add_source(platform.supervisor.down)
     seconds = interval or settings.sweep_interval.total_seconds()
     known = asyncio.Event()
-    working = asyncio.create_task(_work(settings, app, seconds, leadership, announce, known))
+    working = asyncio.create_task(_work(settings, app, seconds, leadership, announce, gone, known))
     try:
         if announce:
             await known.wait()
@@ -74,6 +75,7 @@ async def _work(
     seconds: float,
     leadership: Leadership,
     announce: Announce | None,
+    gone: Gone | None,
     known: asyncio.Event,
 ) -> None:
     """What the leader does, or a guest, for ever; `known` is set once that is known."""
@@ -94,7 +96,7 @@ async def _work(
     async def follow() -> None:
         await take_part(False, guest_jobs(app, seconds))
 
-    await app.supervisor.keep("leadership", lambda: leadership.lead(lead, follow))
+    await app.supervisor.keep("leadership", lambda: leadership.lead(lead, follow, gone))
 
 
 def leader_jobs(settings: Settings, app: App, seconds: float) -> dict[str, Job]:

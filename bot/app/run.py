@@ -127,6 +127,9 @@ async def _at_terminal(
             told = t("console.whole") if leads else t("console.guest", pod=leadership.holder)
             await console.post(TERMINAL, Reply(told))
 
+    async def gone(pod: str) -> None:
+        await console.post(TERMINAL, Reply(t("console.gone", pod=pod)))
+
     interval = max(settings.sweep_interval, timedelta(seconds=SHORTEST_SWEEP * speed))
     settings = settings.model_copy(update={"sweep_interval": interval})
     console = Console(wiring.phrasebook(settings, clock), settings.language, user, names)
@@ -136,4 +139,6 @@ async def _at_terminal(
         built = _closed_by(opened, wiring.build(settings, cluster, inference, messengers, clock, admins))
         seconds = interval.total_seconds() / speed
         lead = leadership or background_jobs.ALONE
-        await background_jobs.serve(settings, built, [console], lead, interval=seconds, announce=announce)
+        await background_jobs.serve(
+            settings, built, [console], lead, interval=seconds, announce=announce, gone=gone
+        )

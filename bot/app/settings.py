@@ -3,9 +3,11 @@
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
+from dotenv.parser import Original, parse_stream
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,6 +41,8 @@ from bot.core.idle.verdict import IdlePolicy
 from bot.core.written_forms import HttpUrl, like
 from bot.platforms.shared.settings import PlatformSettings
 
+ENV_FILE = ".env"
+"""Settings that the environment does not have are read from it."""
 PlatformSettingsByName = dict[str, PlatformSettings]
 if TYPE_CHECKING:
     Language = str
@@ -60,7 +64,7 @@ class Settings(BaseSettings):
     folders; `.env.example` explains them all."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+        env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
     )
 
     language: Language = DEFAULT_LANGUAGE
@@ -212,9 +216,37 @@ def platform_settings_classes() -> dict[str, type[PlatformSettings]]:
     return found
 
 
+def mistakes_in_file(file: Path) -> list[str]:
+    """One readable line per statement of a `.env` that is none, or why it cannot be read; never what it
+    holds. No mistake if there is no such file."""
+    try:
+        if not file.is_file():
+            return []
+        with file.open(encoding="utf-8") as opened:
+            statements = list(parse_stream(opened))
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        return [f"{file}, line {line}: it is not UTF-8"]
+    except OSError as error:
+        return [f"{file}: {error.strerror}"]
+    return [
+        f"{file}, line {_first_line(statement.original)}: write NAME=value, with both quotes or none"
+        for statement in statements
+        if statement.error
+    ]
+
+
+def _first_line(original: Original) -> int:
+    """Of what is wrong, which begins after the empty lines before it."""
+    written = original.string
+    return original.line + written[: len(written) - len(written.lstrip())].count("\n")
+
+
 def read_settings() -> tuple[Settings, PlatformSettingsByName]:
     """The settings of the bot, and of each platform; WrongSettings names every mistake in any of them."""
-    settings, own, wrong = None, {}, []
+    if wrong := mistakes_in_file(Path(ENV_FILE)):
+        raise WrongSettings(wrong)
+    settings, own = None, {}
     try:
         settings = Settings()
     except ValidationError as error:

@@ -9,13 +9,13 @@ from pydantic import Field
 
 from bot.app import wiring
 from bot.app.settings import Settings
-from bot.cli.shell import BAD_INPUT, FAILED, OK, complain, read_arguments, speaker
+from bot.cli.shell import BAD_INPUT, FAILED, OK, asks_for_help, complain, explain, read_arguments, speaker
 from bot.commands.plan import Plan
 from bot.core.chat.errors import UserError
-from bot.core.chat.text import Say, t
+from bot.core.chat.text import Say, t, verbatim
 from bot.core.fit.gpu import PROFILES, Gpu, GpuName
 from bot.core.fit.planning import Planner, PlanRequest, PlanResult
-from bot.core.fit.shape import Shape, shape_from_config
+from bot.core.fit.shape import BadConfig, Shape, shape_from_config
 from bot.grammar.command import Context, Group, Replies
 from bot.grammar.fields import ModelRequest
 from bot.grammar.plan_replies import judgement, offer, unknown
@@ -27,6 +27,10 @@ class OfflinePlan(ModelRequest):
 
     verb: ClassVar[str] = "plan"
     group: ClassVar[Group] = Group.RUN
+    examples: ClassVar[tuple[str, ...]] = (
+        "plan llama-3-8b tp=2",
+        "plan my/model --config config.json --gpu a100-80gb --json",
+    )
 
     gpu: GpuName | None = None
     gpu_mem: float | None = Field(None, alias="gpu-mem", gt=0, le=1024)
@@ -60,6 +64,9 @@ def plan(words: list[str], settings: Settings) -> int:
     """`plan MODEL [key=value…] [--gpu NAME] [--gpu-mem GIB] [--config FILE] [--json]`; OK if it fits, FAILED
     if not, BAD_INPUT if it cannot be told."""
     say = speaker(settings)
+    if asks_for_help(words):
+        explain(OfflinePlan, "python -m bot", say)
+        return OK
     try:
         asked = read_arguments(["plan", *words], OfflinePlan, settings)
         planner = Planner(wiring.planner(settings).catalog, asked.chosen_gpu(settings.gpu))
@@ -81,9 +88,13 @@ def plan(words: list[str], settings: Settings) -> int:
 def _read_config(file: str) -> Shape:
     try:
         return shape_from_config(json.loads(Path(file).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise UserError(t("plan.bad_config", file=file, why=why)) from None
+    except BadConfig as error:
+        why = error.why
+    except OSError as error:
+        why = verbatim(error.strerror or "")
+    except (ValueError, RecursionError):
+        why = t("config.no_json")
+    raise UserError(t("plan.bad_config", file=file, why=why))
 
 
 def _as_dict(verdict: PlanResult, asked: OfflinePlan, gpu: Gpu, say: Say) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from bot.app import wiring
 from bot.app.settings import Settings
+from bot.commands.help import about
 from bot.core.chat.errors import UserError, refusal
 from bot.core.chat.text import Say
 from bot.grammar.command import Command
@@ -23,6 +24,16 @@ def read_arguments(words: list[str], command: type[Asked], settings: Settings) -
     found = parse(line, {command.verb: command}, lambda of: catalog.names())
     assert isinstance(found, command)
     return found
+
+
+def asks_for_help(words: list[str]) -> bool:
+    """Whether `--help` is among the words of a shell."""
+    return not {"-h", "--help"}.isdisjoint(words)
+
+
+def explain(command: type[Command], before: str, say: Say) -> None:
+    """Print how a command is typed after the words `before`: its arguments, and examples."""
+    print(render(about(command, before), say))
 
 
 def complain(error: UserError, say: Say) -> None:

@@ -8,11 +8,13 @@ import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import stamina
+import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
@@ -21,6 +23,8 @@ from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t, verbatim
 from bot.core.counters import API_ERRORS
 
+USUAL_FILE = "~/.kube/config"
+"""Where a kubeconfig is if nothing names another."""
 FIELD_MANAGER = "llm-bot"
 """In whose name the API server notes the fields that we set."""
 REQUEST_SECONDS = 15.0
@@ -190,7 +194,8 @@ class Api:
 
 
 async def connect(kubeconfig: str) -> Api:
-    """Read the kubeconfig, or the pod's own service account; UserError when there is neither."""
+    """Read the kubeconfig, or the pod's own service account; UserError when there is neither, or it is
+    unreadable."""
     configuration = Configuration()
     configuration.connection_pool_maxsize = 50
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ
@@ -198,11 +203,25 @@ async def connect(kubeconfig: str) -> Api:
         if in_cluster and not kubeconfig:
             load_incluster_config(client_configuration=configuration)
         else:
-            file = kubeconfig or os.environ.get("KUBECONFIG") or None
-            await load_kube_config(file, client_configuration=configuration)
+            await _read_kubeconfig(kubeconfig or os.environ.get("KUBECONFIG") or USUAL_FILE, configuration)
+        return Api(ApiClient(configuration))
     except (ConfigException, OSError) as error:
         raise UserError(t("doctor.cluster_away", why=verbatim(str(error)[:200]))) from None
-    return Api(ApiClient(configuration))
+
+
+async def _read_kubeconfig(file: str, configuration: Configuration) -> None:
+    """`file` is one path, or several as in KUBECONFIG. The client's own reader stumbles over whatever is not
+    a kubeconfig."""
+    if not _exists(file):
+        raise UserError(t("doctor.cluster_away", why=t("doctor.no_file", file=file)))
+    try:
+        await load_kube_config(file, client_configuration=configuration)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError):
+        raise UserError(t("doctor.cluster_away", why=t("doctor.no_kubeconfig", file=file))) from None
+
+
+def _exists(file: str) -> bool:
+    return any(Path(path).expanduser().exists() for path in file.split(os.pathsep) if path)
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:

@@ -16,7 +16,7 @@ from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 
 from bot.cluster.client import ApiError, connect
 from bot.cluster.lease_lock import NAME, Lock, Timing, host, identity, is_guest
-from bot.core.ports import Work
+from bot.core.ports import Gone, Work
 
 USUAL_TIMING = Timing()
 
@@ -40,11 +40,19 @@ class LeaseLeadership:
         """The pod or machine of the process that leads, as last seen."""
         return host(self._lock.holder) if self._lock else ""
 
-    async def lead(self, work: Work, otherwise: Work) -> None:
-        """Do `work` while we hold the Lease, `otherwise` while somebody else does; for ever."""
+    async def lead(self, work: Work, otherwise: Work, gone: Gone | None = None) -> None:
+        """Do `work` while we hold the Lease, `otherwise` while somebody else does; for ever. A guest that
+        stays out of the way calls `gone` once, when nobody has renewed the Lease for as long as it lasts."""
         while await self._term(work, otherwise):
             pass
-        await otherwise()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(otherwise())
+            if gone:
+                tasks.create_task(self._tell(gone))
+
+    async def _tell(self, gone: Gone) -> None:
+        assert self._lock is not None  # there was a term
+        await gone(host(await self._lock.deserted()))
 
     async def _term(self, work: Work, otherwise: Work) -> bool:
         """Wait for the Lease, and work until it is lost; False if we are not to try again."""

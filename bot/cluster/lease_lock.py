@@ -152,6 +152,18 @@ class Lock(LeaseLock):  # type: ignore[misc]
             except TimeoutError:
                 continue
 
+    async def deserted(self) -> str:
+        """Return once it was readable for as long as a Lease lasts, and nobody took or renewed it: who held
+        it last."""
+        last, seen, since = self.holder, self._newest, self._now()
+        while self._now() - since < self._timing.lease:
+            await asyncio.sleep(self._timing.retry)
+            found, _ = await self._read()
+            last = self.holder = self.holder or last
+            if not found or self._newest != seen:
+                seen, since = self._newest, self._now()
+        return last
+
     async def release(self) -> None:
         """Let somebody else have it at once, if it is ours."""
         found, _ = await self._read()

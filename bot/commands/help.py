@@ -37,9 +37,10 @@ def overview(ctx: Context) -> Reply:
     return Reply(t("help.title"), lines=tuple(lines), buttons=first, footnote=t("help.more"))
 
 
-def about(command: type[Command]) -> Reply:
-    """One command: how it is typed, its arguments with their defaults, and examples."""
-    lines = [t("slip.usage", usage=f"/llm {command.usage()}")]
+def about(command: type[Command], before: str = "/llm") -> Reply:
+    """One command: how it is typed, with `before` before the verb, its arguments with their defaults, and
+    examples."""
+    lines = [t("slip.usage", usage=f"{before} {command.usage()}")]
     fields = zip(command.model_fields, command.arguments().items(), strict=True)
     for name, (typed, field) in fields:
         default = None if field.is_required() else field.default
@@ -53,7 +54,7 @@ def about(command: type[Command]) -> Reply:
     return Reply(
         command.summary(),
         lines=tuple(lines),
-        log="\n".join(f"/llm {example}" for example in command.examples),
+        log="\n".join(f"{before} {example}" for example in command.examples),
     )
 
 

@@ -6,8 +6,9 @@ from pydantic import Field
 
 from bot.core.access.roles import Role
 from bot.core.chat.errors import UserError
-from bot.core.chat.reply import Reply
+from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import t
+from bot.core.deployment.workload import Phase
 from bot.grammar.command import Command, Context, Group, Replies
 from bot.grammar.fields import WorkloadName
 
@@ -39,5 +40,10 @@ class Simulate(Command):
         if not isinstance(cluster, Breakable) or self.cause not in cluster.causes:
             causes = cluster.causes if isinstance(cluster, Breakable) else ()
             raise UserError(t("simulate.unknown", cause=self.cause, causes=causes))
+        if workload.phase is Phase.ASLEEP:
+            wake = Button(t("button.wake"), f"wake {workload.name}")
+            raise UserError(t("simulate.asleep", name=workload.name), buttons=(wake,))
+        if workload.phase is Phase.QUEUED:
+            raise UserError(t("simulate.queued", name=workload.name))
         cluster.fail(workload.name, self.cause)
         yield Reply(t("simulate.done", name=workload.name), private=True)

@@ -167,7 +167,7 @@ def _unknown_verb(verb: str, line: str, words: Mapping[str, type[Command]], name
         arguments, _, _ = pair(words[guess], line)
     except UserError:
         arguments = {}
-    meant = mend(words[guess], arguments, names) or f"help {guess}"
+    meant = mend(words[guess], arguments, names) or f"help {words[guess].verb}"
     raise UserError(t("slip.verb_meant", verb=verb[:60]), buttons=_correction(meant))
 
 

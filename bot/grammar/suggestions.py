@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from rapidfuzz import fuzz, process, utils
 
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Text, t, verbatim
 from bot.grammar.command import Command, KnownName
 
 Names = Callable[[str], Iterable[str]]
@@ -55,13 +55,18 @@ def explain(command: type[Command], error: ValidationError) -> Text:
     value = str(problem["input"])[:60]
     if kind in _BOUNDS:
         key, bound = _BOUNDS[kind]
-        return t(key, option=name, bound=problem["ctx"][bound])
+        return t(key, option=name, bound=_typed(problem["ctx"][bound]))
     if kind in ("enum", "literal_error"):
         choices = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         return t("slip.choice", option=name, value=value, choices=choices)
     if kind in _SPELLED:
         return t(_SPELLED[kind], option=name, value=value)
     return t("slip.number", option=name, value=value)
+
+
+def _typed(bound: Any) -> Any:
+    """A fraction as people type it: rounded to one decimal, 0.97 would be 1.0."""
+    return verbatim(f"{bound:g}") if isinstance(bound, float) else bound
 
 
 def mend(command: type[Command], arguments: dict[str, Any], names: Names) -> str | None:

@@ -13,7 +13,7 @@ from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.chat.message import Message, Place, User
 from bot.core.deployment.workload import Phase
-from bot.core.ports import Leadership
+from bot.core.ports import Gone, Leadership
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.clock import SpeedClock
 from bot.simulator.cluster import SimulatedCluster
@@ -52,7 +52,7 @@ class Runner:
     def holder(self) -> str:
         return self._baton.holder
 
-    async def lead(self, work: Work, otherwise: Work) -> None:
+    async def lead(self, work: Work, otherwise: Work, gone: Gone | None = None) -> None:
         while True:
             changed = self._baton.changed
             doing = asyncio.create_task(work() if self._baton.holder == self._name else otherwise())

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ class Process:
         self.leadership = leadership
         self.works = self.follows = False
         self.terms = 0
+        self.gone: list[str] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Process"]:
-        task = asyncio.create_task(self.leadership.lead(self._work, self._follow))
+        task = asyncio.create_task(self.leadership.lead(self._work, self._follow, self._hear))
         try:
             yield self
             assert not task.done(), task.exception()
@@ -53,6 +54,9 @@ class Process:
         finally:
             await asyncio.sleep(0.1)  # whatever it does at its end
             self.works = False
+
+    async def _hear(self, gone: str) -> None:
+        self.gone.append(gone)
 
     async def _follow(self) -> None:
         self.follows = True
@@ -193,6 +197,21 @@ async def test_a_terminal_beside_the_bot_stays_a_guest_even_when_the_bot_ends(na
         assert bot.works
     async with (await namespace.bot("pod-b_1")).running() as bot, guest.running():
         await eventually(lambda: bot.works or guest.works)
+
+
+async def test_a_terminal_beside_the_bot_hears_once_that_it_has_gone(namespace: Namespace) -> None:
+    guest, bot = await namespace.bot("laptop_7_guest"), await namespace.bot("pod-a_1")
+    at_work = AsyncExitStack()
+    await at_work.enter_async_context(bot.running())
+    await eventually(lambda: bot.works)
+    async with at_work, guest.running():
+        await eventually(lambda: guest.follows)
+        await asyncio.sleep(QUICK.lease + 2 * QUICK.retry)
+        assert guest.gone == []
+        await at_work.aclose()
+        await eventually(lambda: guest.gone)
+        await asyncio.sleep(QUICK.lease + 2 * QUICK.retry)
+        assert guest.gone == ["pod-a"] and guest.follows and not guest.works
 
 
 async def test_a_terminal_alone_works_and_makes_room_for_the_bot(namespace: Namespace) -> None:

@@ -114,6 +114,7 @@ def test_flags_and_positions() -> None:
     ("line", "says", "instead"),
     [
         ("depoly lama-3-8b tp=to", "slip.verb_meant", "deploy llama-3-8b tp=2"),
+        ("wekce", "slip.verb_meant", "help wake"),
         ("fly me to the moon", "slip.verb", "help"),
         ("deploy llama-3-8b tpp=2", "slip.option", "deploy llama-3-8b tp=2"),
         ("deploy llama-3-8b hours=9to5", "slip.hours", 'deploy llama-3-8b hours="mo-fr 8-20"'),

@@ -1,9 +1,10 @@
 """The numbers of a decoder-only transformer that memory depends on."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bot.core.chat.text import Text, t
 
 SPELLED = "layers/hidden/heads/kv-heads/head-dim/intermediate/vocab[/max-positions]"
 """How people type a shape."""
@@ -72,13 +73,25 @@ def parse_shape(spelled: str) -> Shape:
     return Shape(**dict(zip(Shape.model_fields, numbers, strict=False)))
 
 
-def shape_from_config(config: Mapping[str, Any]) -> Shape:
-    """Read a Hugging Face `config.json`; ValueError if a number is missing or out of range."""
-    config = {**config, **(config.get("text_config") or {})}
-    heads = int(config.get("num_attention_heads") or 0)
-    hidden = int(config.get("hidden_size") or 0)
-    if not heads or not hidden:
-        raise ValueError("hidden_size and num_attention_heads are missing")
+class BadConfig(ValueError):
+    """A `config.json` that no shape can be read from."""
+
+    def __init__(self, why: Text) -> None:
+        super().__init__(why.key, why.params)
+        self.why = why
+        """The field that is wrong, in one sentence."""
+
+
+def shape_from_config(config: Any) -> Shape:
+    """Read a decoded Hugging Face `config.json`; BadConfig if it is not one, or a number is missing or out of
+    range."""
+    if not isinstance(config, dict):
+        raise BadConfig(t("config.no_fields"))
+    inner = config.get("text_config") or {}
+    if not isinstance(inner, dict):
+        raise _wrong("text_config", inner)
+    config = {**config, **inner}
+    heads, hidden = _whole(config, "num_attention_heads"), _whole(config, "hidden_size")
     tied = config.get("tie_word_embeddings")
     if tied is None:  # left out when it is the class's default, which is True for Gemma alone
         tied = str(config.get("model_type", "")).startswith("gemma")
@@ -89,4 +102,30 @@ def shape_from_config(config: Mapping[str, Any]) -> Shape:
         **{name: config[name] for name in Shape.model_fields if config.get(name) is not None},
         "tie_word_embeddings": tied,
     }
-    return Shape(**numbers)
+    try:
+        return Shape(**numbers)
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
+def _whole(config: dict[str, Any], name: str) -> int:
+    value = config.get(name)
+    if value is None:
+        raise BadConfig(t("config.missing", field=name))
+    if not isinstance(value, int) or value < 1:
+        raise _wrong(name, value)
+    return value
+
+
+def _explained(error: ValidationError) -> BadConfig:
+    """The first thing that is wrong."""
+    problem = error.errors()[0]
+    if not problem["loc"]:
+        return BadConfig(t("config.heads"))
+    name = str(problem["loc"][0])
+    missing = problem["type"] == "missing"
+    return BadConfig(t("config.missing", field=name)) if missing else _wrong(name, problem["input"])
+
+
+def _wrong(name: str, value: Any) -> BadConfig:
+    return BadConfig(t("config.wrong", field=name, value=str(value)[:60]))

@@ -13,7 +13,7 @@ from bot.core.ports.cluster import (
 )
 from bot.core.ports.engine import Engine, Progress
 from bot.core.ports.inference import Inference, Load, Piece, Sampling
-from bot.core.ports.leadership import Leadership, Work
+from bot.core.ports.leadership import Gone, Leadership, Work
 from bot.core.ports.ledger import Ledger
 from bot.core.ports.messenger import Messenger
 from bot.core.ports.monitoring import Figures, Monitoring
@@ -28,6 +28,7 @@ __all__ = [
     "Endpoint",
     "Engine",
     "Figures",
+    "Gone",
     "GpuNode",
     "Inference",
     "Leadership",

@@ -200,7 +200,12 @@ class Lifecycle:
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
         """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns
-        until when."""
+        until when; UserError if it sleeps."""
+        if workload.phase is Phase.ASLEEP:
+            raise UserError(
+                t("keep.asleep", name=workload.name),
+                buttons=(Button(t("button.wake"), f"wake {workload.name}"),),
+            )
         length, longest = self.span(span), self._access.quota(user).ttl
         if longest and length > longest:
             raise self._over("quota.ttl", user, asked=length, limit=longest)
@@ -240,13 +245,17 @@ class Lifecycle:
         )
 
     def _check_size(self, spec: Spec, user: User, others: list[Workload]) -> None:
+        """UserError if the quota does not allow the spec beside the person's other workloads."""
         quota = self._access.quota(user)
         tp, largest = spec.tensor_parallel_size, quota.tensor_parallel_size
         if largest is not None and tp > largest:
             raise self._over("quota.tp", user, asked=tp, limit=largest)
         held = sum(workload.gpus_held for workload in others)
-        if quota.gpus is not None and held + spec.gpus > quota.gpus:
-            raise self._over("quota.gpus", user, asked=spec.gpus, held=held, limit=quota.gpus)
+        total, most = held + spec.gpus, quota.gpus
+        if most is not None and total > most and held:
+            raise self._over("quota.gpus_beside", user, asked=spec.gpus, held=held, total=total, limit=most)
+        if most is not None and total > most:
+            raise self._over("quota.gpus", user, total=total, limit=most)
 
     def _over(self, key: str, user: User, **params: object) -> UserError:
         role = self._access.role(user)
