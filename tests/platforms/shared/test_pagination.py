@@ -34,8 +34,8 @@ def test_nothing_is_lost_no_page_is_too_long_and_a_finished_page_never_changes(p
 
 
 def words(text: str) -> str:
-    """Without the marks of code blocks, which are repeated on every page, and their language, of which a page may
-    end in the middle: no other piece has a p or y."""
+    """Without the marks of code blocks, which are repeated on every page, and without their language, within
+    which a page may end; no other piece has a p or y."""
     return re.sub(r"[`~\spy]", "", text)
 
 
