@@ -18,7 +18,7 @@ from bot.core.access.roles import Role
 from bot.core.chat.text import Phrasebook, t
 from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
 from bot.core.deployment.workload import Spec
-from bot.core.failures.causes import LAST_RESORT, SIGNS
+from bot.core.failures.log_signs import LAST_RESORT, SIGNS
 from bot.core.frozen import Frozen
 from bot.grammar.command import Command, Group, Rest, spell
 from tools import source

@@ -26,10 +26,10 @@ from bot.grammar.command import Command, Services
 from bot.observability import chart
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.lifecycle import Lifecycle
-from bot.services.idle.actions import SweepActions
 from bot.services.idle.activity import Activity
 from bot.services.idle.scale_down import ScaleDown
 from bot.services.idle.sweep import Sweep
+from bot.services.idle.sweep_actions import SweepActions
 from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.operations.alerts import AlertService
 from bot.services.operations.incidents import Incidents
@@ -41,7 +41,7 @@ from bot.services.questions.pending_questions import PendingQuestions
 from bot.services.startup.card_updater import CardUpdater
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
-from bot.services.startup.readiness import SmokeTest
+from bot.services.startup.smoke_test import SmokeTest
 from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import SqlLedger
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bot.core.failures.causes import DIED, LAST_RESORT, SERVING, SIGNS, TOKENS_THAT_FIT, WRAPPERS, Sign
+from bot.core.failures.log_signs import DIED, LAST_RESORT, SERVING, SIGNS, TOKENS_THAT_FIT, WRAPPERS, Sign
 from bot.core.failures.redact import redact
 
 WINDOW = 600

@@ -3,8 +3,8 @@
 from bot.core.chat.reply import Button
 from bot.core.chat.text import t
 from bot.core.deployment.workload import Workload
-from bot.core.failures.causes import LAST_RESORT, SIGNS
 from bot.core.failures.diagnosis import Diagnosis
+from bot.core.failures.log_signs import LAST_RESORT, SIGNS
 
 NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache", "container_oomkilled"}
 """Causes that more GPUs may remedy."""

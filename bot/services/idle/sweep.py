@@ -15,8 +15,8 @@ from bot.core.idle.next_step import Evidence, Step, next_step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, ClusterReader
 from bot.services.deployments.gpu_queue import GpuQueue
-from bot.services.idle.actions import SweepActions
 from bot.services.idle.activity import Activity
+from bot.services.idle.sweep_actions import SweepActions
 from bot.services.idle.sweep_failures import SweepFailures
 
 log = structlog.get_logger()

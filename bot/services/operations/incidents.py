@@ -13,7 +13,7 @@ from bot.core.ports import Clock, ClusterReader, Figures, Messenger
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
-from bot.services.startup.readiness import SmokeTest
+from bot.services.startup.smoke_test import SmokeTest
 
 STARTING = (Phase.SCHEDULING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 WAITS_LONG = timedelta(minutes=30)

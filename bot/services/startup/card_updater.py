@@ -16,7 +16,7 @@ from bot.core.ports import Clock, Messenger, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
-from bot.services.startup.readiness import SmokeTest
+from bot.services.startup.smoke_test import SmokeTest
 
 ASK_EVERY = 3.0
 """Seconds until a model that did not pass its smoke test is tested again."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.failures.causes import LAST_RESORT, SIGNS, Sign
 from bot.core.failures.diagnosis import diagnose
+from bot.core.failures.log_signs import LAST_RESORT, SIGNS, Sign
 
 ERROR = "(EngineCore_DP0 pid=192) ERROR 03-18 06:41:51 [core.py:866] "
 WRAPPED = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
