@@ -146,7 +146,7 @@ def test_a_config_json_that_is_none_is_one_sentence_that_names_the_field(
     file.write_text(config)
     assert plan_command.plan(["x", "--config", str(file)], Settings(language="en")) == 2
     told = capsys.readouterr()
-    assert told.out == "" and told.err.startswith(f"✕ {file} is not the config.json of a model: {why}\n")
+    assert (told.out, told.err) == ("", f"✕ {file} is not the config.json of a model: {why}\n")
 
 
 def test_render_prints_manifests_and_nothing_else() -> None:

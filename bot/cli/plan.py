@@ -70,8 +70,9 @@ def plan(words: list[str], settings: Settings) -> int:
     try:
         asked = read_arguments(["plan", *words], OfflinePlan, settings)
         planner = Planner(wiring.planner(settings).catalog, asked.chosen_gpu(settings.gpu))
+        request = asked.with_config()
         try:
-            verdict = planner.judge(asked.with_config())
+            verdict = planner.judge(request)
         except UserError as error:
             raise unknown(asked, planner.catalog.similar_names(asked.model), error) from None
     except UserError as error:
