@@ -16,6 +16,8 @@ from bot.services.operations.alerts import AlertService
 from bot.services.operations.usage_recorder import Measured, UsageRecorder
 from bot.storage.ledger import SqlLedger
 
+LONGEST_SWEEP_SECONDS = 600.0
+"""A sweep that takes longer hangs: it is given up, counts as failed, and the next one begins."""
 LEDGER_SECONDS = 10.0
 """So long a sweep waits for the ledger, at its end."""
 
@@ -45,12 +47,16 @@ class App:
         """Look what the models do, start whose turn it is, and do what is due; at last write down what was
         held when it began."""
         with SWEEP.time(), self.sweep_failures.counting("sweep"):
-            await self.services.activity.sweep()
-            measured = self.usage_recorder.measure()
-            await self.gpu_queue.advance()
-            await self.idle_sweep.run()
-            await self._write_usage(measured)
+            async with asyncio.timeout(LONGEST_SWEEP_SECONDS):
+                await self._sweep()
         self.sweep_failures.forget_all_but(workload.name for workload in self.services.cluster.workloads())
+
+    async def _sweep(self) -> None:
+        await self.services.activity.sweep()
+        measured = self.usage_recorder.measure()
+        await self.gpu_queue.advance()
+        await self.idle_sweep.run()
+        await self._write_usage(measured)
 
     async def _write_usage(self, measured: Measured) -> None:
         """A slow database delays nothing but itself."""

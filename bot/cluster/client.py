@@ -29,7 +29,7 @@ FIELD_MANAGER = "llm-bot"
 """In whose name the API server notes the fields that we set."""
 REQUEST_SECONDS = 15.0
 """How long one request may take."""
-WATCH_SECONDS = 290
+WATCH_SECONDS = 60
 """After how long the server is to end a watch, so that a connection nobody answers on is noticed."""
 LONGEST_EVENT = 4 * 2**20
 """Bytes of one event of a watch; an object may have 1.5 MiB."""

@@ -131,7 +131,9 @@ class Lock(LeaseLock):  # type: ignore[misc]
         lease = V1Lease(metadata=V1ObjectMeta(name=self.name), spec=self.update_lease(record))
         try:
             await self.api_instance.create_namespaced_lease(self.namespace, lease)
-        except ApiException:  # somebody was faster, or the API is away
+        except ApiException as error:  # somebody was faster, or the API is away or refuses it
+            if error.status != 409:
+                log.warning("lease.not_created", status=error.status, why=error.reason)
             return False
         return True
 

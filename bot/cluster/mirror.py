@@ -68,6 +68,8 @@ class Mirror:
         self._on_change = on_change
         self._transform = transform
         self._versions: dict[Key, int] = {}
+        self._listed = 0
+        """The version of the newest list."""
         self._pace = pace
         self._backoff = Backoff(pace.first_pause, pace.longest_pause)
         self._refusals = REFUSALS_FORGIVEN
@@ -114,6 +116,7 @@ class Mirror:
         query = dict(self._query) | {"limit": str(PAGE_SIZE)}
         while True:
             page = await self._api.request("GET", self._path, query=query)
+            self._notice_rewind(int(page["metadata"]["resourceVersion"]))
             for thing in page["items"]:
                 found.add(self.put(thing))
             onward = page["metadata"].get("continue")
@@ -127,6 +130,14 @@ class Mirror:
         self._up_to_date = self._time()
         self.synced.set()
         return version
+
+    def _notice_rewind(self, version: int) -> None:
+        """Versions that go back mean that the API server's database was restored from a backup: what we have
+        seen since is not newer, it never was."""
+        if version < self._listed:
+            log.warning("mirror.rewound", path=self._path, before=self._listed, now=version)
+            self._versions.clear()
+        self._listed = version
 
     async def _watch(self, version: str) -> str:
         """Follow changes until the server ends the watch; the version to go on from.

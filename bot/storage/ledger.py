@@ -108,12 +108,15 @@ class SqlLedger:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        limits = {
-            "connect_timeout": CONNECT_SECONDS,
-            "options": f"-c statement_timeout={1000 * STATEMENT_SECONDS}",
-            "tcp_user_timeout": 1000 * STATEMENT_SECONDS,
-        }
-        return create_engine(url, pool_pre_ping=True, connect_args=limits)
+        limits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": 1000 * STATEMENT_SECONDS}
+        engine = create_engine(url, pool_pre_ping=True, connect_args=limits)
+
+        @listens_for(engine, "begin")
+        def limit(connection: Connection) -> None:
+            """For this transaction: a pooler such as PgBouncer refuses it as an option of the connection."""
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {1000 * STATEMENT_SECONDS}")
+
+        return engine
     options = {
         "check_same_thread": False,
         "isolation_level": None,

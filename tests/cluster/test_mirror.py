@@ -364,3 +364,18 @@ async def test_what_we_wrote_after_a_list_was_made_is_not_forgotten_by_it(fake: 
         expire.set()
         await eventually(lambda: len(fake.watched_from) == 2)
         assert seen.told == [{"ours"}]
+
+
+async def test_an_api_server_that_was_restored_from_a_backup_is_believed(fake: FakeApi) -> None:
+    fake.version = 1000
+    fake.put("a")
+    fake.put("gone")
+    restore = asyncio.Event()
+    fake.watches = [[restore, EXPIRED]]
+    async with following(fake.url) as seen:
+        await eventually(lambda: seen.names == {"a", "gone"})
+        fake.things, fake.version = {"a": 7}, 10
+        restore.set()
+        await eventually(lambda: seen.names == {"a"})
+        [known] = seen.mirror.items.values()
+        assert known["metadata"]["resourceVersion"] == "7"

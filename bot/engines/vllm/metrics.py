@@ -11,13 +11,14 @@ TOKENS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 
 
 def parse_load(exposition: str) -> Load | None:
-    """What a text in Prometheus' format says, summed over its series; None if it is not vLLM's."""
+    """What a text in Prometheus' format says, summed over its series; None if it does not say whether
+    the model is used."""
     wanted = [line for line in exposition.splitlines() if line.startswith((RUNNING, WAITING, *TOKENS))]
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families("\n".join(wanted) + "\n"):
         for sample in family.samples:
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
-    if RUNNING not in sums:
-        return None
+    if RUNNING not in sums or not any(name in sums for name in TOKENS):
+        return None  # without a count of tokens nobody knows whether it was used
     tokens = sum(sums.get(name, 0.0) for name in TOKENS)
     return Load(int(sums[RUNNING]), int(sums.get(WAITING, 0)), tokens)

@@ -13,6 +13,8 @@ from bot.platforms.mattermost.rest import AsyncClient
 HELLO_SECONDS = 10.0
 SHORTEST, LONGEST = 0.2, 30.0
 LARGEST_EVENT = 16 * 2**20
+NONSENSE = (TypeError, ValueError, KeyError, AttributeError)
+"""What a frame that is no event of Mattermost's raises, and a connection that closes before it greets."""
 
 log = structlog.get_logger()
 SocketEvent = dict[str, Any]
@@ -43,7 +45,7 @@ class EventSocket:
                 try:
                     if await self._connect():
                         pause = SHORTEST
-                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                except (aiohttp.ClientError, TimeoutError, OSError, *NONSENSE) as error:
                     log.warning("mattermost.away", why=type(error).__name__)
                 self.ready = False
                 await asyncio.sleep(pause)

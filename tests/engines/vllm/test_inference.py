@@ -236,6 +236,8 @@ async def test_figures_of_both_engines(vllm: VllmInference, fake: FakeVllm) -> N
     assert await vllm.load(endpoint.url) == Load(2, 1, 123.0)
     fake.metrics = V1
     assert await vllm.load(endpoint.url) == Load(2, 0, 12.0)
+    fake.metrics = "\n".join(line for line in V1.splitlines() if "tokens_total" not in line)
+    assert await vllm.load(endpoint.url) is None  # nobody knows whether it was used in between
     fake.metrics = "not prometheus at all {"
     assert await vllm.load(endpoint.url) is None
     await fake.stop()
