@@ -61,7 +61,7 @@ class UsageRecorder:
         now, last = self._clock.now(), self._last
         workloads = self._cluster.workloads()
         waiting = {w.name: w.record.queued_since for w in workloads if w.record.queued_since}
-        failing = {_start(workload) for workload in workloads if workload.phase is Phase.FAILED}
+        failing = {_start(workload) for workload in workloads if self._has_failed(workload, now)}
         failed = (self._failed | failing) & {_start(workload) for workload in workloads}
         if last is None:
             return Measured(now, waiting, failed)
@@ -117,8 +117,12 @@ class UsageRecorder:
             since = self._waiting.get(workload.name)
             if since and not workload.record.queued_since:
                 yield UsageEvent(UsageKind.WAITED, workload.spec.model, _seconds(now - since))
-            if workload.phase is Phase.FAILED and _start(workload) not in self._failed:
+            if self._has_failed(workload, now) and _start(workload) not in self._failed:
                 yield UsageEvent(UsageKind.FAILED, self._failure_diagnoses.cause(workload))
+
+    def _has_failed(self, workload: Workload, now: datetime) -> bool:
+        """It has, and it is known why, as far as that can be known."""
+        return workload.phase is Phase.FAILED and self._failure_diagnoses.is_settled(workload, now)
 
     def _is_unused(self, workload: Workload) -> bool:
         """It is ready and answers nothing."""

@@ -1,6 +1,6 @@
 """Why models failed, from their logs: these say more than the cluster does."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cachetools import LRUCache
 
@@ -13,6 +13,8 @@ LINES = 3000
 """Lines at the end of a log in which a cause is searched."""
 MODELS_KEPT = 1000
 """Models whose last diagnosis is remembered."""
+TIME_TO_READ = timedelta(seconds=30)
+"""From a crash until its log has been read, or will not say more."""
 CRASHED = ("crashed", "container_oomkilled")
 
 
@@ -33,6 +35,11 @@ class FailureDiagnoses:
         """The cause of a failed workload: the name of a sentence `[cause]`."""
         diagnosis = self.diagnosis(workload)
         return diagnosis.cause if diagnosis else workload.cause or "unknown"
+
+    def is_settled(self, workload: Workload, now: datetime) -> bool:
+        """The cause of a failed workload will not become a better one: its log was read, or says nothing."""
+        needs_log = workload.cause in CRASHED and self.diagnosis(workload) is None
+        return not needs_log or now - workload.since >= TIME_TO_READ
 
     async def read_log(self, workload: Workload) -> None:
         """Read the workload's log if it has crashed and the log of this start has not been read yet."""

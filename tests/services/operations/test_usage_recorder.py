@@ -1,14 +1,17 @@
 """What the ledger is told of sleeping models: only what the bot put to sleep was given back by it."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
+from bot.app import wiring
 from bot.app.application import App
+from bot.app.settings import Settings
 from bot.core.usage.records import UsageKind
+from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
-from tests.conftest import Ask, Clock, PassTime, Say
+from tests.conftest import Ask, Chat, Clock, PassTime, Say
 
 Sweeps = Callable[[float], Awaitable[None]]
 """Lets hours pass, with a sweep in each minute."""
@@ -68,3 +71,30 @@ async def test_a_clock_that_is_set_back_gives_nothing_back(
     events = await bot.ledger.events(today)
     assert UsageKind.WAITED in {event.kind for _, event in events} and len(events) > len(before)
     assert all(event.amount >= 0 for _, event in events)
+
+
+async def test_a_failure_is_written_down_once_its_log_has_been_read(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    chat: Chat,
+    clock: Clock,
+    ask: Ask,
+    pass_time: PassTime,
+) -> None:
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    built = wiring.build(settings, cluster, inference, chat, clock)  # nobody reads logs here
+    await built.sweep()
+    await ask("simulate fail cuda_oom tinyllama", who="grace")
+
+    async def failures() -> list[str]:
+        clock.advance(seconds=5)
+        cluster.step()
+        await built.sweep()
+        events = await built.ledger.events(date(2000, 1, 1))
+        return [event.about for _, event in events if event.kind is UsageKind.FAILED]
+
+    assert await failures() == []
+    await built.services.failure_diagnoses.read_log(cluster.workloads()[0])
+    assert await failures() == ["cuda_oom"]
