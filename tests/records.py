@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from bot.core.access.roles import Role
 from bot.core.chat.message import Place
+from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import LastUse, Record, RecordChanges, SleepReason, SleepState
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -17,6 +18,8 @@ FULL = Record(
     announced_news="ready:x",
     start_requested_at=NOW,
     start_seconds=(301.2, 90.0),
+    ready_at=NOW,
+    last_end=Ending(number=2, run="uid/1", at=NOW, cause="cuda_oom", exit_code=1, log_read=True),
     lease_ends_at=NOW + timedelta(hours=4),
     keep_until=NOW + timedelta(hours=1),
     idle_window=timedelta(days=1, minutes=45),
@@ -35,6 +38,8 @@ EMPTY: RecordChanges = {
     "card_message_id": "",
     "announced_news": "",
     "start_seconds": (),
+    "ready_at": None,
+    "last_end": None,
     "lease_ends_at": None,
     "keep_until": None,
     "idle_window": None,

@@ -39,9 +39,9 @@ from bot.services.questions.conversation import Conversation
 from bot.services.questions.model_selector import ModelSelector
 from bot.services.questions.pending_questions import PendingQuestions
 from bot.services.startup.card_updater import CardUpdater
-from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.smoke_test import SmokeTest
+from bot.services.startup.start_recorder import StartRecorder
 from bot.services.web_ui.service import WebUiService
 from bot.storage.ledger import SqlLedger
 
@@ -98,8 +98,6 @@ class _Parts:
     planner: Planner
     activity: Activity
     gpu_queue: GpuQueue
-    failure_diagnoses: FailureDiagnoses
-    smoke_test: SmokeTest
     progress: StartupProgress
     sweep_failures: SweepFailures
     supervisor: Supervisor
@@ -117,10 +115,8 @@ def build(
     """Put the services together. `more_admins` are people and groups who are admins without a setting: the
     person at the terminal, the administrators of a chat server."""
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
-    ledger, failure_diagnoses = SqlLedger(settings.database_url.get_secret_value()), FailureDiagnoses(cluster)
-    recorder = UsageRecorder(
-        cluster=cluster, activity=activity, failure_diagnoses=failure_diagnoses, ledger=ledger, clock=clock
-    )
+    ledger = SqlLedger(settings.database_url.get_secret_value())
+    recorder = UsageRecorder(cluster=cluster, activity=activity, ledger=ledger, clock=clock)
     parts = _Parts(
         settings=settings,
         cluster=cluster,
@@ -131,8 +127,6 @@ def build(
         planner=planner(settings),
         activity=activity,
         gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),
-        failure_diagnoses=failure_diagnoses,
-        smoke_test=SmokeTest(cluster, inference),
         progress=StartupProgress(cluster, ENGINE, clock),
         sweep_failures=SweepFailures(),
         supervisor=Supervisor(),
@@ -182,7 +176,6 @@ def _services(parts: _Parts, ledger: SqlLedger) -> Services:
         reports=_reports(parts, ledger, alerts),
         card_updater=_card_updater(parts),
         pending_questions=pending_questions,
-        failure_diagnoses=parts.failure_diagnoses,
         progress=parts.progress,
         web_ui=WebUiService(parts.cluster, parts.cluster, parts.access),
     )
@@ -193,8 +186,6 @@ def _alerts(parts: _Parts) -> AlertService:
         cluster=parts.cluster,
         messenger=parts.messenger,
         activity=parts.activity,
-        smoke_test=parts.smoke_test,
-        failure_diagnoses=parts.failure_diagnoses,
         sweep_failures=parts.sweep_failures,
         down=parts.supervisor.down,
         gpus_per_node=parts.planner.gpu.per_node,
@@ -240,7 +231,6 @@ def _conversation(
         lifecycle=lifecycle,
         activity=parts.activity,
         progress=parts.progress,
-        failure_diagnoses=parts.failure_diagnoses,
         pending_questions=pending_questions,
         clock=parts.clock,
     )
@@ -254,8 +244,8 @@ def _card_updater(parts: _Parts) -> CardUpdater:
         policy=parts.settings.idle_policy,
         gpu_queue=parts.gpu_queue,
         progress=parts.progress,
-        smoke_test=parts.smoke_test,
-        failure_diagnoses=parts.failure_diagnoses,
+        smoke_test=SmokeTest(parts.cluster, parts.inference),
+        start_recorder=StartRecorder(parts.cluster, parts.clock),
         gpus_per_node=parts.planner.gpu.per_node,
     )
 

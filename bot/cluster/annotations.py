@@ -32,6 +32,8 @@ NAMES = {
     "announced_news": f"{PREFIX}announced-news",
     "start_requested_at": f"{PREFIX}start-requested-at",
     "start_seconds": f"{PREFIX}start-seconds",
+    "ready_at": f"{PREFIX}ready-at",
+    "last_end": f"{PREFIX}last-end",
     "lease_ends_at": f"{PREFIX}lease-ends-at",
     "keep_until": f"{PREFIX}keep-until",
     "idle_window": f"{PREFIX}idle-window",
@@ -45,7 +47,7 @@ NAMES = {
     "pending_questions": f"{PREFIX}pending-questions",
 }
 """The annotation of each field of a Record."""
-_JSON = {"card_place", "start_seconds", "sleep_state", "last_uses", "pending_questions"}
+_JSON = {"card_place", "start_seconds", "last_end", "sleep_state", "last_uses", "pending_questions"}
 """Fields that are written as JSON; times and durations are text as in ISO 8601."""
 _FIELDS: TypeAdapter[RecordChanges] = TypeAdapter(RecordChanges)
 

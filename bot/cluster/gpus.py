@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bot.cluster.client import Json
 from bot.cluster.manifests import WORKLOAD
-from bot.cluster.pods import gpus_of
+from bot.cluster.pod_fields import gpus_of
 from bot.core.ports import GpuNode
 
 GPU_RESOURCE = "nvidia.com/gpu"

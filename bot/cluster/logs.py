@@ -1,7 +1,7 @@
 """The log of a container."""
 
 from bot.cluster.client import Api, ApiError, Json
-from bot.cluster.pods import container_status
+from bot.cluster.pod_fields import container_status
 from bot.core.failures.redact import redact
 
 

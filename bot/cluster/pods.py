@@ -1,40 +1,31 @@
-"""The phase of a workload, from its Deployment and pods."""
+"""What a workload does, from its Deployment, its pods and their events: the one place that judges it."""
 
-import re
-from collections.abc import Mapping, Sequence, Set
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence, Set
+from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
+from bot.cluster.endings import EVIDENCE, Events, last_ending
+from bot.cluster.pod_events import PodEvent, is_pulling, trouble
+from bot.cluster.pod_fields import (
+    condition,
+    container_status,
+    gpus_of,
+    is_dead,
+    is_ending,
+    is_ready,
+    parse_time,
+)
+from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
+from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.redact import redact
 
-RESTARTS_FORGIVEN = 1
-"""A server that crashed once may have met a hiccup of the network; twice is a cause."""
-_IMAGE = {
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "ImageInspectError",
-    "RegistryUnavailable",
-    "SignatureValidationFailed",
-}
-_CONFIG = {
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-    "PreCreateHookError",
-    "PreStartHookError",
-}
-"""Why a container waits, as kubelets up to 1.37 call it."""
-_STORAGE = re.compile(r"volume|\bpvc?\(s\)|free storage|available disk|storage ?class", re.IGNORECASE)
-"""What schedulers say of a pod's storage: `had volume node affinity conflict`, now `didn't match
-PersistentVolume's node affinity`; some reasons speak of pvc(s), storage or a disk alone."""
-_TAINTS = re.compile(r"\{[^}]*\}")
-"""Older schedulers name them, and people choose the names: `had untolerated taint {volume-test: yes}`."""
+UNREADY = "unready"
+"""Why a model that has answered before is loading: it does not answer now."""
 
 
 class PodState(NamedTuple):
@@ -44,7 +35,8 @@ class PodState(NamedTuple):
     since: datetime
     """When the phase began."""
     cause: str = ""
-    """Why it does not go on, as the name of a `[cause]` sentence; empty if it does."""
+    """Of a failure, the name of a `[cause]` sentence; of a wait, the end of the name of a sentence
+    `[card] waits_…`; empty if it goes on."""
     evidence: str = ""
     """What the cluster wrote of that."""
 
@@ -54,35 +46,43 @@ _FURTHEST_FIRST = [
     Phase.FAILED,
     Phase.LOADING,
     Phase.PULLING,
+    Phase.PREPARING,
     Phase.SCHEDULING,
     Phase.QUEUED,
 ]
 
 
-def read_workload(
-    deployment: Json,
-    pods: Sequence[Json],
-    warnings: Mapping[str, str],
-    *,
-    container: str,
-    managed_by: str = "",
-    lost: Set[str] = frozenset(),
-) -> Workload:
+class PodSurroundings(NamedTuple):
+    """What besides its Deployment and pods decides what a workload does."""
+
+    container: str
+    """The name of the container that the engine runs in."""
+    events: Events = MappingProxyType({})
+    """Events of its pods."""
+    managed_by: str = ""
+    """What else scales it."""
+    lost: Set[str] = frozenset()
+    """Nodes whose kubelets do not answer."""
+    has_room: Callable[[int], bool | None] = lambda gpus: None
+    """Whether a node has so many GPUs free; None: that is not known."""
+    waited: timedelta = timedelta(0)
+    """How long it has been in a wait that often mends itself."""
+
+
+def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurroundings) -> Workload:
     """The workload as the port shows it, from its Deployment and its `pods`, the newest last.
 
-    `warnings` has the last one of a pod, by the pod's name; `container` is the one that the engine runs in,
-    `managed_by` who else scales it, `lost` the nodes whose kubelets do not answer.
     ValueError if its annotations are not ours."""
     metadata, spec = deployment["metadata"], deployment["spec"]
-    alive = _alive(pods)
-    ending = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
+    staying = [pod for pod in pods if not is_ending(pod)]
+    alive = [pod for pod in staying if not is_dead(pod)]
+    ending = [pod for pod in pods if is_ending(pod)]
     record = read_record(metadata)
-    told = [warnings.get(pod["metadata"]["name"], "") for pod in alive]
-    states = [pod_state(pod, why, container=container) for pod, why in zip(alive, told, strict=True)]
-    state = _all_lost(alive, lost) or _state(deployment, states, ending=bool(ending))
-    state = _as_recorded(state, record)
-    ready = [pod for pod in alive if is_ready(pod)]
-    nodes = {pod["spec"].get("nodeName", "") for pod in alive} - {""}
+    end = last_ending(staying, around.events, record.last_end, container=around.container)
+    states = [pod_state(pod, around) for pod in alive]
+    state = _state(deployment, states, draining=bool(alive or ending))
+    state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1))
+    state = _as_recorded(_if_it_lasts(state, around.waited), record)
     return Workload(
         spec=read_spec(metadata),
         record=record,
@@ -91,17 +91,40 @@ def read_workload(
         created=parse_time(metadata["creationTimestamp"]),
         version=metadata["resourceVersion"],
         replicas=spec.get("replicas", 1),
-        ready_replicas=len(ready),
-        nodes=tuple(sorted(nodes)),
+        ready_replicas=sum(map(is_ready, alive)),
+        nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
-        evidence=redact(state.evidence[:400]),
-        managed_by=managed_by,
+        evidence=redact(state.evidence[:EVIDENCE]),
+        last_end=end,
+        managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
 
 
+def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
+    """The state with what is known of how its runs ended: a start that has failed stays so while it is tried
+    again, until it is ready."""
+    if end is None or state.phase in (Phase.DRAINING, Phase.ASLEEP):
+        return state
+    if state.phase is Phase.READY:
+        garbled = end.cause == GARBLED and end.number and end.at >= state.since
+        return PodState(Phase.FAILED, end.at, GARBLED, end.evidence) if garbled else state
+    if end.number > ENDS_FORGIVEN * replicas:
+        return PodState(Phase.FAILED, end.at, end.cause, end.evidence)
+    return state
+
+
+def _if_it_lasts(state: PodState, waited: timedelta) -> PodState:
+    """A wait that has lasted too long is a failure."""
+    if state.cause in MENDS and state.phase is not Phase.FAILED and waited >= PATIENCE:
+        return state._replace(phase=Phase.FAILED, cause=MENDS[state.cause])
+    return state
+
+
 def _as_recorded(state: PodState, record: Record) -> PodState:
-    """The state with what only the record tells of a workload that has no replicas."""
+    """The state with what only the record tells."""
+    if state.cause == UNREADY and record.ready_at is None:
+        return state._replace(cause="", evidence="")  # it is about to answer for the first time
     if record.queued_since and state.phase is Phase.ASLEEP:
         return PodState(Phase.QUEUED, record.queued_since)
     if state.phase in (Phase.DRAINING, Phase.ASLEEP):
@@ -113,154 +136,88 @@ def _all_lost(pods: Sequence[Json], lost: Set[str]) -> PodState | None:
     """The state of pods whose nodes are all lost; None if one is not, or there are none."""
     if not pods or any(pod["spec"].get("nodeName") not in lost for pod in pods):
         return None
-    since = parse_time(_condition(pods[0], "Ready").get("lastTransitionTime"))
+    since = parse_time(condition(pods[0], "Ready").get("lastTransitionTime"))
     return PodState(Phase.FAILED, since, "node_lost", pods[0]["spec"]["nodeName"])
 
 
-def _alive(pods: Sequence[Json]) -> list[Json]:
-    """Pods that are not ending; of those that ended by themselves the last one, if it is all there is."""
-    staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    going_on = [pod for pod in staying if pod.get("status", {}).get("phase") != "Failed"]
-    return going_on or staying[-1:]
-
-
-def _state(deployment: Json, pods: list[PodState], *, ending: bool) -> PodState:
+def _state(deployment: Json, pods: list[PodState], *, draining: bool) -> PodState:
     """That of the pod which is furthest, if there is one; else what the Deployment tells."""
     since = _progressed(deployment)
     if deployment["spec"].get("replicas", 1) == 0:
-        return PodState(Phase.DRAINING if pods or ending else Phase.ASLEEP, since)
+        return PodState(Phase.DRAINING if draining else Phase.ASLEEP, since)
     if pods:
         return min(pods, key=lambda state: _FURTHEST_FIRST.index(state.phase))
-    for condition in deployment.get("status", {}).get("conditions", []):
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            message = condition.get("message", "")
-            cause = "quota_exceeded" if "exceeded quota" in message else "admission_denied"
-            return PodState(Phase.FAILED, since, cause, message)
+    for found in deployment.get("status", {}).get("conditions", []):
+        if found["type"] == "ReplicaFailure" and found["status"] == "True":
+            message = found.get("message", "")
+            if "exceeded quota" in message:
+                return PodState(Phase.SCHEDULING, since, "quota", message)
+            return PodState(Phase.FAILED, since, "admission_denied", message)
     return PodState(Phase.SCHEDULING, since)
 
 
-def pod_state(pod: Json, warning: str = "", *, container: str) -> PodState:
-    """How far a pod is, and what stopped it, by the state of the `container` that the engine runs in.
+def pod_state(pod: Json, around: PodSurroundings) -> PodState:
+    """How far a pod is, and what holds it up, by the state of the container that the engine runs in.
 
-    A container that is not created yet says nothing of why: only a `warning` among the pod's events does (a
-    volume that cannot be mounted, a sandbox)."""
+    A container that is not created yet says nothing of why: only the events of the pod do."""
     created = parse_time(pod["metadata"]["creationTimestamp"])
-    status = container_status(pod, container)
-    if pod.get("status", {}).get("phase") == "Failed":
-        cause = "evicted" if pod["status"].get("reason") == "Evicted" else "crashed"
-        message = pod["status"].get("message", "")
-        return PodState(Phase.FAILED, _unready_since(pod, status), cause, message)
-    ready, scheduled = _condition(pod, "Ready"), _condition(pod, "PodScheduled")
+    ready = condition(pod, "Ready")
     if ready.get("status") == "True":
         return PodState(Phase.READY, parse_time(ready.get("lastTransitionTime")))
     if not pod["spec"].get("nodeName"):
-        return _unplaced(scheduled, created)
-    state = _container_state(status, created, _unready_since(pod, status))
-    if warning and state.phase is Phase.PULLING:
-        return PodState(Phase.PULLING, created, "start", warning)
-    return state
+        return _unplaced(pod, created, around)
+    status = container_status(pod, around.container)
+    return _container_state(
+        status, _unready_since(pod, status), around.events.get(pod["metadata"]["name"], ())
+    )
 
 
 def _unready_since(pod: Json, status: Json) -> datetime:
-    """When a pod that does not answer stopped answering.
-
-    That is the last crash (by the `status` of its container) or the end of its last time ready, whichever is
-    later; without both it is its creation."""
-    stamps = _ended(status).get("finishedAt"), _condition(pod, "Ready").get("lastTransitionTime")
+    """When a pod that does not answer stopped answering: the end of its last run (by the `status` of its
+    container), or of its last time ready, whichever is later; without both it is its creation."""
+    ended = status.get("state", {}).get("terminated") or status.get("lastState", {}).get("terminated") or {}
+    stamps = ended.get("finishedAt"), condition(pod, "Ready").get("lastTransitionTime")
     created = parse_time(pod["metadata"]["creationTimestamp"])
     return max((parse_time(stamp) for stamp in stamps if stamp), default=created)
 
 
-def _ended(status: Json) -> Json:
-    """How a container's last run ended; empty if none has."""
-    now, before = status.get("state", {}), status.get("lastState", {})
-    ended: Json = now.get("terminated") or before.get("terminated") or {}
-    return ended
-
-
-def _container_state(status: Json, created: datetime, unready: datetime) -> PodState:
-    now, ended = status.get("state", {}), _ended(status)
+def _container_state(status: Json, since: datetime, events: Sequence[PodEvent]) -> PodState:
+    now = status.get("state", {})
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in _IMAGE:
-        return PodState(Phase.FAILED, unready, "image_pull", message)
-    if reason in _CONFIG:
-        return PodState(Phase.FAILED, unready, "config", message)
-    looping = status.get("restartCount", 0) > RESTARTS_FORGIVEN or reason == "CrashLoopBackOff"
-    if looping and ended:
-        killed = ended.get("reason") == "OOMKilled"
-        cause = "container_oomkilled" if killed else "crashed"
-        return PodState(Phase.FAILED, unready, cause, _last_line(ended.get("message", "")))
+    if reason in NEVER_PULLED:
+        return PodState(Phase.FAILED, since, "image_pull", message)
+    if reason in IMAGE:
+        return PodState(Phase.PULLING, since, "pull", message)
+    if reason in CONFIG:
+        return PodState(Phase.PREPARING, since, "config", message)
     if "running" in now:
-        return PodState(Phase.LOADING, parse_time(now["running"].get("startedAt")))
-    return PodState(Phase.PULLING, created)
+        began = parse_time(now["running"].get("startedAt"))
+        return PodState(Phase.LOADING, began, UNREADY if status.get("started") else "")
+    if reason == "CrashLoopBackOff" or "terminated" in now:
+        return PodState(Phase.PREPARING, since, "restart")
+    if is_pulling(events):
+        return PodState(Phase.PULLING, since)
+    return PodState(Phase.PREPARING, since, *trouble(events))
 
 
-def is_ready(pod: Json) -> bool:
-    """Whether it answers, and is not about to end."""
-    return "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready").get("status") == "True"
-
-
-def container_status(pod: Json, container: str) -> Json:
-    """What the kubelet says of one container; empty before it says anything.
-
-    By name: a mesh or an operator may put containers of its own before ours."""
-    statuses = pod.get("status", {}).get("containerStatuses") or []
-    return next((status for status in statuses if status["name"] == container), {})
-
-
-def server_id(pod: Json, container: str) -> str:
-    """Names one run of the server in a pod: another one after each restart, as its counters begin again."""
-    return f"{pod['metadata']['uid']}/{container_status(pod, container).get('restartCount', 0)}"
-
-
-def _unplaced(scheduled: Json, created: datetime) -> PodState:
+def _unplaced(pod: Json, created: datetime, around: PodSurroundings) -> PodState:
     """A pod without a node, and why, as its condition `PodScheduled` tells it."""
+    scheduled = condition(pod, "PodScheduled")
     reason, message = scheduled.get("reason", ""), scheduled.get("message", "")
-    need = _unmet_need(message)
+    need = unmet_need(message, gpus_free=around.has_room(gpus_of(pod)))
     if reason == "Unschedulable":
         return PodState(Phase.SCHEDULING if need else Phase.QUEUED, created, need, message)
-    if reason == "SchedulerError" and need == "volume":  # of a storage class that is not there
+    if reason == "SchedulerError" and need.startswith("volume"):  # of a storage class that is not there
         return PodState(Phase.SCHEDULING, created, need, message)
     return PodState(Phase.SCHEDULING, created)
-
-
-def _unmet_need(message: str) -> str:
-    """What the scheduler misses besides GPUs: a volume, or a node that the pod may run on."""
-    if "Insufficient nvidia.com/gpu" in message:
-        return ""
-    return "volume" if _STORAGE.search(_TAINTS.sub("", message)) else "node"
-
-
-def gpus_of(pod: Json) -> int:
-    """How many GPUs all containers of a pod ask for together."""
-    containers = pod["spec"].get("containers", [])
-    return sum(
-        int(container.get("resources", {}).get("requests", {}).get("nvidia.com/gpu", 0))
-        for container in containers
-    )
-
-
-def parse_time(stamp: str | None) -> datetime:
-    """An API timestamp, or now if there is none yet."""
-    return datetime.fromisoformat(stamp) if stamp else datetime.now(UTC)
-
-
-def _condition(pod: Json, kind: str) -> Json:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return next((found for found in conditions if found["type"] == kind), {})
 
 
 def _progressed(deployment: Json) -> datetime:
     """When the Deployment last became available, or ceased to be. With 0 replicas it is available."""
     stamps = [
-        condition["lastTransitionTime"]
-        for condition in deployment.get("status", {}).get("conditions") or []
-        if condition["type"] == "Available"
+        found["lastTransitionTime"]
+        for found in deployment.get("status", {}).get("conditions") or []
+        if found["type"] == "Available"
     ]
     return parse_time(stamps[0] if stamps else deployment["metadata"]["creationTimestamp"])
-
-
-def _last_line(message: str) -> str:
-    lines = [line for line in message.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 
@@ -12,8 +12,11 @@ from bot.cluster.annotations import NewerFormat
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
-from bot.cluster.pods import is_ready, read_workload, server_id
+from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
+from bot.cluster.pod_fields import is_ready, server_id
+from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
+from bot.cluster.waits import MENDS, PATIENCE
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
@@ -24,35 +27,12 @@ from bot.core.ports import GpuNode, Server
 
 MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
 """Label selector of what the bot made."""
-POD_WARNINGS = "type=Warning,involvedObject.kind=Pod"
-"""Field selector of events."""
-REASONS_NOT_CREATED = {
-    "FailedMount",
-    "FailedAttachVolume",
-    "FailedMapVolume",
-    "VolumePermissionChangeInProgress",
-    "FailedCreatePodSandBox",
-    "FailedPodSandBoxStatus",
-    "NetworkNotReady",
-    "FailedPrepareDynamicResources",
-}
-"""Reasons of events that tell why a container is not created; its status does not. Of the volume's
-permissions and of dynamic resources only newer kubelets tell."""
 SYNC_SECONDS = 20.0
 """How long a start may take until everything is known."""
 IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
 """The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
 
 log = structlog.get_logger()
-
-
-class PodWarning(NamedTuple):
-    """What is kept of an event."""
-
-    pod: str
-    """The name of the pod that it is about."""
-    message: str
-    """What happened to it, as a kubelet wrote it."""
 
 
 class ClusterView:
@@ -67,16 +47,19 @@ class ClusterView:
         self._workloads: dict[str, Workload] = {}
         """By the name of their Deployment."""
         self._newer: set[str] = set()
-        self._warnings: dict[str, str] = {}
+        self._told: dict[str, dict[str, PodEvent]] = {}
+        """Events by their own name, by the name of their pod."""
+        self._short_waits: dict[str, tuple[float, asyncio.TimerHandle]] = {}
+        """By the name of a Deployment: since when (in the loop's time) it is in a wait that often mends
+        itself, and what looks again when that has lasted."""
+        self._time = asyncio.get_running_loop().time
         apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
         autoscaling = f"/apis/autoscaling/v1/namespaces/{namespace}"
         mirror = partial(Mirror, api, pace=pace)
         ours = partial(mirror, labelSelector=MADE_BY_BOT)
         self.deployments = ours(f"{apps}/deployments", self._deployment_changed)
         self._pods = ours(f"{core}/pods", self._pod_changed)
-        self._events = mirror(
-            f"{core}/events", self._event_changed, _reduce_event, fieldSelector=POD_WARNINGS
-        )
+        self._events = mirror(f"{core}/events", self._event_changed, reduce_event, fieldSelector=OF_PODS)
         self._scalers = mirror(
             f"{autoscaling}/horizontalpodautoscalers", self._scaler_changed, scaled_deployment
         )
@@ -110,6 +93,8 @@ class ClusterView:
 
     async def stop(self) -> None:
         """Stop following."""
+        for _, timer in self._short_waits.values():
+            timer.cancel()
         for task in self._following:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
@@ -194,15 +179,17 @@ class ClusterView:
     def _pod_changed(self, old: Json | None, new: Json | None) -> None:
         self._refresh(_workload_of(new or old or {}))
 
-    def _event_changed(self, old: PodWarning | None, new: PodWarning | None) -> None:
+    def _event_changed(self, old: PodEvent | None, new: PodEvent | None) -> None:
         """The API server forgets events after an hour; those of a pod that waits come again."""
         seen = new or old
         if seen is None:
             return
         if new:
-            self._warnings[new.pod] = new.message
-        else:
-            self._warnings.pop(seen.pod, None)
+            self._told.setdefault(new.pod, {})[new.name] = new
+        elif told := self._told.get(seen.pod):
+            told.pop(seen.name, None)
+            if not told:
+                del self._told[seen.pod]
         if pod := self._pods.items.get((self._namespace, seen.pod)):
             self._refresh(_workload_of(pod))
 
@@ -241,20 +228,44 @@ class ClusterView:
 
     def _read(self, name: str, deployment: Json) -> Workload:
         """ValueError if its annotations are not ours."""
-        workload = read_workload(
-            deployment,
-            self.pods_of(name),
-            self._warnings,
+        pods = self.pods_of(name)
+        names = [pod["metadata"]["name"] for pod in pods]
+        around = PodSurroundings(
             container=self._container,
+            events={pod: list(self._told.get(pod, {}).values()) for pod in names},
             managed_by=managed_by(deployment, name in self._scalers.items.values()),
             lost={node.name for node in self._nodes.items.values() if not node.ready},
+            has_room=self._has_room,
+            waited=self._waited(name),
         )
+        workload = read_workload(deployment, pods, around)
+        self._note_wait(name, workload)
         before = self._workloads.get(name)
         if before and before.phase is workload.phase is Phase.FAILED:  # each crash looks like the first
             return workload.model_copy(update={"since": min(before.since, workload.since)})
         return workload
 
+    def _has_room(self, gpus: int) -> bool | None:
+        nodes = self.nodes()
+        return any(node.free >= gpus for node in nodes) if nodes else None
+
+    def _waited(self, name: str) -> timedelta:
+        since, _ = self._short_waits.get(name, (self._time(), None))
+        return timedelta(seconds=self._time() - since)
+
+    def _note_wait(self, name: str, workload: Workload) -> None:
+        """Look again when a wait that often mends itself has lasted."""
+        waits = workload.cause in (*MENDS, *MENDS.values())
+        if waits and name not in self._short_waits:
+            since, seconds = self._time(), PATIENCE.total_seconds()
+            timer = asyncio.get_running_loop().call_later(seconds, self._refresh, name)
+            self._short_waits[name] = since, timer
+        elif not waits and name in self._short_waits:
+            self._short_waits.pop(name)[1].cancel()
+
     def _forget(self, name: str) -> None:
+        if name in self._short_waits:
+            self._short_waits.pop(name)[1].cancel()
         if known := self._workloads.pop(name, None):
             self._changes.tell(known.name)
 
@@ -265,12 +276,6 @@ class ClusterView:
             self._newer.add(name)
             self._changes.tell(name)
         self._forget(name)
-
-
-def _reduce_event(event: Json) -> PodWarning | None:
-    if event.get("reason") not in REASONS_NOT_CREATED:
-        return None
-    return PodWarning(event["involvedObject"]["name"], event.get("message", "").strip())
 
 
 def _workload_of(thing: Json) -> str:

@@ -2,11 +2,13 @@
 
 from pydantic import Field
 
-from bot.core.chat.reply import Reply, Table
+from bot.core.chat.reply import Button, Reply, Table
 from bot.core.chat.text import Text, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.deployment.cards import READY_VERBS, buttons, tone
+from bot.core.deployment.start_text import next_step_lines, remedy_text, state_text, tries_lines
 from bot.core.deployment.workload import Phase, Workload
+from bot.core.failures.remedies import fixes
 from bot.core.fit.gpu import FORMATS, Quantization
 from bot.grammar.command import Command, Context, Group, Replies
 from bot.grammar.fields import WorkloadName
@@ -78,9 +80,21 @@ def one(workload: Workload, ctx: Context) -> Reply:
     return Reply(
         verbatim(workload.name),
         tone=tone(workload),
+        lines=_lines(workload),
         fields=tuple((t(f"status.{name}"), value) for name, value in fields),
-        buttons=buttons(*_verbs(workload), workload=workload),
+        buttons=(*_fixes(workload, ctx), *buttons(*_verbs(workload), workload=workload)),
     )
+
+
+def _lines(workload: Workload) -> tuple[Text, ...]:
+    """How often it was tried, and what to do about what holds it up."""
+    remedy = (remedy_text(workload),) if workload.phase is Phase.FAILED else ()
+    return (*tries_lines(workload), *next_step_lines(workload)[-1:], *remedy)
+
+
+def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:
+    failed = workload.phase is Phase.FAILED
+    return fixes(workload, ctx.services.planner.gpu.per_node) if failed else ()
 
 
 def _verbs(workload: Workload) -> tuple[str, ...]:
@@ -93,14 +107,7 @@ def _verbs(workload: Workload) -> tuple[str, ...]:
 
 
 def _phase(workload: Workload, ctx: Context) -> Text:
-    if workload.phase is Phase.FAILED:
-        return t("status.failed", cause=t(f"cause.{ctx.services.failure_diagnoses.cause(workload)}"))
-    progress = ctx.services.progress.of(workload)
-    return (
-        t("status.progress", phase=progress.phase.label, text=progress.text)
-        if (progress and progress.phase is Phase.LOADING)
-        else (progress.phase.label if progress else workload.phase.label)
-    )
+    return state_text(workload, ctx.services.progress.of(workload))
 
 
 def _runs(workload: Workload, ctx: Context) -> Text:

@@ -28,7 +28,6 @@ from bot.services.questions.conversation import Conversation
 from bot.services.questions.model_selector import ModelSelector
 from bot.services.questions.pending_questions import PendingQuestions
 from bot.services.startup.card_updater import CardUpdater
-from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 from bot.services.web_ui.service import WebUiService
 
@@ -91,8 +90,6 @@ class Services:
     """Keeps cards up to date."""
     pending_questions: PendingQuestions
     """Questions that wait until a model is ready."""
-    failure_diagnoses: FailureDiagnoses
-    """Why models failed."""
     progress: StartupProgress
     """How far starting models are."""
     web_ui: WebUiService

@@ -156,6 +156,9 @@ class SimulatedCluster:
         running.record = running.record.changed(**changes)
         self._changed(running)
 
+    async def remove_dead_pods(self, name: str) -> None:
+        """Do nothing: pods that have ended do not stay here."""
+
     async def remove(self, name: str, version: str = "") -> None:
         """Remove the workload."""
         self._find(name, version)

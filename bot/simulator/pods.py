@@ -1,10 +1,11 @@
 """A simulated workload and its pods: their phase depends on the clock alone."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.timeline import Timeline
@@ -68,7 +69,7 @@ class SimulatedWorkload:
         """The workload as the port has it."""
         phase, since = self.phase(now)
         timelines = [pod.timeline for pod in self.pods if pod.timeline]
-        failed = phase is Phase.FAILED
+        end = self._end(timelines, since) if phase is Phase.FAILED else None
         return Workload(
             spec=self.spec,
             record=self.record,
@@ -79,9 +80,17 @@ class SimulatedWorkload:
             replicas=self.replicas,
             ready_replicas=sum(line.phase(now)[0] is Phase.READY for line in timelines),
             nodes=tuple(sorted({pod.node for pod in self.pods if pod.node})),
-            cause="crashed" if failed else "",
-            evidence=timelines[0].fails if failed else "",
+            cause=end.cause if end else "",
+            evidence=end.evidence if end else "",
+            last_end=end,
         )
+
+    def _end(self, timelines: Sequence[Timeline], at: datetime) -> Ending:
+        """How it ended: as it is recorded, or as a kubelet would tell before its log is read."""
+        known, run = self.record.last_end, f"{self.spec.name}/{at.isoformat()}"
+        if known and known.run == run:
+            return known
+        return Ending(number=1, run=run, at=at, cause="crashed", exit_code=1, evidence=timelines[0].fails)
 
     def set_replicas(self, replicas: int, now: datetime) -> None:
         """Add pods or remove the last ones."""

@@ -6,15 +6,43 @@ from typing import Any
 
 import pytest
 
+from bot.cluster import pod_fields
 from bot.cluster import pods as cluster_pods
-from bot.cluster.pods import is_ready
+from bot.cluster.pod_events import PodEvent
+from bot.cluster.pod_fields import is_ready
+from bot.cluster.pods import PodState, PodSurroundings
+from bot.cluster.waits import PATIENCE
+from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import LastUse, SleepReason, SleepState
-from bot.core.deployment.workload import Phase
-from tests.cluster.objects import BEGUN, RECORD, container, deployment, pod, stamp, unplaced
+from bot.core.deployment.workload import Phase, Workload
+from tests.cluster.objects import BEGUN, RECORD, Json, container, deployment, pod, stamp, unplaced
 
-pod_state = partial(cluster_pods.pod_state, container="vllm")
-read_workload = partial(cluster_pods.read_workload, container="vllm")
-server_id = partial(cluster_pods.server_id, container="vllm")
+server_id = partial(pod_fields.server_id, container="vllm")
+
+
+def around(*events: PodEvent, **more: Any) -> PodSurroundings:
+    """Of a model whose pods have these events."""
+    told: dict[str, list[PodEvent]] = {}
+    for event in events:
+        told.setdefault(event.pod, []).append(event)
+    return PodSurroundings(container="vllm", events=told, **more)
+
+
+def event(reason: str, message: str = "", *, minute: int = 2, about: str = "llm-tiny-1") -> PodEvent:
+    """An event of a pod."""
+    return PodEvent(f"{about}.{reason}.{minute}", about, reason, message, stamp(minute))
+
+
+def pod_state(pod: Json, *events: PodEvent, **more: Any) -> PodState:
+    """The state of one pod."""
+    return cluster_pods.pod_state(pod, around(*events, **more))
+
+
+def read_workload(deployment: Json, pods: list[Json], *events: PodEvent, **more: Any) -> Workload:
+    """The workload of these pods."""
+    return cluster_pods.read_workload(deployment, pods, around(*events, **more))
+
+
 OLD_PREEMPTION = " preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod."
 PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
 
@@ -29,13 +57,33 @@ PREEMPTION = " preemption: 0/3 nodes are available: 3 Preemption is not helpful 
         f"0/3 nodes are available: 3 Insufficient nvidia.com/gpu.{PREEMPTION}",
         "0/3 nodes are available: 1 node(s) had volume node affinity conflict, "
         "2 Insufficient nvidia.com/gpu.",
-        "0/3 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity, "
-        f"2 Insufficient nvidia.com/gpu.{PREEMPTION}",
+        "0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient nvidia.com/gpu.",
     ],
 )
-def test_a_pod_that_only_lacks_gpus_waits_in_line(message: str) -> None:
-    state = pod_state(unplaced(message))
+@pytest.mark.parametrize("room", [False, None])
+def test_a_pod_that_lacks_gpus_waits_in_line(message: str, room: bool | None) -> None:
+    state = pod_state(unplaced(message), has_room=lambda gpus: room)
     assert (state.phase, state.cause, state.evidence) == (Phase.QUEUED, "", message)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "need"),
+    [
+        ("1 Insufficient cpu, 2 Insufficient nvidia.com/gpu.", "cpu"),
+        ("1 Insufficient memory, 2 Insufficient nvidia.com/gpu.", "memory"),
+        ("1 Insufficient ephemeral-storage, 2 Insufficient nvidia.com/gpu.", "disk"),
+        ("1 Too many pods, 2 Insufficient nvidia.com/gpu.", "pods"),
+        ("1 node(s) had volume node affinity conflict, 2 Insufficient nvidia.com/gpu.", "volume_node"),
+        ("1 node(s) were unschedulable, 2 Insufficient nvidia.com/gpu.", "cordoned"),
+        ("1 node(s) had untolerated taint(s), 2 Insufficient nvidia.com/gpu.", "taints"),
+        ("1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient nvidia.com/gpu.", "node"),
+        ("3 Insufficient nvidia.com/gpu.", "node"),
+    ],
+)
+def test_where_gpus_are_free_something_else_is_missing(reasons: str, need: str) -> None:
+    message = f"0/3 nodes are available: {reasons}{PREEMPTION}"
+    state = pod_state(unplaced(message), has_room=lambda gpus: True)
+    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, need, message)
 
 
 @pytest.mark.parametrize(
@@ -61,28 +109,29 @@ def test_a_pod_that_only_lacks_gpus_waits_in_line(message: str) -> None:
 def test_a_pod_that_misses_a_volume_says_so(reasons: str) -> None:
     message = f"0/3 nodes are available: {reasons}"
     state = pod_state(unplaced(message))
-    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "volume", message)
+    need = "volume_node" if "node affinity" in reasons else "volume"
+    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, need, message)
 
 
 @pytest.mark.parametrize(
-    "reasons",
+    ("reasons", "need"),
     [
-        "3 node(s) had taint {nvidia.com/gpu: }, that the pod didn't tolerate.",
-        f"3 node(s) had untolerated taint {{nvidia.com/gpu: }}.{OLD_PREEMPTION}",
-        f"3 node(s) had untolerated taint {{volume-test: yes}}.{OLD_PREEMPTION}",
-        f"3 node(s) had untolerated taint(s).{PREEMPTION}",
-        "3 node(s) didn't match node selector.",
-        "3 node(s) didn't match Pod's node affinity.",
-        f"3 node(s) didn't match Pod's node affinity/selector.{PREEMPTION}",
-        f"3 node(s) were unschedulable.{PREEMPTION}",
-        f"3 Insufficient cpu.{OLD_PREEMPTION}",
-        f"3 Too many pods.{PREEMPTION}",
+        ("3 node(s) had taint {nvidia.com/gpu: }, that the pod didn't tolerate.", "taints"),
+        (f"3 node(s) had untolerated taint {{nvidia.com/gpu: }}.{OLD_PREEMPTION}", "taints"),
+        (f"3 node(s) had untolerated taint {{volume-test: yes}}.{OLD_PREEMPTION}", "taints"),
+        (f"3 node(s) had untolerated taint(s).{PREEMPTION}", "taints"),
+        ("3 node(s) didn't match node selector.", "node"),
+        ("3 node(s) didn't match Pod's node affinity.", "node"),
+        (f"3 node(s) didn't match Pod's node affinity/selector.{PREEMPTION}", "node"),
+        (f"3 node(s) were unschedulable.{PREEMPTION}", "cordoned"),
+        (f"3 Insufficient cpu.{OLD_PREEMPTION}", "cpu"),
+        (f"3 Too many pods.{PREEMPTION}", "pods"),
     ],
 )
-def test_a_pod_that_may_run_nowhere_says_so(reasons: str) -> None:
+def test_a_pod_that_may_run_nowhere_says_so(reasons: str, need: str) -> None:
     message = f"0/3 nodes are available: {reasons}"
     state = pod_state(unplaced(message))
-    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, "node", message)
+    assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, need, message)
 
 
 def test_a_scheduler_that_cannot_judge_is_believed_of_storage_alone() -> None:
@@ -97,137 +146,271 @@ def test_a_pod_that_nobody_has_looked_at_is_being_scheduled() -> None:
     assert pod_state(pod(node="")).phase is Phase.SCHEDULING
 
 
+LASTING = PATIENCE + timedelta(seconds=1)
+
+
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
         ("ErrImagePull", "rpc error: code = Unknown desc = Error response from daemon: pull access denied"),
         ("ImagePullBackOff", 'Back-off pulling image "ghcr.io/none/none:v1"'),
-        (
-            "ImagePullBackOff",
-            'Back-off pulling image "ghcr.io/none/none:v1": ErrImagePull: failed to pull and unpack image '
-            '"ghcr.io/none/none:v1": failed to resolve image: dial tcp: lookup ghcr.io: i/o timeout',
-        ),
-        ("InvalidImageName", 'Failed to apply default image tag "VLLM/Bad:v1": couldn\'t parse image name'),
-        ("ErrImageNeverPull", 'Container image "absent:v1" is not present with pull policy of Never'),
         ("ImageInspectError", 'Failed to inspect image "absent:v1"'),
         ("RegistryUnavailable", "registry is not available"),
-        ("SignatureValidationFailed", "SignatureValidationFailed: signature is not valid"),
     ],
 )
-def test_an_image_that_cannot_be_pulled_is_a_failure(reason: str, message: str) -> None:
-    waiting = {"waiting": {"reason": reason, "message": message}}
-    state = pod_state(pod(containerStatuses=container(waiting)))
-    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "image_pull", message)
+def test_an_image_that_cannot_be_pulled_for_a_while_is_a_failure(reason: str, message: str) -> None:
+    waiting = pod(containerStatuses=container({"waiting": {"reason": reason, "message": message}}))
+    seen = read_workload(deployment(), [waiting])
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PULLING, "pull", message)
+    seen = read_workload(deployment(), [waiting], waited=LASTING)
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "image_pull", message)
+
+
+@pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed"])
+def test_an_image_that_is_never_pulled_is_a_failure_at_once(reason: str) -> None:
+    state = pod_state(pod(containerStatuses=container({"waiting": {"reason": reason, "message": "no"}})))
+    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "image_pull", "no")
 
 
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
         ("CreateContainerConfigError", 'secret "absent" not found'),
+        ("CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition"),
         ("CreateContainerError", "context deadline exceeded"),
         ("RunContainerError", "failed to create containerd task: exec: no such file or directory"),
         ("PreCreateHookError", "Internal PreCreateContainer hook failed"),
         ("PreStartHookError", "Internal PreStartContainer hook failed"),
     ],
 )
-def test_a_container_that_cannot_be_created_is_a_failure(reason: str, message: str) -> None:
-    waiting = {"waiting": {"reason": reason, "message": message}}
-    state = pod_state(pod(containerStatuses=container(waiting)))
-    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "config", message)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[models home]: "
-        "timed out waiting for the condition",
-        "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[], failed to "
-        "process volumes=[]: context deadline exceeded",
-        'MountVolume.SetUp failed for volume "models" : mount failed: exit status 32',
-        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox",
-    ],
-)
-@pytest.mark.parametrize("statuses", [[], container({"waiting": {"reason": "ContainerCreating"}})])
-def test_what_holds_a_container_up_is_shown_while_it_is_not_created(
-    message: str, statuses: list[dict[str, Any]]
-) -> None:
-    held = pod_state(pod(containerStatuses=statuses), message)
-    assert (held.phase, held.cause, held.evidence) == (Phase.PULLING, "start", message)
-    assert pod_state(pod(containerStatuses=statuses)).cause == ""
-    running = pod_state(pod(containerStatuses=container({"running": {"startedAt": stamp(3)}})), message)
-    assert (running.phase, running.cause) == (Phase.LOADING, "")
-
-
-CRASHED = {"terminated": {"reason": "Error", "exitCode": 1, "message": "INFO x\nValueError: no\n\n"}}
-OUT_OF_MEMORY = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "message": "INFO loading\n"}}
-BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}}
-
-
-@pytest.mark.parametrize(
-    ("now", "last", "restarts", "cause", "evidence"),
-    [
-        (BACK_OFF, CRASHED, 1, "crashed", "ValueError: no"),
-        (BACK_OFF, OUT_OF_MEMORY, 6, "container_oomkilled", "INFO loading"),
-        (OUT_OF_MEMORY, None, 2, "container_oomkilled", "INFO loading"),
-        ({"running": {"startedAt": stamp(3)}}, CRASHED, 2, "crashed", "ValueError: no"),
-    ],
-)
-def test_a_container_that_ends_again_and_again_is_a_failure(
-    now: dict[str, dict[str, int | str]] | dict[str, dict[str, str]],
-    last: dict[str, dict[str, int | str]] | None,
-    restarts: int,
-    cause: str,
-    evidence: str,
-) -> None:
-    state = pod_state(pod(containerStatuses=container(now, last, restarts)))
-    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, evidence)
-
-
-def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made() -> None:
-    unready = [{"type": "Ready", "status": "False", "lastTransitionTime": stamp(40)}]
-    ended = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": stamp(41)}}
-    long_ago = {"terminated": {"reason": "Error", "exitCode": 1, "finishedAt": stamp(3)}}
-    pull = container({"waiting": {"reason": "ImagePullBackOff"}})
-    cases = [
-        (pod(containerStatuses=container(BACK_OFF, ended, 2), conditions=unready), 41),
-        (pod(containerStatuses=container(ended, None, 2), conditions=unready), 41),
-        (pod(containerStatuses=container(BACK_OFF, CRASHED, 2), conditions=unready), 40),
-        (pod(containerStatuses=pull, conditions=unready), 40),
-        (pod(phase="Failed", containerStatuses=container({}, long_ago), conditions=unready), 40),
-        (pod(phase="Failed", reason="Evicted", conditions=unready), 40),
-        (pod(phase="Failed", containerStatuses=container(ended)), 41),
-        (pod(containerStatuses=pull, minute=5), 5),
-    ]
-    for seen, minute in cases:
-        state = pod_state(seen)
-        assert (state.phase, state.since) == (Phase.FAILED, BEGUN + timedelta(minutes=minute)), seen
-
-
-def test_one_crash_is_forgiven() -> None:
-    running = {"running": {"startedAt": stamp(3)}}
-    state = pod_state(pod(containerStatuses=container(running, CRASHED, restarts=1)))
-    assert (state.phase, state.since) == (Phase.LOADING, datetime.fromisoformat(stamp(3)))
+def test_a_container_that_cannot_be_created_for_a_while_is_a_failure(reason: str, message: str) -> None:
+    waiting = pod(containerStatuses=container({"waiting": {"reason": reason, "message": message}}))
+    seen = read_workload(deployment(), [waiting])
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PREPARING, "config", message)
+    seen = read_workload(deployment(), [waiting], waited=LASTING)
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "config", message)
 
 
 @pytest.mark.parametrize(
     ("reason", "message", "cause"),
     [
-        ("Evicted", "The node was low on resource: memory. ", "evicted"),
         (
-            "Evicted",
-            "Pod ephemeral local storage usage exceeds the total limit of containers 32Mi. ",
-            "evicted",
+            "FailedMount",
+            "Unable to attach or mount volumes: unmounted volumes=[models], unattached volumes=[models]: "
+            "timed out waiting for the condition",
+            "mount",
         ),
-        ("NodeShutdown", "Node is in progress of shutting down", "crashed"),
+        ("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"', "mount"),
+        ("FailedCreatePodSandBox", "Failed to create pod sandbox: rpc error: failed to setup net", "sandbox"),
+        ("NetworkNotReady", "network is not ready", "sandbox"),
+        ("FailedPrepareDynamicResources", "no driver", "start"),
     ],
 )
-def test_a_pod_that_its_node_ended_says_how(reason: str, message: str, cause: str) -> None:
-    state = pod_state(pod(phase="Failed", reason=reason, message=message))
-    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, message)
+@pytest.mark.parametrize("statuses", [[], container({"waiting": {"reason": "ContainerCreating"}})])
+def test_what_holds_a_container_up_is_shown_while_it_is_not_created(
+    reason: str, message: str, cause: str, statuses: list[Json]
+) -> None:
+    told = event(reason, message)
+    held = pod_state(pod(containerStatuses=statuses), told)
+    assert (held.phase, held.cause, held.evidence) == (Phase.PREPARING, cause, message)
+    assert pod_state(pod(containerStatuses=statuses)).cause == ""
+    running = pod_state(pod(containerStatuses=container({"running": {"startedAt": stamp(3)}})), told)
+    assert (running.phase, running.cause) == (Phase.LOADING, "")
+
+
+def test_an_image_is_being_pulled_only_while_it_is() -> None:
+    creating = pod(containerStatuses=container({"waiting": {"reason": "ContainerCreating"}}))
+    assert pod_state(creating).phase is Phase.PREPARING
+    assert pod_state(creating, event("Pulling")).phase is Phase.PULLING
+    assert pod_state(creating, event("Pulling"), event("Pulled", minute=3)).phase is Phase.PREPARING
+    assert pod_state(creating, event("Pulled", minute=2)).phase is Phase.PREPARING
+
+
+def ended(code: int = 1, minute: int = 4, reason: str = "Error", message: str = "") -> Json:
+    """The end of a run that began a minute before."""
+    stamps = {"startedAt": stamp(minute - 1), "finishedAt": stamp(minute)}
+    return {"terminated": {"reason": reason, "exitCode": code, "message": message, **stamps}}
+
+
+CRASHED = ended(message="INFO x\nValueError: no\n\n")
+BACK_OFF = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}}
+RUNNING = {"running": {"startedAt": stamp(5)}}
+
+
+@pytest.mark.parametrize(
+    ("now", "last", "restarts", "ends"),
+    [
+        (CRASHED, None, 0, 1),
+        (BACK_OFF, CRASHED, 0, 1),
+        (RUNNING, CRASHED, 1, 1),
+        (BACK_OFF, CRASHED, 1, 2),
+        (RUNNING, CRASHED, 2, 2),
+        (BACK_OFF, CRASHED, 6, 7),
+    ],
+)
+def test_one_end_is_another_try_and_two_are_a_failure_until_it_is_ready(
+    now: Json, last: Json | None, restarts: int, ends: int
+) -> None:
+    seen = read_workload(deployment(), [pod(containerStatuses=container(now, last, restarts))])
+    assert (seen.ends, seen.last_end and seen.last_end.cause) == (ends, "crashed")
+    if ends > 1:
+        assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "crashed", "ValueError: no")
+        assert seen.since == BEGUN + timedelta(minutes=4)
+    else:
+        assert seen.phase is (Phase.LOADING if "running" in now else Phase.PREPARING)
+        assert seen.cause == ("" if "running" in now else "restart")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "cause"),
+    [
+        (0, "Completed", "ended_by_itself"),
+        (1, "Error", "crashed"),
+        (2, "Error", "crashed"),
+        (126, "Error", "not_executable"),
+        (127, "Error", "no_program"),
+        (128, "StartError", "not_started"),
+        (134, "Error", "aborted"),
+        (137, "OOMKilled", "container_oomkilled"),
+        (137, "Error", "killed"),
+        (139, "Error", "segfault"),
+        (143, "Error", "terminated"),
+    ],
+)
+def test_exit_codes_have_names(code: int, reason: str, cause: str) -> None:
+    crashed = pod(containerStatuses=container(BACK_OFF, ended(code, reason=reason), 1))
+    seen = read_workload(deployment(), [crashed])
+    assert seen.last_end and (seen.cause, seen.last_end.exit_code) == (cause, code)
+
+
+@pytest.mark.parametrize(
+    ("probe", "cause"), [("startup", "not_ready_in_time"), ("liveness", "stopped_answering")]
+)
+@pytest.mark.parametrize("code", [0, 137, 143])
+def test_a_container_that_a_probe_killed_is_told_apart(probe: str, cause: str, code: int) -> None:
+    killing = event("Killing", f"Container vllm failed {probe} probe, will be restarted", minute=4)
+    killed = pod(containerStatuses=container(RUNNING, ended(code), 2))
+    assert read_workload(deployment(), [killed], killing).cause == cause
+    later = pod(containerStatuses=container(RUNNING, ended(139, minute=9), 2))
+    assert read_workload(deployment(), [later], killing).cause == "segfault"
+
+
+def known(number: int, run: str, cause: str = "cuda_oom", minute: int = 3, **more: Any) -> Ending:
+    """An end as it is written down."""
+    fields = {"at": BEGUN + timedelta(minutes=minute), "exit_code": 1, "evidence": "CUDA", "log_read": True}
+    return Ending(number=number, run=run, cause=cause, **(fields | more))
+
+
+def test_the_cause_that_a_log_gave_stands_until_it_ends_otherwise() -> None:
+    record = RECORD.changed(last_end=known(2, "uid-llm-tiny-1/1", alike=2))
+    same = pod(containerStatuses=container(BACK_OFF, ended(1, minute=6), 2))
+    seen = read_workload(deployment(record=record), [same])
+    assert seen.last_end and (seen.ends, seen.cause, seen.evidence) == (3, "cuda_oom", "CUDA")
+    assert (seen.last_end.alike, seen.last_end.log_read) == (3, False)
+    other = pod(containerStatuses=container(BACK_OFF, ended(139, minute=6), 2))
+    seen = read_workload(deployment(record=record), [other])
+    assert seen.last_end and (seen.ends, seen.cause, seen.last_end.alike) == (3, "segfault", 1)
+    nothing_new = pod(containerStatuses=container(BACK_OFF, ended(1, minute=3), 1))
+    assert read_workload(deployment(record=record), [nothing_new]).last_end == record.last_end
+
+
+def test_ends_are_counted_over_pods_that_are_replaced_and_over_those_that_are_gone() -> None:
+    dead = [
+        pod(name=n, phase="Failed", reason="Evicted", message=n, containerStatuses=container(ended(137, m)))
+        for m, n in ((3, "a"), (5, "b"))
+    ]
+    again = pod(name="c", minute=6, containerStatuses=container({"waiting": {"reason": "ContainerCreating"}}))
+    seen = read_workload(deployment(), [*dead, again])
+    assert (seen.phase, seen.cause, seen.evidence, seen.ends) == (Phase.FAILED, "evicted", "b", 2)
+    record = RECORD.changed(last_end=known(7, "uid-gone/0", "evicted", minute=4, alike=7))
+    seen = read_workload(deployment(record=record), [dead[1], again])
+    assert seen.last_end and (seen.ends, seen.last_end.alike) == (8, 8)
+    assert read_workload(deployment(record=record), [dead[0], again]).ends == 7
+
+
+def test_a_model_that_was_ready_may_end_once_again() -> None:
+    record = RECORD.changed(ready_at=BEGUN, last_end=known(3, "uid-llm-tiny-1/2").forgiven())
+    running = pod(containerStatuses=container(RUNNING, ended(), 3))
+    assert read_workload(deployment(record=record), [running]).phase is Phase.LOADING
+    once = pod(containerStatuses=container(RUNNING, ended(minute=8), 4))
+    seen = read_workload(deployment(record=record), [once])
+    assert (seen.phase, seen.ends) == (Phase.LOADING, 1)
+    twice = pod(containerStatuses=container(RUNNING, ended(minute=8), 5))
+    assert read_workload(deployment(record=record), [twice]).phase is Phase.FAILED
+
+
+def test_each_replica_may_end_once() -> None:
+    pods = [pod(name=n, containerStatuses=container(RUNNING, ended(), 1)) for n in "ab"]
+    assert read_workload(deployment(replicas=2), pods).phase is Phase.LOADING
+
+
+def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None:
+    started = container(RUNNING)
+    started[0]["started"] = True
+    assert read_workload(deployment(), [pod(containerStatuses=started)]).cause == ""
+    record = RECORD.changed(ready_at=BEGUN)
+    seen = read_workload(deployment(record=record), [pod(containerStatuses=started)])
+    assert (seen.phase, seen.cause) == (Phase.LOADING, "unready")
+
+
+def test_an_engine_that_answers_nonsense_has_failed() -> None:
+    nonsense = known(1, "/-1", "garbled_answers", minute=10, evidence="!!!")
+    seen = read_workload(deployment(record=RECORD.changed(last_end=nonsense)), [pod(ready=True)])
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "garbled_answers", "!!!")
+    record = RECORD.changed(last_end=nonsense.forgiven())
+    assert read_workload(deployment(record=record), [pod(ready=True)]).phase is Phase.READY
+
+
+def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made() -> None:
+    unready = [{"type": "Ready", "status": "False", "lastTransitionTime": stamp(40)}]
+    pull = container({"waiting": {"reason": "ImagePullBackOff"}})
+    cases = [
+        (pod(containerStatuses=container(BACK_OFF, ended(minute=41), 2), conditions=unready), 41),
+        (pod(containerStatuses=container(ended(minute=41), None, 2), conditions=unready), 41),
+        (pod(containerStatuses=pull, conditions=unready), 40),
+        (pod(containerStatuses=pull, minute=5), 5),
+    ]
+    for shown, minute in cases:
+        seen = read_workload(deployment(), [shown], waited=LASTING)
+        assert (seen.phase, seen.since) == (Phase.FAILED, BEGUN + timedelta(minutes=minute)), shown
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        ({"reason": "Evicted", "message": "The node was low on resource: memory."}, "evicted"),
+        (
+            {"reason": "UnexpectedAdmissionError", "message": "Allocate failed due to x, unexpected"},
+            "gpu_lost",
+        ),
+        ({"reason": "OutOfcpu", "message": "Node didn't have enough resource: cpu"}, "node_full"),
+        ({"reason": "OutOfnvidia.com/gpu", "message": "Node didn't have enough resource"}, "node_full"),
+        ({"reason": "NodeShutdown", "message": "Node is in progress of shutting down"}, "node_shutdown"),
+        (
+            {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."},
+            "node_shutdown",
+        ),
+        ({"reason": "Preempting", "message": "Preempted in order to admit critical pod"}, "preempted"),
+        ({"reason": "NodeAffinity", "message": "Predicate NodeAffinity failed"}, "node_refused"),
+        (
+            {
+                "message": "",
+                "conditions": [
+                    {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+                ],
+            },
+            "node_lost",
+        ),
+    ],
+)
+def test_a_pod_that_its_node_ended_says_how(status: Json, cause: str) -> None:
+    seen = read_workload(deployment(), [pod(phase="Failed", minute=3, **status)])
+    assert seen.last_end and (seen.last_end.cause, seen.last_end.evidence) == (cause, status["message"])
+    assert (seen.phase, seen.ends) == (Phase.SCHEDULING, 1)
 
 
 def test_a_ready_pod_is_ready_since_its_condition_says_so() -> None:
-    state = pod_state(pod(ready=True), "an old warning")
+    state = pod_state(pod(ready=True), event("FailedMount", "an old warning"))
     assert (state.phase, state.since, state.cause) == (Phase.READY, BEGUN + timedelta(minutes=9), "")
 
 
@@ -242,45 +425,39 @@ def test_a_pod_that_ends_does_not_answer_and_a_restart_makes_another_server() ->
 
 def test_the_phase_is_that_of_the_pod_that_is_furthest() -> None:
     pods = [pod(name="a"), pod(name="b", ready=True, node="gpu-2"), unplaced("0/3: 3 Insufficient cpu")]
-    seen = read_workload(deployment(replicas=3), pods, {})
+    seen = read_workload(deployment(replicas=3), pods)
     assert (seen.phase, seen.ready_replicas, seen.nodes) == (Phase.READY, 1, ("gpu-1", "gpu-2"))
     assert (seen.name, seen.replicas, seen.version, seen.record) == ("tiny", 3, "7", RECORD)
 
 
 def test_warnings_reach_the_pod_that_they_are_about() -> None:
-    seen = read_workload(deployment(), [pod()], {"llm-tiny-1": "no such volume", "llm-other-1": "not this"})
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PULLING, "start", "no such volume")
+    told = event("FailedMount", "no such volume"), event("FailedMount", "not this", about="llm-other-1")
+    seen = read_workload(deployment(), [pod()], *told)
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PREPARING, "mount", "no such volume")
 
 
 def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut() -> None:
     told = f"401 for token hf_{'a' * 34} {'x' * 1000}"
     waiting = {"waiting": {"reason": "ErrImagePull", "message": told}}
-    seen = read_workload(deployment(), [pod(containerStatuses=container(waiting))], {})
+    seen = read_workload(deployment(), [pod(containerStatuses=container(waiting))])
     assert "hf_aaaa" not in seen.evidence and len(seen.evidence) <= 400
-
-
-def test_a_replaced_pod_is_no_failure_and_the_last_of_those_that_all_failed_is() -> None:
-    failed = [pod(name=n, phase="Failed", reason="Evicted", message=n, minute=m) for m, n in enumerate("ab")]
-    assert read_workload(deployment(), [*failed, pod(name="c", ready=True)], {}).phase is Phase.READY
-    seen = read_workload(deployment(), failed, {})
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "evicted", "b")
 
 
 def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere() -> None:
     lost, elsewhere = pod(name="a", ready=True), pod(name="b", ready=True, node="gpu-2")
-    seen = read_workload(deployment(), [lost], {}, lost={"gpu-1"})
+    seen = read_workload(deployment(), [lost], lost={"gpu-1"})
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "node_lost", "gpu-1")
-    assert read_workload(deployment(replicas=2), [lost, elsewhere], {}, lost={"gpu-1"}).phase is Phase.READY
+    assert read_workload(deployment(replicas=2), [lost, elsewhere], lost={"gpu-1"}).phase is Phase.READY
 
 
 def test_without_replicas_it_drains_until_its_pods_are_gone_then_it_sleeps_or_waits_in_line() -> None:
     ending = pod(ready=True)
     ending["metadata"]["deletionTimestamp"] = stamp(10)
-    seen = read_workload(deployment(replicas=0), [ending], {})
+    seen = read_workload(deployment(replicas=0), [ending])
     assert (seen.phase, seen.ending_since) == (Phase.DRAINING, BEGUN + timedelta(minutes=10))
-    assert read_workload(deployment(replicas=0), [], {}).phase is Phase.ASLEEP
+    assert read_workload(deployment(replicas=0), []).phase is Phase.ASLEEP
     queued = RECORD.changed(queued_since=BEGUN)
-    seen = read_workload(deployment(replicas=0, record=queued), [], {})
+    seen = read_workload(deployment(replicas=0, record=queued), [])
     assert (seen.phase, seen.since) == (Phase.QUEUED, BEGUN)
 
 
@@ -289,7 +466,7 @@ def test_what_sleeps_stays_available_and_its_record_tells_since_when() -> None:
 
     def since(state: SleepState | None, **changes: Any) -> datetime:
         record = RECORD.changed(sleep_state=state, **changes)
-        return read_workload(deployment(replicas=0, record=record, conditions=[available]), [], {}).since
+        return read_workload(deployment(replicas=0, record=record, conditions=[available]), []).since
 
     def at(minute: int) -> datetime:
         return BEGUN + timedelta(minutes=minute)
@@ -308,7 +485,7 @@ def test_what_sleeps_stays_available_and_its_record_tells_since_when() -> None:
     [
         (
             'pods "x" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=2',
-            "quota_exceeded",
+            "quota",
         ),
         ('Internal error occurred: failed calling webhook "no.pods.example.org"', "admission_denied"),
         ('pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot', "admission_denied"),
@@ -316,19 +493,22 @@ def test_what_sleeps_stays_available_and_its_record_tells_since_when() -> None:
 )
 def test_a_pod_that_could_not_be_made_says_why(message: str, cause: str) -> None:
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}
-    seen = read_workload(deployment(conditions=[condition]), [], {})
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, cause, message)
+    seen = read_workload(deployment(conditions=[condition]), [])
+    waits = cause == "quota"  # pods that end count until they are gone
+    assert (seen.phase is Phase.SCHEDULING, seen.cause, seen.evidence) == (waits, cause, message)
+    seen = read_workload(deployment(conditions=[condition]), [], waited=LASTING)
+    assert (seen.phase, seen.cause) == (Phase.FAILED, "quota_exceeded" if waits else cause)
 
 
 def test_before_its_first_pod_it_is_being_scheduled() -> None:
-    assert read_workload(deployment(), [], {}).phase is Phase.SCHEDULING
+    assert read_workload(deployment(), []).phase is Phase.SCHEDULING
 
 
 def test_annotations_that_somebody_broke_are_an_error() -> None:
     broken = deployment()
     broken["metadata"]["annotations"]["llm-bot/spec"] = "{nonsense"
     with pytest.raises(ValueError):
-        read_workload(broken, [], {})
+        read_workload(broken, [])
 
 
 SIDECAR = {"name": "istio-proxy", "state": {"running": {"startedAt": stamp(2)}}, "restartCount": 7}
@@ -350,10 +530,10 @@ def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours: list[di
     after["status"]["initContainerStatuses"] = [{"name": "istio-init", "state": {"terminated": {}}}]
     assert pod_state(after) == pod_state(alone)
     assert server_id(after) == server_id(alone)
-    assert cluster_pods.gpus_of(after) == cluster_pods.gpus_of(alone) == 1
+    assert pod_fields.gpus_of(after) == pod_fields.gpus_of(alone) == 1
     crashed = SIDECAR | {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": CRASHED}
     assert pod_state(pod(containerStatuses=[crashed, *ours])) == pod_state(alone)
 
 
 def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet() -> None:
-    assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PULLING
+    assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PREPARING

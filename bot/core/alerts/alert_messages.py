@@ -9,7 +9,6 @@ from bot.core.alerts.state import REMINDED_EVERY, Alert, AlertKind
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t, verbatim
 from bot.core.deployment.names import object_name
-from bot.core.failures.remedies import REMEDIED
 
 LONGEST = 2500
 """Characters of a line at most, so that no platform cuts it."""
@@ -33,9 +32,9 @@ def headline(alert: Alert) -> Text:
 def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
     """An open alert: evidence, what to do, and buttons: `buttons` do it, the others manage the alert."""
     lines = [t("card.evidence", line=alert.evidence)] if alert.evidence else []
-    has_remedy = alert.kind is AlertKind.FAILED and alert.detail in REMEDIED
+    failed = alert.kind is AlertKind.FAILED
     todo = t(f"todo.{alert.kind.value}", about=alert.about, label=object_name(alert.about))
-    lines.append(t(f"remedy.{alert.detail}") if has_remedy else todo)
+    lines.append(t(f"remedy.{alert.detail}") if failed else todo)
     if now - alert.since >= REMINDED_EVERY:
         lines.append(t("alert.still", span=timedelta(days=(now - alert.since).days)))
     if alert.by:

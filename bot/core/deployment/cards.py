@@ -7,9 +7,9 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.chat.units import Tokens
+from bot.core.deployment.start_text import cause_text, next_step_lines, remedy_text, state_text, tries_lines
 from bot.core.deployment.workload import Phase, Spec, Workload
-from bot.core.failures.diagnosis import Diagnosis
-from bot.core.failures.remedies import REMEDIED, fixes
+from bot.core.failures.remedies import fixes
 from bot.core.fit.gpu import FORMATS, Quantization
 from bot.core.ports import GpuNode, Progress
 from bot.core.queue.order import QueuePosition
@@ -54,7 +54,6 @@ def card(
     workload: Workload,
     now: datetime,
     *,
-    diagnosis: Diagnosis | None = None,
     progress: Progress | None = None,
     nodes: Sequence[GpuNode] = (),
     address: str = "",
@@ -64,14 +63,14 @@ def card(
 ) -> Reply:
     """The card of a workload as of now.
 
-    What is left out is not shown: `diagnosis` of a failure, `progress` of a start, `nodes` and `position` of
+    What is left out is not shown: `progress` of a start, `nodes` and `position` of
     one that waits, the `address` (without `/v1`) and the idle window (`sleeps_after`) of one that is ready.
     One that has failed offers more GPUs, up to `gpus_per_node`."""
     match workload.phase:
         case Phase.READY:
             return _ready(workload, now, address, sleeps_after)
         case Phase.FAILED:
-            return _failed(workload, diagnosis, gpus_per_node)
+            return _failed(workload, gpus_per_node)
         case Phase.ASLEEP:
             return Reply(
                 t("card.asleep", name=workload.name, count=workload.spec.gpus),
@@ -99,16 +98,19 @@ def waking(workload: Workload, gpu: str) -> Reply:
 
 def _starting(workload: Workload, now: datetime, progress: Progress | None) -> Reply:
     cancel = (Button(t("button.cancel"), f"stop {workload.name}", about=workload.identity),)
-    if workload.cause:
-        text = t(f"card.waits_{workload.cause}", name=workload.name)
-        lines = (t("card.evidence", line=workload.evidence),)
-        return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
-    state = progress.text if progress else workload.phase.label
     key = "card.starting_on" if workload.nodes else "card.starting"
+    state = state_text(workload, progress)
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
+    lines = (*tries_lines(workload), *next_step_lines(workload), *_time_left(workload, now))
+    return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
+
+
+def _time_left(workload: Workload, now: datetime) -> tuple[Text, ...]:
+    """How long a first try will take that nothing holds up."""
     usual, passed = workload.record.usual_start, now - workload.record.start_requested_at
-    left = (t("card.left", left=usual - passed, usual=usual),) if usual and usual > passed else ()
-    return Reply(text, Tone.LOADING, lines=left, buttons=cancel, live=True)
+    if workload.cause or workload.ends or not usual or usual <= passed:
+        return ()
+    return (t("card.left", left=usual - passed, usual=usual),)
 
 
 def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:
@@ -121,28 +123,32 @@ def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timede
         lines.append(
             t("card.ends", at=workload.record.lease_ends_at, left=workload.record.lease_ends_at - now)
         )
-    took = workload.since - workload.record.start_requested_at
     return Reply(
-        t("card.ready", name=workload.name, took=took),
+        _ready_text(workload),
         tone=Tone.READY,
         lines=tuple(lines),
         buttons=buttons(*READY_VERBS, workload=workload),
     )
 
 
-def _failed(workload: Workload, diagnosis: Diagnosis | None, gpus_per_node: int) -> Reply:
-    """The cause from its log, if there is one: the cluster only sees that it ended."""
-    cause, evidence = workload.cause or "unknown", workload.evidence
-    if diagnosis is not None:
-        cause, evidence = diagnosis.cause, diagnosis.evidence
-    lines = [t("card.evidence", line=evidence)] if evidence else []
-    if cause in REMEDIED:
-        lines.append(t(f"remedy.{cause}"))
+def _ready_text(workload: Workload) -> Text:
+    """How long this start took; not if it is ready again, or was never away."""
+    asked, ready_at = workload.record.start_requested_at, workload.record.ready_at
+    if ready_at and workload.since > ready_at:
+        return t("card.ready_again", name=workload.name)
+    if workload.since <= asked:
+        return t("card.ready_still", name=workload.name)
+    return t("card.ready", name=workload.name, took=workload.since - asked)
+
+
+def _failed(workload: Workload, gpus_per_node: int) -> Reply:
+    evidence = [t("card.evidence", line=workload.evidence)] if workload.evidence else []
+    key = "card.down" if workload.record.ready_at else "card.failed"
     return Reply(
-        t("card.failed", name=workload.name, cause=t(f"cause.{cause}")),
+        t(key, name=workload.name, cause=cause_text(workload)),
         tone=Tone.FAILED,
-        lines=tuple(lines),
-        buttons=(*fixes(workload, diagnosis, gpus_per_node), *buttons("logs", "stop", workload=workload)),
+        lines=(*evidence, remedy_text(workload), *tries_lines(workload)),
+        buttons=(*fixes(workload, gpus_per_node), *buttons("logs", "stop", workload=workload)),
     )
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from bot.core.access.roles import Role
 from bot.core.chat.message import Place, User
+from bot.core.deployment.ending import Ending
 from bot.core.frozen import Frozen
 
 USERS_KEPT, STARTS_KEPT = 20, 5
@@ -110,6 +111,8 @@ class RecordChanges(TypedDict, total=False):
     announced_news: str
     start_requested_at: datetime
     start_seconds: tuple[float, ...]
+    ready_at: datetime | None
+    last_end: Ending | None
     lease_ends_at: datetime | None
     keep_until: datetime | None
     idle_window: timedelta | None
@@ -156,6 +159,10 @@ class Record(Frozen):
     """When it was last asked to start: deployed, changed or woken."""
     start_seconds: tuple[float, ...] = ()
     """How long its last starts took, in seconds; the latest is the last."""
+    ready_at: datetime | None = None
+    """When it first answered after it was last asked to start; None: not yet."""
+    last_end: Ending | None = None
+    """How the last run of its engine ended in this start, as far as that is written down; None: none has."""
     lease_ends_at: datetime | None = None
     """When its lease ends and it is put to sleep; None: never."""
 
@@ -185,6 +192,12 @@ class Record(Frozen):
     def changed(self, **changes: Unpack[RecordChanges]) -> Self:
         """The record with these changes; ValueError (pydantic's) for a field that it does not have."""
         return self.model_copy(update=dict(checked(changes)))
+
+    def restarted(self, now: datetime, last_end: Ending | None) -> Self:
+        """The record of a start that is asked for now; `last_end` is the last of the start before, whose pods
+        may still be there."""
+        forgiven = last_end.forgiven() if last_end else None
+        return self.changed(start_requested_at=now, ready_at=None, last_end=forgiven, sleep_state=None)
 
     def asleep_since(self, available: datetime) -> datetime:
         """Since when a workload sleeps whose Deployment has been available since `available`.

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bot.core.chat.text import Text, t
+from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
 from bot.core.fit.shape import Shape
 from bot.core.frozen import Frozen
@@ -16,6 +17,8 @@ class Phase(StrEnum):
     """It waits for GPUs."""
     SCHEDULING = "scheduling"
     """Its pods are being placed on nodes."""
+    PREPARING = "preparing"
+    """Its node makes the container: network, volumes, the next try after a crash."""
     PULLING = "pulling"
     """A node pulls the image of its server."""
     DOWNLOADING = "downloading"
@@ -100,6 +103,8 @@ class Workload(Frozen):
     cause: str = ""
     """Why it failed, the name of a sentence `[cause]`; while it starts, what it waits for, the end of the
     name of a sentence `[card] waits_…`. Empty: neither."""
+    last_end: Ending | None = None
+    """How the last run of its engine ended in this start; None: none has."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""
@@ -116,6 +121,11 @@ class Workload(Frozen):
     def identity(self) -> str:
         """Name and time of creation: no other deployment of the same name has had or will get this."""
         return f"{self.name}@{self.created.isoformat()}"
+
+    @property
+    def ends(self) -> int:
+        """How many runs of its engine have ended since it was asked to start, or was last ready."""
+        return self.last_end.number if self.last_end else 0
 
     @property
     def gpus_held(self) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from bot.core.deployment.ending import ALIKE_GIVEN_UP
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.office_hours import OfficeHours
 from bot.core.idle.verdict import IdlePolicy, IdleState, IdleVerdict
@@ -14,7 +15,7 @@ REMOVAL_NOTICE = timedelta(days=1)
 """How long before a removal it is announced."""
 LONGEST_START = 4
 """A start may take so many times `IdlePolicy.failed_after` before it is given up."""
-STARTING = (Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
+STARTING = (Phase.PREPARING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 
 
 class Step(StrEnum):
@@ -110,9 +111,15 @@ def _only_report(workload: Workload, evidence: Evidence) -> Step:
 
 
 def _is_hopeless(workload: Workload, policy: IdlePolicy, now: datetime) -> bool:
-    failed = workload.phase is Phase.FAILED and now - workload.since >= policy.failed_after
+    failed = workload.phase is Phase.FAILED and (
+        now - workload.since >= policy.failed_after or _ends_alike(workload) >= ALIKE_GIVEN_UP
+    )
     tried = now - workload.record.start_requested_at
     return failed or (workload.phase in STARTING and tried >= LONGEST_START * policy.failed_after)
+
+
+def _ends_alike(workload: Workload) -> int:
+    return workload.last_end.alike if workload.last_end and workload.ends else 0
 
 
 def _ready(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: datetime) -> Step:

@@ -130,6 +130,10 @@ class ClusterWriter(Protocol):
     async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         """Set fields of the workload's record; the others stay as they are."""
 
+    async def remove_dead_pods(self, name: str) -> None:
+        """Remove the workload's pods that have ended and stay, but not the last one while there is no other:
+        its log can be read. Nothing is sent if there are none."""
+
     async def remove(self, name: str, version: str = "") -> None:
         """Remove the workload; the downloaded weights stay."""
 

@@ -89,7 +89,7 @@ class GpuQueue:
                     log.warning("queue.not_advanced", workload=name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
-        record = workload.record.changed(queued_since=None, start_requested_at=self._clock.now())
+        record = workload.record.restarted(self._clock.now(), workload.last_end).changed(queued_since=None)
         await self._cluster.change(workload.spec, record, awake=True, version=workload.version)
         if record.card_place is not None:
             reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)

@@ -152,11 +152,9 @@ class Lifecycle:
         *,
         awake: bool,
     ) -> None:
-        record = workload.record.changed(
+        record = workload.record.restarted(self._clock.now(), workload.last_end).changed(
             card_place=place,
             card_message_id=card or "",
-            start_requested_at=self._clock.now(),
-            sleep_state=None,
             warned_at=None,
             warning_message_id="",
             keep_until=None,

@@ -130,8 +130,8 @@ class SweepActions:
     async def _open(self, workload: Workload, _: Evidence) -> None:
         """Start it, or put it into the queue."""
         now = self._clock.now()
-        record = workload.record.changed(
-            start_requested_at=now, sleep_state=None, warned_at=None, warning_message_id=""
+        record = workload.record.restarted(now, workload.last_end).changed(
+            warned_at=None, warning_message_id=""
         )
         wait = self._gpu_queue.must_wait(workload.spec, record)
         record = record.changed(queued_since=now if wait else None)

@@ -12,10 +12,8 @@ from bot.core.idle.verdict import IdleState
 from bot.core.ports import Clock, ClusterReader, Figures, Messenger
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_failures import SweepFailures
-from bot.services.startup.failure_diagnoses import FailureDiagnoses
-from bot.services.startup.smoke_test import SmokeTest
 
-STARTING = (Phase.SCHEDULING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
+STARTING = (Phase.SCHEDULING, Phase.PREPARING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 WAITS_LONG = timedelta(minutes=30)
 """How long a deployment may wait in the queue before it is an incident."""
 ENDS_LONG = timedelta(minutes=5)
@@ -35,8 +33,6 @@ class Incidents:
         cluster: ClusterReader,
         messenger: Messenger,
         activity: Activity,
-        smoke_test: SmokeTest,
-        failure_diagnoses: FailureDiagnoses,
         sweep_failures: SweepFailures,
         down: Callable[[], Sequence[str]],
         gpus_per_node: int,
@@ -44,7 +40,6 @@ class Incidents:
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
-        self._smoke_test, self._failure_diagnoses = smoke_test, failure_diagnoses
         self._sweep_failures, self._down, self._gpus_per_node = sweep_failures, down, gpus_per_node
         self._away: dict[str, datetime] = {}
 
@@ -52,7 +47,7 @@ class Incidents:
         """All incidents; that of a failed model goes on until the model is ready again. `state` is that of
         the alerts so far."""
         for workload in self._cluster.workloads():
-            yield from self._of(self._smoke_test.as_shown(workload), state)
+            yield from self._of(workload, state)
         yield from self._of_nodes(state)
         yield from self._of_figures(self._activity.figures)
         yield from self._of_the_bot()
@@ -75,13 +70,12 @@ class Incidents:
             yield from self._kept(workload, now)
 
     def _failed(self, workload: Workload) -> Incident:
-        diagnosis = self._failure_diagnoses.diagnosis(workload)
         return _about(
             workload,
             AlertKind.FAILED,
-            self._failure_diagnoses.cause(workload),
-            diagnosis.evidence if diagnosis else workload.evidence,
-            (*buttons("logs", workload=workload), *fixes(workload, diagnosis, self._gpus_per_node)),
+            workload.cause or "unknown",
+            workload.evidence,
+            (*buttons("logs", workload=workload), *fixes(workload, self._gpus_per_node)),
         )
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:

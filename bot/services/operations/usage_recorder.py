@@ -8,7 +8,7 @@ from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, ClusterReader, Ledger
 from bot.core.usage.records import GpuUse, UsageEvent, UsageKind
 from bot.services.idle.activity import Activity
-from bot.services.startup.failure_diagnoses import FailureDiagnoses
+from bot.services.startup.start_recorder import is_settled
 
 WEEK = timedelta(days=7)
 LONGEST = 5
@@ -38,12 +38,10 @@ class UsageRecorder:
         self,
         cluster: ClusterReader,
         activity: Activity,
-        failure_diagnoses: FailureDiagnoses,
         ledger: Ledger,
         clock: Clock,
     ) -> None:
         self._cluster, self._activity = cluster, activity
-        self._failure_diagnoses = failure_diagnoses
         self._ledger, self._clock = ledger, clock
         self._used: Mapping[str, float] = {}
         self._last: datetime | None = None
@@ -118,11 +116,11 @@ class UsageRecorder:
             if since and not workload.record.queued_since:
                 yield UsageEvent(UsageKind.WAITED, workload.spec.model, _seconds(now - since))
             if self._has_failed(workload, now) and _start(workload) not in self._failed:
-                yield UsageEvent(UsageKind.FAILED, self._failure_diagnoses.cause(workload))
+                yield UsageEvent(UsageKind.FAILED, workload.cause or "unknown")
 
     def _has_failed(self, workload: Workload, now: datetime) -> bool:
         """It has, and it is known why, as far as that can be known."""
-        return workload.phase is Phase.FAILED and self._failure_diagnoses.is_settled(workload, now)
+        return workload.phase is Phase.FAILED and is_settled(workload, now)
 
     def _is_unused(self, workload: Workload) -> bool:
         """It is ready and answers nothing."""

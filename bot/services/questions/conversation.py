@@ -13,13 +13,13 @@ from bot.core.chat.message import Place, Turn, User
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.deployment.cards import card
+from bot.core.deployment.start_text import cause_text
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, Cluster, Endpoint, Inference, Messenger, Piece, Sampling
 from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.activity import Activity
 from bot.services.questions.model_selector import ModelSelector
 from bot.services.questions.pending_questions import PendingQuestions
-from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 
 WAIT_IN_QUEUE = timedelta(minutes=10)
@@ -60,7 +60,6 @@ class Conversation:
         lifecycle: Lifecycle,
         activity: Activity,
         progress: StartupProgress,
-        failure_diagnoses: FailureDiagnoses,
         pending_questions: PendingQuestions,
         clock: Clock,
     ) -> None:
@@ -70,7 +69,7 @@ class Conversation:
         self._model_selector = model_selector
         self._lifecycle = lifecycle
         self._activity = activity
-        self._progress, self._failure_diagnoses = progress, failure_diagnoses
+        self._progress = progress
         self._pending_questions = pending_questions
         self._clock = clock
 
@@ -144,9 +143,8 @@ class Conversation:
         """How much longer a question may wait that has waited since `begun`; UserError when its time is over
         or the model has failed."""
         if workload.phase is Phase.FAILED:
-            cause = self._failure_diagnoses.cause(workload)
             raise UserError(
-                t("ask.failed", name=workload.name, cause=t(f"cause.{cause}")),
+                t("ask.failed", name=workload.name, cause=cause_text(workload)),
                 buttons=(Button(t("button.logs"), f"logs {workload.name}"),),
             )
         waited = self._clock.now() - begun

@@ -7,16 +7,15 @@ import structlog
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
-from bot.core.counters import STARTS
 from bot.core.deployment.cards import card
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Messenger, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
-from bot.services.startup.failure_diagnoses import FailureDiagnoses
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.smoke_test import SmokeTest
+from bot.services.startup.start_recorder import StartRecorder
 
 ASK_EVERY = 3.0
 """Seconds until a model that did not pass its smoke test is tested again."""
@@ -36,14 +35,14 @@ class CardUpdater:
         gpu_queue: GpuQueue,
         progress: StartupProgress,
         smoke_test: SmokeTest,
-        failure_diagnoses: FailureDiagnoses,
+        start_recorder: StartRecorder,
         gpus_per_node: int,
     ) -> None:
         self._cluster = cluster
         self._messenger = messenger
         self._clock, self._policy, self._gpu_queue = clock, policy, gpu_queue
         self._progress, self._smoke_test = progress, smoke_test
-        self._failure_diagnoses, self._gpus_per_node = failure_diagnoses, gpus_per_node
+        self._start_recorder, self._gpus_per_node = start_recorder, gpus_per_node
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._due: set[str] = set()
         self._untested: set[str] = set()
@@ -121,14 +120,20 @@ class CardUpdater:
         if workload is None:
             await self._gone(name)
             return
-        await self._failure_diagnoses.read_log(workload)
+        if not self._guest:
+            workload = await self._start_recorder.note_end(workload)
         if not self._is_own_card(workload.record):
             return
         self._untested.discard(name)
         if not await self._smoke_test.passed(workload):
             self._untested.add(name)
             return
-        workload = self._smoke_test.as_shown(workload)
+        if not self._guest:
+            workload = await self._start_recorder.note_ready(workload, self._smoke_test.nonsense(workload))
+        await self._show(workload)
+
+    async def _show(self, workload: Workload) -> None:
+        name = workload.name
         record = workload.record
         shown_before = name not in self._shown and self._shown_news(workload) == workload.news
         if not record.card_message_id or record.card_place is None or shown_before:
@@ -136,7 +141,6 @@ class CardUpdater:
         reply = card(
             workload,
             self._clock.now(),
-            diagnosis=self._failure_diagnoses.diagnosis(workload),
             progress=self._progress.of(workload),
             nodes=self._cluster.nodes(),
             address=self._cluster.address(name),
@@ -188,16 +192,10 @@ class CardUpdater:
         return True
 
     async def _announced(self, workload: Workload) -> None:
-        record = workload.record
         if self._guest:
             self._news[workload.name] = workload.news
             return
         changes: RecordChanges = {"announced_news": workload.news}
-        ready = workload.start_news
-        if workload.news.startswith(ready) and not record.announced_news.startswith(ready):
-            took = workload.since - record.start_requested_at
-            changes["start_seconds"] = record.with_start(took)
-            STARTS.observe(took.total_seconds())
         try:
             await self._cluster.update_record(workload.name, **changes)
         except UserError as error:

@@ -10,6 +10,7 @@ from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.usage.records import UsageKind
 from bot.engines.vllm.inference import VllmInference
+from bot.services.startup.start_recorder import StartRecorder
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Ask, Chat, Clock, PassTime, Say
 
@@ -96,5 +97,5 @@ async def test_a_failure_is_written_down_once_its_log_has_been_read(
         return [event.about for _, event in events if event.kind is UsageKind.FAILED]
 
     assert await failures() == []
-    await built.services.failure_diagnoses.read_log(cluster.workloads()[0])
+    await StartRecorder(cluster, clock).note_end(cluster.workloads()[0])
     assert await failures() == ["cuda_oom"]

@@ -1,0 +1,77 @@
+"""What the events of a pod tell that its status does not: pulls, probes that kill, mounts that fail."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import NamedTuple
+
+from bot.cluster.client import Json
+
+OF_PODS = "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started"
+"""Field selector of events: what every start has is not asked for."""
+PULLING, PULLED, KILLING = "Pulling", "Pulled", "Killing"
+TROUBLE = {
+    "FailedMount": "mount",
+    "FailedAttachVolume": "mount",
+    "FailedMapVolume": "mount",
+    "VolumePermissionChangeInProgress": "mount",
+    "FailedCreatePodSandBox": "sandbox",
+    "FailedPodSandBoxStatus": "sandbox",
+    "NetworkNotReady": "sandbox",
+    "FailedPrepareDynamicResources": "start",
+}
+"""Reasons of events that tell why a container is not created, and the sentence `[card] waits_…`; the status
+of the pod does not tell. Of the volume's permissions and of dynamic resources only newer kubelets tell."""
+PROBES = {"startup probe": "not_ready_in_time", "liveness probe": "stopped_answering"}
+"""Causes by what the event `Killing` says: `Container vllm failed startup probe, will be restarted`."""
+
+
+class PodEvent(NamedTuple):
+    """What is kept of an event."""
+
+    name: str
+    """Its own name."""
+    pod: str
+    """The name of the pod that it is about."""
+    reason: str
+    message: str
+    """What happened, as a kubelet wrote it."""
+    last: str
+    """When it happened last, as the API writes it."""
+
+
+def reduce_event(event: Json) -> PodEvent | None:
+    """What to keep of an event; None if it tells nothing that is needed."""
+    reason = event.get("reason", "")
+    if reason not in (PULLING, PULLED, KILLING, *TROUBLE):
+        return None
+    pod, message = event["involvedObject"]["name"], event.get("message", "").strip()
+    series = event.get("series") or {}
+    last = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    return PodEvent(event["metadata"]["name"], pod, reason, message, last)
+
+
+def is_pulling(events: Collection[PodEvent]) -> bool:
+    """An image is being pulled for the pod."""
+    began = max((event.last for event in events if event.reason == PULLING), default="")
+    ended = max((event.last for event in events if event.reason == PULLED), default="")
+    return began > ended
+
+
+def trouble(events: Collection[PodEvent]) -> tuple[str, str]:
+    """Why its container is not created: the end of a sentence's name, and what the kubelet wrote; empty if
+    nothing stops it."""
+    found = [event for event in events if event.reason in TROUBLE]
+    last = max(found, key=lambda event: event.last, default=None)
+    return (TROUBLE[last.reason], last.message) if last else ("", "")
+
+
+def killed_by_probe(events: Collection[PodEvent], started: datetime | None) -> str:
+    """The cause, if the kubelet has killed a container that began at `started` because of a probe; else
+    empty."""
+    for event in events:
+        when = datetime.fromisoformat(event.last) if event.last else None
+        if event.reason == KILLING and (started is None or when is None or when >= started):
+            for probe, cause in PROBES.items():
+                if probe in event.message:
+                    return cause
+    return ""

@@ -1,0 +1,56 @@
+"""What a workload does, in words: the card, `status`, `why`, `gpus` and alerts say it alike."""
+
+from bot.core.chat.text import Text, t
+from bot.core.deployment.ending import Ending
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.ports import Progress
+
+
+def state_text(workload: Workload, progress: Progress | None = None) -> Text:
+    """What it does now, in a few words: `loading: shard 3 of 4`, `failed: the image has no kernels for this
+    GPU`, `waiting for a node: no node with a free GPU has enough CPU`."""
+    if workload.phase is Phase.FAILED:
+        return t("start.failed", cause=cause_text(workload))
+    if workload.cause:
+        return t("start.state", phase=workload.phase.label, what=t(f"waits.{workload.cause}"))
+    if progress is None:
+        return workload.phase.label
+    if progress.phase is Phase.LOADING:
+        return t("start.state", phase=progress.phase.label, what=progress.text)
+    return progress.text
+
+
+def cause_text(workload: Workload) -> Text:
+    """Why it failed; with the exit code of its engine, if that is why."""
+    end = workload.last_end
+    if end and end.cause == workload.cause:
+        return _how(end)
+    return t(f"cause.{workload.cause or 'unknown'}")
+
+
+def remedy_text(workload: Workload) -> Text:
+    """What to do about a failure."""
+    return t(f"remedy.{workload.cause or 'unknown'}")
+
+
+def tries_lines(workload: Workload) -> tuple[Text, ...]:
+    """Which try of its start it is, and how the one before ended; of a failure, how often it was tried."""
+    end = workload.last_end
+    if end is None or not end.number or workload.phase is Phase.READY:
+        return ()
+    if workload.phase is not Phase.FAILED:
+        return (t("start.again", number=end.number + 1, at=end.at, how=_how(end)),)
+    return (t("start.tried", count=end.number, at=end.at),) if end.number > 1 else ()
+
+
+def next_step_lines(workload: Workload) -> tuple[Text, ...]:
+    """What the cluster wrote of what it waits for, and what to do if that goes on."""
+    if not workload.cause or workload.phase is Phase.FAILED:
+        return ()
+    evidence = (t("card.evidence", line=workload.evidence),) if workload.evidence else ()
+    return (*evidence, t(f"waits_next.{workload.cause}"))
+
+
+def _how(end: Ending) -> Text:
+    cause = t(f"cause.{end.cause}")
+    return t("start.ended", cause=cause, code=end.exit_code) if end.exit_code else cause

@@ -1,0 +1,117 @@
+"""Writes down how the runs of models ended, with the cause that their logs give."""
+
+from datetime import datetime, timedelta
+from typing import Unpack
+
+import structlog
+
+from bot.core.chat.errors import Changed, UserError
+from bot.core.counters import STARTS
+from bot.core.deployment.ending import GARBLED, Ending
+from bot.core.deployment.record import RecordChanges
+from bot.core.deployment.workload import Phase, Workload
+from bot.core.failures.diagnosis import Diagnosis, diagnose
+from bot.core.ports import Clock, Cluster
+
+LINES = 3000
+"""Lines at the end of a log in which a cause is searched."""
+TIME_TO_READ = timedelta(seconds=30)
+"""From an end until its log has been read, or will not say more."""
+NO_CAUSE = ("healthy", "unknown", "probe_killed")
+"""Diagnoses that say no more than the cluster does."""
+
+log = structlog.get_logger()
+
+
+class StartRecorder:
+    """Stores in a workload's record how runs of its engine ended, with what their logs show, and when it was
+    ready: everybody reads it there, and a restart of the bot forgets nothing. Only the process that leads
+    may do so."""
+
+    def __init__(self, cluster: Cluster, clock: Clock) -> None:
+        self._cluster, self._clock = cluster, clock
+
+    async def note_end(self, workload: Workload) -> Workload:
+        """Store the last end, if it is not stored or its log was not read; remove pods that have ended.
+        Returns the workload as it is then."""
+        end = workload.last_end
+        if end and end.number and (end != workload.record.last_end or not end.log_read):
+            workload = await self._store(workload, last_end=await self._with_cause(workload, end))
+        try:
+            await self._cluster.remove_dead_pods(workload.name)
+        except UserError as error:
+            log.warning("dead_pods.not_removed", workload=workload.name, why=error.text.key)
+        return workload
+
+    async def note_ready(self, workload: Workload, nonsense: str) -> Workload:
+        """Store that it is ready, or that it runs and its answer was `nonsense`; empty: it was not. Returns
+        the workload as it is then."""
+        if workload.phase is not Phase.READY:
+            return workload
+        record, end = workload.record, workload.last_end
+        if nonsense:
+            return await self._store(workload, last_end=self._garbled(workload, nonsense))
+        if record.ready_at is None:
+            workload = await self._store(workload, **_first_ready(workload))
+        if end and end.number:
+            workload = await self._store(workload, last_end=end.forgiven())
+        return workload
+
+    def _garbled(self, workload: Workload, answer: str) -> Ending:
+        before, at = workload.last_end, max(self._clock.now(), workload.since)
+        number, run = (before.number + 1, before.run) if before else (1, "/-1")
+        return Ending(number=number, run=run, at=at, cause=GARBLED, evidence=answer, log_read=True)
+
+    async def _with_cause(self, workload: Workload, end: Ending) -> Ending:
+        """The end with what its log says of it, if it can be read."""
+        if end.log_read:
+            return end
+        too_late = self._clock.now() - end.at >= TIME_TO_READ
+        try:
+            text = await self._cluster.logs(workload.name, LINES)
+        except UserError:
+            return end.model_copy(update={"log_read": too_late})
+        found = diagnose([text])
+        if not text or found.cause in NO_CAUSE:
+            evidence = end.evidence or found.evidence
+            return end.model_copy(update={"log_read": bool(text) or too_late, "evidence": evidence})
+        return _explained(end, found, workload.record.last_end)
+
+    async def _store(self, workload: Workload, **changes: Unpack[RecordChanges]) -> Workload:
+        if workload.record.changed(**changes) == workload.record:
+            return workload
+        try:
+            await self._cluster.update_record(workload.name, workload.version, **changes)
+        except Changed:
+            pass
+        except UserError as error:  # the next change, or look, tries again
+            log.warning("start.not_stored", workload=workload.name, why=error.text.key)
+        return self._cluster.find(workload.name) or workload
+
+
+def _first_ready(workload: Workload) -> RecordChanges:
+    """How long a start took is learned only if it went through at once."""
+    record, took = workload.record, workload.since - workload.record.start_requested_at
+    changes: RecordChanges = {"ready_at": max(workload.since, record.start_requested_at)}
+    if not workload.ends and took > timedelta(0):
+        changes["start_seconds"] = record.with_start(took)
+        STARTS.observe(took.total_seconds())
+    return changes
+
+
+def _explained(end: Ending, found: Diagnosis, before: Ending | None) -> Ending:
+    """The end with the cause of its log; it may be that of the ends before."""
+    same = before is not None and before.cause == found.cause and before.number
+    alike = end.alike
+    if before and found.cause != end.cause:
+        alike = before.alike + end.number - before.number if same else end.number - before.number
+    fields = {"cause": found.cause, "evidence": found.evidence, "alike": max(1, alike), "log_read": True}
+    return end.model_copy(update=fields | {"fitting_context": found.fitting_context})
+
+
+def is_settled(workload: Workload, now: datetime) -> bool:
+    """The cause of a failed workload will not become a better one: its log was read, or says nothing."""
+    end = workload.last_end
+    if workload.phase is not Phase.FAILED or end is None or end.log_read:
+        return True
+    return now - end.at >= TIME_TO_READ
