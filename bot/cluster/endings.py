@@ -1,7 +1,7 @@
 """How the runs of a workload's engine have ended, from its pods and from what is written down of them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bot.cluster.client import Json
@@ -14,6 +14,10 @@ Events = Mapping[str, Sequence[PodEvent]]
 """Events by the name of their pod."""
 EVIDENCE = 400
 """Characters of a message that are kept."""
+KILLED = (0, 137, 143)
+"""Exit codes of an engine that was told to end: it did, or was killed."""
+TO_END = timedelta(minutes=3)
+"""How long that takes at most: the grace period, and some seconds of the kubelet."""
 LOGS_SAY_MORE = MUTE | {"container_oomkilled"}
 """Causes that the log of a run may know better."""
 _REJECTED = {
@@ -99,18 +103,35 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     if not last and not rejected:
         return None
     at = _stamp(last.get("finishedAt")) or parse_time(condition(pod, "Ready").get("lastTransitionTime"))
-    cause = rejected or _exit_cause(last, told)
+    cause = rejected or _exit_cause(last, told, _patience(pod, container))
     message = pod["status"].get("message", "") if rejected else _last_line(last.get("message", ""))
     return _Ended(uid, max(1, count), at, cause, last.get("exitCode"), redact(message.strip()[:EVIDENCE]))
 
 
-def _exit_cause(ended: Json, events: Sequence[PodEvent]) -> str:
-    """Why a container ended, as the kubelet tells."""
+def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) -> str:
+    """Why a container ended, as the kubelet tells.
+
+    Kubelets drop events of a pod that has many: what ran exactly as long as its startup probe lets it was
+    killed by that."""
     if ended.get("reason") == "OOMKilled":
         return "container_oomkilled"
-    if cause := killed_by_probe(events, _stamp(ended.get("startedAt"))):
+    began, at = _stamp(ended.get("startedAt")), _stamp(ended.get("finishedAt"))
+    if cause := killed_by_probe(events, began):
         return cause
-    return BY_EXIT_CODE.get(int(ended.get("exitCode", 1)), "crashed")
+    code = int(ended.get("exitCode", 1))
+    if began and at and code in KILLED and patience <= at - began <= patience + TO_END:
+        return "not_ready_in_time"
+    return BY_EXIT_CODE.get(code, "crashed")
+
+
+def _patience(pod: Json, container: str) -> timedelta:
+    """How long the startup probe of its engine waits; so long that nothing reaches it, if there is none."""
+    ours = next((c for c in pod["spec"].get("containers", []) if c["name"] == container), {})
+    probe = ours.get("startupProbe")
+    if not probe:
+        return timedelta(days=365)
+    tries = probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)
+    return timedelta(seconds=probe.get("initialDelaySeconds", 0) + tries)
 
 
 def _rejection(pod: Json) -> str:

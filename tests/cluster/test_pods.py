@@ -295,6 +295,14 @@ def test_a_container_that_a_probe_killed_is_told_apart(probe: str, cause: str, c
     assert read_workload(deployment(), [later], killing).cause == "segfault"
 
 
+def test_a_probe_that_killed_is_known_by_the_time_where_its_event_was_dropped() -> None:
+    killed = pod(containerStatuses=container(RUNNING, ended(137), 2))  # it ran for a minute
+    killed["spec"]["containers"][0]["startupProbe"] = {"periodSeconds": 1, "failureThreshold": 50}
+    assert read_workload(deployment(), [killed]).cause == "not_ready_in_time"
+    killed["spec"]["containers"][0]["startupProbe"] = {"periodSeconds": 1, "failureThreshold": 3600}
+    assert read_workload(deployment(), [killed]).cause == "killed"
+
+
 def known(number: int, run: str, cause: str = "cuda_oom", minute: int = 3, **more: Any) -> Ending:
     """An end as it is written down."""
     fields = {"at": BEGUN + timedelta(minutes=minute), "exit_code": 1, "evidence": "CUDA", "log_read": True}

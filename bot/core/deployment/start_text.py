@@ -1,7 +1,7 @@
 """What a workload does, in words: the card, `status`, `why`, `gpus` and alerts say it alike."""
 
 from bot.core.chat.text import Text, t
-from bot.core.deployment.ending import Ending
+from bot.core.deployment.ending import MUTE, Ending
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Progress
 
@@ -52,5 +52,7 @@ def next_step_lines(workload: Workload) -> tuple[Text, ...]:
 
 
 def _how(end: Ending) -> Text:
+    """Its cause; with the exit code where nothing better is known."""
     cause = t(f"cause.{end.cause}")
-    return t("start.ended", cause=cause, code=end.exit_code) if end.exit_code else cause
+    told = end.exit_code and end.cause in MUTE
+    return t("start.ended", cause=cause, code=end.exit_code) if told else cause

@@ -73,7 +73,7 @@ class StartRecorder:
             return end.model_copy(update={"log_read": too_late})
         found = diagnose([text])
         if not text or found.cause in NO_CAUSE:
-            evidence = end.evidence or found.evidence
+            evidence = (found.cause == "unknown" and found.evidence) or end.evidence
             return end.model_copy(update={"log_read": bool(text) or too_late, "evidence": evidence})
         return _explained(end, found, workload.record.last_end)
 

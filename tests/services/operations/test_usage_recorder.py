@@ -8,6 +8,8 @@ import pytest
 from bot.app import wiring
 from bot.app.application import App
 from bot.app.settings import Settings
+from bot.core.deployment.record import Record
+from bot.core.deployment.workload import Spec
 from bot.core.usage.records import UsageKind
 from bot.engines.vllm.inference import VllmInference
 from bot.services.startup.start_recorder import StartRecorder
@@ -75,19 +77,15 @@ async def test_a_clock_that_is_set_back_gives_nothing_back(
 
 
 async def test_a_failure_is_written_down_once_its_log_has_been_read(
-    settings: Settings,
-    cluster: SimulatedCluster,
-    inference: VllmInference,
-    chat: Chat,
-    clock: Clock,
-    ask: Ask,
-    pass_time: PassTime,
+    settings: Settings, cluster: SimulatedCluster, inference: VllmInference, chat: Chat, clock: Clock
 ) -> None:
-    await ask("deploy tinyllama")
-    await pass_time(200)
     built = wiring.build(settings, cluster, inference, chat, clock)  # nobody reads logs here
+    record = Record(owner="ada", owner_name="Ada", start_requested_at=clock.now())
+    await cluster.create(Spec(name="tiny", model="tiny", repo="org/tiny", max_model_len=2048), record)
+    clock.advance(seconds=200)
+    cluster.step()
     await built.sweep()
-    await ask("simulate fail cuda_oom tinyllama", who="grace")
+    cluster.fail("tiny", "cuda_oom")
 
     async def failures() -> list[str]:
         clock.advance(seconds=5)
@@ -99,3 +97,4 @@ async def test_a_failure_is_written_down_once_its_log_has_been_read(
     assert await failures() == []
     await StartRecorder(cluster, clock).note_end(cluster.workloads()[0])
     assert await failures() == ["cuda_oom"]
+    await built.close()
