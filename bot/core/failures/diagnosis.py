@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from bot.core.failures.log_lines import level, line_at, without_colours
 from bot.core.failures.log_signs import LAST_RESORT, SIGNS, TOKENS_THAT_FIT, Sign
-from bot.core.failures.root_exception import Evidence, RootException
+from bot.core.failures.root_exception import EvidenceLine, RootException
 
 WINDOW = 600
 """Characters from the start of a sign's line in which its pattern must be found."""
@@ -40,7 +40,7 @@ class LogReader:
         self._found: Diagnosis | None = None
         self._last_resort: Diagnosis | None = None
         self._root = RootException()
-        self._last: Evidence | None = None
+        self._last: EvidenceLine | None = None
         self._killed = False
 
     def feed(self, text: str, *, end: bool = False) -> None:
@@ -90,9 +90,9 @@ class LogReader:
         fits = [int(found[1]) for pattern in TOKENS_THAT_FIT if (found := pattern.search(window))]
         return Diagnosis(sign.cause, *self._evidence(text, begin), min(fits, default=0))
 
-    def _evidence(self, text: str, begin: int) -> Evidence:
+    def _evidence(self, text: str, begin: int) -> EvidenceLine:
         """The line that begins there."""
-        return Evidence.of(line_at(text, begin, text.count("\n", 0, begin) + 1), self._lines)
+        return EvidenceLine.of(line_at(text, begin, text.count("\n", 0, begin) + 1), self._lines)
 
 
 def diagnose(pieces: Iterable[str]) -> Diagnosis:
@@ -112,8 +112,8 @@ def _start_of_last_lines(text: str) -> int:
 
 
 def _place(text: str, cut: int, sign: Sign) -> int:
-    """Where the sign first stands in a line that is no warning and no source code that raises an exception, which
-    comes later; -1 if nowhere."""
+    """Where the sign first stands in a line that is no warning, and no source of an exception, which comes
+    later; -1 if nowhere."""
     at = -len(sign.text)
     for _ in range(TRIES):
         at = text.find(sign.text, at + len(sign.text), cut)

@@ -23,7 +23,8 @@ _PREFIXES = (
     r"\((?:[\w.-]{1,60},? )?(?:rank=\d{1,4} )?pid=[^()\n]{1,60}\) ?|\(autoscaler [^()\n]{1,20}\) ",
     rf"{_NAME} (?:\d{{4}}-)?\d\d-\d\d {_CLOCK} (?:\[[^\]\n]{{1,80}}\] ?|[\w./]{{1,80}}:\d{{1,6}}\] ?)?",
     # uvicorn's and Python's own loggers; those of torch
-    rf"(?:- (?:[\w.]{{1,80}} - )?)?{_NAME}(?: - (?:[\w.]{{1,80}} - )?|: {{1,8}}|:[\w.]{{1,80}}:)",
+    rf"INFO: {{5}}|(?:ERROR|DEBUG): {{4}}|WARNING: {{2}}|{_NAME}: |{_NAME}:[\w.]{{1,80}}:",
+    rf"(?:- (?:[\w.]{{1,80}} - )?)?{_NAME} - (?:[\w.]{{1,80}} - )?",
     rf"\[?[EWIF]\d{{4}} {_CLOCK}[^\]\n]{{1,120}}\] ?",
     r"\[rank\d{1,4}\]:? ?",
     # kubectl logs --prefix; kail and stern; journald and syslog; docker compose
@@ -36,7 +37,7 @@ _PREFIXES = (
 _PREFIX = re.compile(f"(?:{'|'.join(_PREFIXES)})*")
 _PROCESS = re.compile(r"\((\w[^()\n]{0,60}pid=\d{1,9})")
 _HINTS = ("rror", "RROR", "CRITICAL", "xception", "Traceback", "exc.", "assert ", "nterrupt", "[type=")
-"""One of them stands in every line that may be an exception; to search for plain texts is fast."""
+"""One of them stands in every line that may be an exception or an error; plain texts are found fast."""
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w{0,60}\.){0,8}[A-Z]?\w{0,60}(?:Error|Exception|Interrupt|Exit)(?:\(\w{1,60}\))?(?:: .*)?"
     r"|(?:[a-z_]\w{0,60}\.){1,8}[A-Z]\w{0,60}: .*"
@@ -106,8 +107,8 @@ def line_at(text: str, begin: int, number: int = 1) -> LogLine:
 
 
 def noteworthy(text: str, cut: int, more: Iterable[str]) -> Iterator[LogLine]:
-    """The lines within the first `cut` characters that may be exceptions or hold one of the texts `more`, in
-    their order. Each line is looked at once, however often a text stands in it."""
+    """The lines within the first `cut` characters that may be exceptions or errors, or hold one of the texts
+    `more`, in their order. Each line is looked at once, however often a text stands in it."""
     begins = set()
     for hint in (*_HINTS, *more):
         at = text.find(hint, 0, cut)

@@ -229,7 +229,7 @@ LAST_RESORT = (
     _sign("image_broken", "ModuleNotFoundError: No module named"),
     _sign("image_broken", "ImportError: cannot import name"),
 )
-"""Signs that count only if no other is found: they show how a server ended, not why, or may be meant to be."""
+"""Signs that count only if no other is found: they show how a server ended, not why, or often harm nobody."""
 DIED = ("Engine loop is not running", "died unexpectedly", "EngineDeadError", "Engine process (pid ")
 """Texts of a server that ran and then crashed."""
 SERVING = "Application startup complete"

@@ -8,10 +8,11 @@ from bot.core.failures.redact import redact
 
 LONGEST = 300
 """Characters of a line that are shown at most."""
-_TEXTS = (SERVING, STOPPED, *CRASHES, *DIED, *WRAPPERS)
+_TEXTS = (SERVING, STOPPED, *CRASHES)
+"""Texts of lines that matter and are neither exceptions nor errors of a logger."""
 
 
-class Evidence(NamedTuple):
+class EvidenceLine(NamedTuple):
     """A line that shows something."""
 
     text: str
@@ -33,12 +34,12 @@ class RootException:
 
     def __init__(self) -> None:
         self._serves, self._died, self._stopped = False, False, False
-        self._exception: Evidence | None = None
+        self._exception: EvidenceLine | None = None
         self._process, self._is_weak, self._assertion = "", False, ""
-        self._error: Evidence | None = None
-        self._wrapper: Evidence | None = None
+        self._error: EvidenceLine | None = None
+        self._wrapper: EvidenceLine | None = None
 
-    def evidence(self) -> Evidence | None:
+    def evidence(self) -> EvidenceLine | None:
         """The line that shows it; without such an exception one that says less; None: nothing failed."""
         if self._serves and not self._died:
             return None
@@ -63,16 +64,16 @@ class RootException:
         elif line.message.lstrip().startswith("assert "):
             self._assertion = line.message.strip()
         elif _has(line.message, CRASHES) or (line.is_loud and not wraps and line.message[:1].isalpha()):
-            self._error = self._error or Evidence.of(line, before)
+            self._error = self._error or EvidenceLine.of(line, before)
         elif wraps or line.is_loud:
-            self._wrapper = self._wrapper or Evidence.of(line, before)
+            self._wrapper = self._wrapper or EvidenceLine.of(line, before)
 
     def _take_exception(self, line: LogLine, before: int) -> None:
         explains = self._is_weak and line.process == self._process and not line.is_weak
         if self._exception and not explains and not self._serves:
             return
         said = f": {self._assertion}" if line.message == "AssertionError" and self._assertion else ""
-        self._exception = Evidence.of(line, before, said)
+        self._exception = EvidenceLine.of(line, before, said)
         self._process, self._is_weak = line.process, line.is_weak
 
 
