@@ -57,8 +57,11 @@ class RootException:
                 self._take(line, before)
 
     def _take(self, line: LogLine, before: int) -> None:
-        wraps = _has(line.message, WRAPPERS) or _has(line.message, DIED)
-        self._died = self._serves and _has(line.message, DIED)
+        dies = _has(line.message, DIED)
+        wraps = dies or _has(line.message, WRAPPERS)
+        self._died = self._serves and dies
+        if self._serves and not dies and line.process.startswith("APIServer"):
+            return  # a request that was refused
         if line.is_exception and not wraps:
             self._take_exception(line, before)
         elif line.message.lstrip().startswith("assert "):

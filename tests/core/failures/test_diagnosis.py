@@ -1,6 +1,7 @@
 """Causes in the words of vLLM, torch, NCCL and the hub; and what alarms nobody."""
 
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,18 @@ def test_the_cause_is_found_through_whatever_stands_before_the_lines(name: str, 
 def test_it_does_not_matter_where_a_real_log_is_cut_into_pieces(name: str, size: int) -> None:
     log = read(name)
     assert diagnose(log[at : at + size] for at in range(0, len(log), size)) == diagnose([log])
+
+
+@pytest.mark.parametrize(
+    "line", [f"{ERROR}ValueError: no {{}}\n", f"{ERROR}said {{}}\n", "assert {}\n", "x{} "]
+)
+def test_a_log_of_any_length_takes_the_memory_of_one_piece(line: str) -> None:
+    def peak(pieces: int) -> int:
+        tracemalloc.start()
+        diagnose("".join(line.format(piece * 2000 + at) for at in range(2000)) for piece in range(pieces))
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    peak(1)  # what Python keeps of the first run
+    assert peak(40) < 1.5 * peak(4)

@@ -59,6 +59,8 @@ def test_a_request_that_was_refused_is_not_why_the_engine_died_later() -> None:
     assert evidence(refused) == ""
     worker = f"{WORKER}{ROOT}\n{CORE}RuntimeError: Worker failed with error 'x'\n"
     assert evidence(f"{refused}{worker}{died}{API}OSError: gone\n") == ROOT
+    killed = "Worker proc VllmWorker-0 died unexpectedly, shutting down executor."
+    assert evidence(f"{refused}{CORE}{killed}\n{died}") == killed
 
 
 def test_a_server_that_was_told_to_stop_did_not_die() -> None:
