@@ -1,21 +1,16 @@
 """Why a model server failed, from its log: the earliest specific cause, and the line that shows it."""
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from bot.core.failures.log_signs import DIED, LAST_RESORT, SERVING, SIGNS, TOKENS_THAT_FIT, WRAPPERS, Sign
-from bot.core.failures.redact import redact
+from bot.core.failures.log_lines import level, line_at, without_colours
+from bot.core.failures.log_signs import LAST_RESORT, SIGNS, TOKENS_THAT_FIT, Sign
+from bot.core.failures.root_exception import EvidenceLine, RootException
 
 WINDOW = 600
 """Characters from the start of a sign's line in which its pattern must be found."""
-EVIDENCE, TRIES = 300, 300
-"""Characters of a line that are shown at most; places of one sign that are tried in one piece of a log."""
-_LEVEL = re.compile(r"\b(?:WARNING|INFO|DEBUG)\b[ :]")
-_PREFIX = re.compile(
-    r"^(?:\([^()\n]{1,60}\) ?|\[rank\d{1,3}\]:? ?|(?:ERROR|WARNING|INFO|CRITICAL) \d\d-\d\d [\d:]{8} "
-    r"(?:\[[^\]\n]{1,60}\] ?|[\w.]{1,60}:\d{1,6}\] ?)?)+"
-)
+TRIES = 300
+"""Places of one sign that are tried in one piece of a log."""
 
 
 class Diagnosis(NamedTuple):
@@ -44,69 +39,60 @@ class LogReader:
         self._rest, self._lines = "", 0
         self._found: Diagnosis | None = None
         self._last_resort: Diagnosis | None = None
-        self._wrapped: Diagnosis | None = None
-        self._serves, self._last, self._last_line = False, "", 0
+        self._root = RootException()
+        self._last: EvidenceLine | None = None
+        self._killed = False
 
     def feed(self, text: str, *, end: bool = False) -> None:
         """Read the next piece. With `end` it is the last one; else its last lines are kept until more comes,
         because a message may go on."""
-        text = self._rest + text
+        text = without_colours(self._rest + text)
         cut = len(text) if end else _start_of_last_lines(text)
         if cut and self._found is None:
             self._look(text, cut)
         if ready := text[:cut].rstrip():
-            self._last = ready[ready.rfind("\n") + 1 :][-EVIDENCE:]
-            self._last_line = self._lines + ready.count("\n") + 1
+            self._last = self._evidence(ready, ready.rfind("\n") + 1)
+            self._killed = ready.endswith("Killed")
         self._lines += text.count("\n", 0, cut)
         self._rest = text[cut:]
 
     def diagnosis(self) -> Diagnosis:
         """What the log shows up to here; it ends the log."""
         self.feed("", end=True)
-        if self._found or self._last_resort:
-            return self._found or self._last_resort or Diagnosis("unknown")
-        if self._last.endswith("Killed"):
-            return Diagnosis("container_oomkilled", self._last.strip(), self._last_line)
-        if self._wrapped or not self._last:
-            return self._wrapped or Diagnosis("unknown")
+        if found := self._found or self._last_resort:
+            return found
+        if shown := self._root.evidence():
+            return Diagnosis("unknown", *shown)
+        if self._last is None:
+            return Diagnosis("unknown")
+        if self._killed:  # vLLM says more before it kills its own processes
+            return Diagnosis("container_oomkilled", *self._last)
         return Diagnosis("healthy")
 
     def _look(self, text: str, cut: int) -> None:
         """Search the first `cut` characters; of several signs the one that comes first decides."""
-        places = ((self._place(text, cut, sign), sign) for sign in SIGNS if sign.text in text)
-        first = min(((at, sign) for at, sign in places if at >= 0), default=None, key=lambda found: found[0])
-        if first:
-            self._found = self._diagnosis_at(text, *first)
+        self._found = self._first(text, cut, SIGNS)
+        if self._found:
             return
-        for sign in LAST_RESORT:
-            if self._last_resort is None and (at := self._place(text, cut, sign)) >= 0:
-                self._last_resort = self._diagnosis_at(text, at, sign)
-        if not self._serves and text.find(SERVING, 0, cut) >= 0:
-            self._serves, self._wrapped = True, None
-        for words in DIED if self._serves else WRAPPERS:  # a server that serves may refuse a request
-            if self._wrapped is None and (at := text.find(words, 0, cut)) >= 0:
-                self._wrapped = Diagnosis("unknown", _line(text, at), self._number(text, at))
+        self._last_resort = self._last_resort or self._first(text, cut, LAST_RESORT)
+        self._root.look(text, cut, self._lines)
 
-    def _place(self, text: str, cut: int, sign: Sign) -> int:
-        """Where the sign first stands in a line that is no warning; -1 if nowhere."""
-        at = -len(sign.text)
-        for _ in range(TRIES):
-            at = text.find(sign.text, at + len(sign.text), cut)
-            if at < 0:
-                break
-            begin = text.rfind("\n", 0, at) + 1
-            warns = _LEVEL.search(text, max(begin, at - WINDOW), at) is not None
-            if not warns and (sign.pattern is None or sign.pattern.search(_window(text, begin))):
-                return at
-        return -1
-
-    def _diagnosis_at(self, text: str, at: int, sign: Sign) -> Diagnosis:
-        window = _window(text, text.rfind("\n", 0, at) + 1)
+    def _first(self, text: str, cut: int, signs: Iterable[Sign]) -> Diagnosis | None:
+        """What the sign that comes first shows."""
+        places = ((_place(text, cut, sign), sign) for sign in signs if sign.text in text)
+        at, sign = min(
+            ((at, sign) for at, sign in places if at >= 0), default=(-1, None), key=lambda found: found[0]
+        )
+        if sign is None:
+            return None
+        begin = text.rfind("\n", 0, at) + 1
+        window = _window(text, begin)
         fits = [int(found[1]) for pattern in TOKENS_THAT_FIT if (found := pattern.search(window))]
-        return Diagnosis(sign.cause, _line(text, at), self._number(text, at), min(fits, default=0))
+        return Diagnosis(sign.cause, *self._evidence(text, begin), min(fits, default=0))
 
-    def _number(self, text: str, at: int) -> int:
-        return self._lines + text.count("\n", 0, at) + 1
+    def _evidence(self, text: str, begin: int) -> EvidenceLine:
+        """The line that begins there."""
+        return EvidenceLine.of(line_at(text, begin, text.count("\n", 0, begin) + 1), self._lines)
 
 
 def diagnose(pieces: Iterable[str]) -> Diagnosis:
@@ -125,13 +111,24 @@ def _start_of_last_lines(text: str) -> int:
     return cut if cut or len(text) < 64 * WINDOW else len(text) - WINDOW
 
 
+def _place(text: str, cut: int, sign: Sign) -> int:
+    """Where the sign first stands in a line that is no warning, and no source of an exception, which comes
+    later; -1 if nowhere."""
+    at = -len(sign.text)
+    for _ in range(TRIES):
+        at = text.find(sign.text, at + len(sign.text), cut)
+        if at < 0:
+            break
+        begin = text.rfind("\n", 0, at) + 1
+        if level(text, max(begin, at - WINDOW), at) in ("WARNING", "INFO", "DEBUG"):
+            continue
+        window = _window(text, begin)
+        if not window.startswith("raise ") and (not sign.pattern or sign.pattern.search(window)):
+            return at
+    return -1
+
+
 def _window(text: str, begin: int) -> str:
-    """The line that begins there and the two after it as one, without what loggers put before them."""
+    """The line that begins there and the two after it as one, without what stands before their messages."""
     lines = text[begin : begin + WINDOW].split("\n")[:3]
-    return " ".join(_PREFIX.sub("", line).strip() for line in lines)
-
-
-def _line(text: str, at: int) -> str:
-    begin, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-    line = text[begin : end if end >= 0 else len(text)]
-    return redact(_PREFIX.sub("", line[:2000]).strip())[:EVIDENCE]
+    return " ".join(line_at(line, 0).message.strip() for line in lines)
