@@ -13,7 +13,8 @@ import grpc.aio
 
 RESOURCE = "nvidia.com/gpu"
 KUBELET_SOCKET = "kubelet.sock"
-"""Where a kubelet listens for plugins, in `device-plugins/` below its root folder."""
+"""Where a kubelet listens for plugins, in /var/lib/kubelet/device-plugins whatever its root folder is: of two
+kubelets on one machine the later has it, unless each sees a folder of its own there (a mount namespace)."""
 _Context: TypeAlias = grpc.aio.ServicerContext
 _LENGTH_DELIMITED = 2
 """Protobuf's wire type of strings and messages."""
