@@ -25,7 +25,7 @@ from tests.bench.sweep import endpoints
 from tests.conftest import eventually
 from tests.fakes.mattermost import TOKEN, FakeMattermost
 from tests.real.control_plane import ControlPlane
-from tests.real.kubelet import Json
+from tests.real.pod_status import Json
 from tests.real.world import RealWorld, real_world
 
 EVENTS, MANY, REST = 20, 500, 120.0

@@ -5,17 +5,16 @@ import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from bot.cluster.client import MERGE_PATCH, Api, ApiError
 from bot.core.chat.errors import UserError
+from tests.real.pod_events import PodEvents
+from tests.real.pod_status import Json, PodStatus, stamp
 from tests.real.vllm import Ended
 
-Json = dict[str, Any]
 LOG = [
     "INFO 11-23 10:00:00 [__init__.py:239] Automatically detected platform cuda.",
     "INFO 11-23 10:00:05 [model_runner.py:1108] Starting to load model x...",
@@ -23,11 +22,6 @@ LOG = [
 ]
 Launch = Callable[[Json, Callable[[str], None]], Awaitable[Callable[[], Awaitable[None]]]]
 """Really start a pod's container: takes the pod and where to log, returns how to end it."""
-
-
-def stamp() -> str:
-    """Now, as the API writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Kubelet:
@@ -43,6 +37,8 @@ class Kubelet:
         self.logs: dict[str, list[str]] = {}
         self._api = api
         self._folder = folder
+        self._events = PodEvents(api)
+        self._statuses: dict[str, PodStatus] = {}
         self._pods: dict[str, asyncio.Task[None]] = {}
         self._ends: dict[str, Callable[[], Awaitable[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,7 +76,7 @@ class Kubelet:
             "allocatable": capacity,
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-            "conditions": [_condition("Ready", True)],
+            "conditions": [_node_condition(True)],
         }
         path = f"/api/v1/nodes/{name}/status"
         await self._api.request("PATCH", path, {"status": status}, None, MERGE_PATCH)
@@ -93,7 +89,7 @@ class Kubelet:
 
     async def beat(self, name: str) -> None:
         """Say how the node is now."""
-        body = {"status": {"conditions": [_condition("Ready", name not in self.dead)]}}
+        body = {"status": {"conditions": [_node_condition(name not in self.dead)]}}
         with suppress(UserError):
             await self._api.request("PATCH", f"/api/v1/nodes/{name}/status", body, None, MERGE_PATCH)
 
@@ -121,12 +117,19 @@ class Kubelet:
 
     async def _end(self, pod: Json) -> None:
         uid = pod["metadata"]["uid"]
-        while self.behave.get(pod["metadata"]["labels"].get("llm-bot/workload", "")) == "linger":
+        while self.behave.get(_workload(pod)) == "linger":
             await asyncio.sleep(0.1)
         if begun := self._pods.get(uid):
             begun.cancel()
-        if end := self._ends.pop(uid, None):
-            await end()
+        if status := self._statuses.pop(uid, None):
+            await self._events.tell(
+                pod, "Killing", f"Stopping container {status.container}", status.container
+            )
+            if end := self._ends.pop(uid, None):
+                await end()
+            status.stopped()
+            await self._write(pod, status)
+        self._events.forget(pod)
         gone = False
         while not gone:
             try:
@@ -136,27 +139,30 @@ class Kubelet:
                 await asyncio.sleep(0.2)
 
     async def _begin(self, pod: Json) -> None:
-        name = pod["metadata"]["labels"].get("llm-bot/workload", "")
+        behaviour = self.behave.get(_workload(pod), "ready")
+        status = self._statuses[pod["metadata"]["uid"]] = PodStatus(pod)
         log = self.logs.setdefault(pod["metadata"]["name"], [])
-        behaviour = self.behave.get(name, "ready")
-        if behaviour == "image":
-            waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
-            await self._status(pod, "Pending", {"waiting": waiting})
-            return
-        await self._status(pod, "Pending", {"waiting": {"reason": "ContainerCreating"}})
+        await self._write(pod, status)
         if behaviour == "mount":
-            await self._warn(pod, "FailedMount", 'MountVolume.SetUp failed for volume "models"')
+            words = 'MountVolume.SetUp failed for volume "models" : configmap "absent" not found'
+            await self._events.warn(pod, "FailedMount", words)
+            return
+        status.sandboxed()
+        await self._write(pod, status)
+        if behaviour == "image":
+            await self._cannot_pull(pod, status)
             return
         log += LOG
-        await self._status(pod, "Running", {"running": {"startedAt": stamp()}})
+        await self._run(pod, status)
         if behaviour in ("crash", "oom"):
+            log.append("ValueError: the last line of its log")
             await self.crash(pod, killed=behaviour == "oom")
-            return
-        if behaviour == "hold":
-            return
-        if behaviour == "evict" and not self.evicted:
-            await self._evict(pod)
-            return
+        elif behaviour == "evict" and not self.evicted:
+            await self._evict(pod, status)
+        elif behaviour != "hold":
+            await self._launch(pod, log)
+
+    async def _launch(self, pod: Json, log: list[str]) -> None:
         if self.launch is not None:
             try:
                 self._ends[pod["metadata"]["uid"]] = await self.launch(pod, log.append)
@@ -167,73 +173,66 @@ class Kubelet:
 
     async def get_ready(self, pod: Json) -> None:
         """Its container answers."""
-        await self._status(pod, "Running", {"running": {"startedAt": stamp()}}, ready=True)
+        status = self._statuses[pod["metadata"]["uid"]]
+        if status.waiting:
+            await self._run(pod, status)
+        status.passed()
+        await self._write(pod, status)
+        status.ready()
+        await self._write(pod, status)
 
     async def crash(self, pod: Json, *, killed: bool = False) -> None:
-        """Its container ended, again."""
-        ended = {
-            "reason": "OOMKilled" if killed else "Error",
-            "exitCode": 137 if killed else 1,
-            "message": "ValueError: the last line of its log",
-            "startedAt": stamp(),
-            "finishedAt": stamp(),
-        }
-        waiting = {"reason": "CrashLoopBackOff", "message": "back-off"}
-        await self._status(pod, "Running", {"waiting": waiting}, {"terminated": ended}, 2)
+        """Its container ends; after the first time, and after each back-off, it runs again and ends again."""
+        status = self._statuses[pod["metadata"]["uid"]]
+        if status.waiting:
+            await self._run(pod, status)
+        first = not status.ran
+        await self._ended(pod, status, killed=killed)
+        if first:
+            await self._run(pod, status)
+            await self._ended(pod, status, killed=killed)
+        await self._events.warn(pod, "BackOff", status.back_off_words(), status.container)
+        status.backs_off()
+        await self._write(pod, status)
 
-    async def _evict(self, pod: Json) -> None:
+    async def _run(self, pod: Json, status: PodStatus) -> None:
+        there = f'Container image "{status.image}" already present on machine and can be accessed by the pod'
+        await self._events.tell(pod, "Pulled", there, status.container)
+        await self._events.tell(pod, "Created", "Container created", status.container)
+        await self._events.tell(pod, "Started", "Container started", status.container)
+        status.runs()
+        await self._write(pod, status)
+
+    async def _ended(self, pod: Json, status: PodStatus, *, killed: bool) -> None:
+        log = self.logs[pod["metadata"]["name"]]
+        status.ended(137 if killed else 1, "OOMKilled" if killed else "Error", log)
+        await self._write(pod, status)
+
+    async def _cannot_pull(self, pod: Json, status: PodStatus) -> None:
+        why = f'failed to pull and unpack image "{status.image}": failed to resolve image: not found'
+        wait = f'Back-off pulling image "{status.image}"'
+        await self._events.tell(pod, "Pulling", f'Pulling image "{status.image}"', status.container)
+        words = f'Failed to pull image "{status.image}": {why}'
+        await self._events.warn(pod, "Failed", words, status.container)
+        await self._events.warn(pod, "Failed", "Error: ErrImagePull", status.container)
+        status.waits("ErrImagePull", why)
+        await self._write(pod, status)
+        await self._events.tell(pod, "BackOff", wait, status.container)
+        await self._events.warn(pod, "Failed", "Error: ImagePullBackOff", status.container)
+        status.waits("ImagePullBackOff", f"{wait}: ErrImagePull: {why}")
+        await self._write(pod, status)
+
+    async def _evict(self, pod: Json, status: PodStatus) -> None:
         self.evicted = True
-        told = {"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}
-        await self._api.request("PATCH", f"{_path(pod)}/status", {"status": told}, None, MERGE_PATCH)
+        words = "Pod ephemeral local storage usage exceeds the total limit of containers 32Mi. "
+        await self._events.warn(pod, "Evicted", words)
+        await self._events.tell(pod, "Killing", f"Stopping container {status.container}", status.container)
+        status.evicted(words)
+        await self._write(pod, status)
 
-    async def _warn(self, pod: Json, reason: str, message: str) -> None:
-        about = {"kind": "Pod", "name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
-        event = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{about['name']}.", "namespace": about["namespace"]},
-            "involvedObject": about | {"uid": pod["metadata"]["uid"]},
-            "type": "Warning",
-            "reason": reason,
-            "message": message,
-        }
-        await self._api.request("POST", f"/api/v1/namespaces/{about['namespace']}/events", event)
-
-    async def _status(
-        self,
-        pod: Json,
-        phase: str,
-        state: Json,
-        last: Json | None = None,
-        restarts: int = 0,
-        *,
-        ready: bool = False,
-    ) -> None:
-        container = pod["spec"]["containers"][0]
-        status = {
-            "phase": phase,
-            "podIP": "127.0.0.1",
-            "conditions": [
-                _condition("PodScheduled", True),
-                _condition("Initialized", True),
-                _condition("ContainersReady", ready),
-                _condition("Ready", ready),
-            ],
-            "containerStatuses": [
-                {
-                    "name": container["name"],
-                    "image": container["image"],
-                    "imageID": "",
-                    "ready": ready,
-                    "restartCount": restarts,
-                    "state": state,
-                    "lastState": last or {},
-                }
-            ],
-        }
+    async def _write(self, pod: Json, status: PodStatus) -> None:
         with suppress(UserError):
-            path = f"{_path(pod)}/status"
-            await self._api.request("PATCH", path, {"status": status}, None, MERGE_PATCH)
+            await self._api.request("PATCH", f"{_path(pod)}/status", status.body(), None, MERGE_PATCH)
 
     async def _serve_logs(self) -> int:
         """`GET /containerLogs/NAMESPACE/POD/CONTAINER`, as the API server asks a kubelet."""
@@ -253,13 +252,20 @@ class Kubelet:
         return web.Response(text="\n".join(lines[-tail:]) + "\n")
 
 
-def _condition(kind: str, true: bool) -> Json:
-    return {
-        "type": kind,
-        "status": "True" if true else "False",
-        "lastTransitionTime": stamp(),
-        **({"lastHeartbeatTime": stamp(), "reason": "KubeletReady"} if kind == "Ready" else {}),
+def _node_condition(alive: bool) -> Json:
+    """That of a kubelet that answers, or the node controller's word on one that does not."""
+    lost = {
+        "status": "Unknown",
+        "reason": "NodeStatusUnknown",
+        "message": "Kubelet stopped posting node status.",
     }
+    well = {"status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}
+    at = {"lastHeartbeatTime": stamp(), "lastTransitionTime": stamp()}
+    return {"type": "Ready", **(well if alive else lost), **at}
+
+
+def _workload(pod: Json) -> str:
+    return str(pod["metadata"]["labels"].get("llm-bot/workload", ""))
 
 
 def _path(pod: Json) -> str:

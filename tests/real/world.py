@@ -19,7 +19,8 @@ from bot.cluster.manifests import WorkloadSettings
 from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ADMIN, ControlPlane
-from tests.real.kubelet import Json, Kubelet, Launch
+from tests.real.kubelet import Kubelet, Launch
+from tests.real.pod_status import Json
 
 NODES = {"icc-gpu-1": 4, "icc-gpu-2": 4, "icc-cpu-1": 0}
 _numbers = itertools.count(1)
