@@ -64,11 +64,12 @@ async def test_a_replica_that_is_ready_alone_is_asked_itself_before_its_service_
     await cluster.create(spec(), RECORD)
     service = "http://llm-tiny.demo.svc:8000"
     assert (await cluster.endpoint("tiny")).url == service
-    for number, url in ((1, "http://10.0.0.1:8000"), (2, service)):
-        ready = pod(name=f"p{number}", ready=True, podIP=f"10.0.0.{number}")
-        await kubernetes.put(f"{CORE}/pods", ready)
-        await eventually(lambda number=number: len(cluster.servers("tiny")) == number)
-        assert (await cluster.endpoint("tiny")).url == url
+    await kubernetes.put(f"{CORE}/pods", pod(name="a", ready=True, podIP="10.0.0.1"))
+    await eventually(lambda: len(cluster.servers("tiny")) == 1)
+    assert (await cluster.endpoint("tiny")).url == "http://10.0.0.1:8000"
+    await kubernetes.put(f"{CORE}/pods", pod(name="b", ready=True, podIP="10.0.0.2"))
+    await eventually(lambda: len(cluster.servers("tiny")) == 2)
+    assert (await cluster.endpoint("tiny")).url == service
 
 
 async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(
