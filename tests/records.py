@@ -30,6 +30,7 @@ FULL = Record(
     queued_since=NOW,
     urgent=True,
     last_uses={"slack:U0EVE": LastUse(who="Eve", at=NOW)},
+    last_nodes=("icc-gpu-1", "icc-gpu-2"),
     pending_questions={"m3": Place("slack", "D1")},
 )
 EMPTY: RecordChanges = {
@@ -50,6 +51,7 @@ EMPTY: RecordChanges = {
     "queued_since": None,
     "urgent": False,
     "last_uses": {},
+    "last_nodes": (),
     "pending_questions": {},
 }
 PLAIN = Record(owner=FULL.owner, owner_name=FULL.owner_name, role=FULL.role, start_requested_at=NOW)

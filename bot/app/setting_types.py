@@ -145,4 +145,6 @@ Host = Annotated[
 ]
 StorageClass = Annotated[str, like(rf"({_NAME}(\.{_NAME})*)?", "that cannot be the name of a storage class")]
 Image = Annotated[str, like(r"[a-z0-9]\S*", "that cannot be the name of an image")]
+Cpu = Annotated[str, like(r"([1-9]\d*m?)?", "write cores like 2, or thousandths of one like 500m")]
+Memory = Annotated[str, like(r"([1-9]\d*(Mi|Gi|Ti))?", "write a size like 16Gi")]
 Size = Annotated[str, like(r"[1-9]\d*(Mi|Gi|Ti)", "write a size like 200Gi")]

@@ -15,12 +15,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bot import MANIFESTS, platforms
 from bot.app.setting_types import (
     SHORTEST_WINDOW,
+    Cpu,
     Database,
     Host,
     Image,
     Interval,
     LabelKey,
     Labels,
+    Memory,
     Namespace,
     QuotaSetting,
     Size,
@@ -30,6 +32,7 @@ from bot.app.setting_types import (
     Words,
     Zone,
 )
+from bot.cluster.resources import Resources, amount
 from bot.core.access.roles import Quota
 from bot.core.chat import languages
 from bot.core.chat.duration import spell_duration
@@ -100,6 +103,16 @@ class Settings(BaseSettings):
 
     vllm_image: Image = "vllm/vllm-openai:v0.8.5.post1"
     """What the models run in."""
+    engine_cpu_request: Cpu = ""
+    """The CPU that a model is sure to get for each of its GPUs: `500m` or `2`. Empty: 250m for vLLM."""
+    engine_cpu_limit: Cpu = ""
+    """The most CPU that it gets for each of them. Empty: all that is free."""
+    engine_memory_request: Memory = ""
+    """The memory that is kept for it, for each of its GPUs: `16Gi`. Empty: what vLLM holds while it is up, 2
+    GiB and 3 GiB for each GPU."""
+    engine_memory_limit: Memory = ""
+    """The memory at which it is killed, for each of them. Empty: its request, its weights, and 4 GiB of
+    /dev/shm."""
     vllm_api_key: SecretStr = SecretStr("")
     """The key of every model; empty: a new one for each deployment."""
     hf_token: SecretStr = SecretStr("")
@@ -148,6 +161,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _requests_are_within_limits(self) -> "Settings":
+        """Kubernetes would refuse every model."""
+        for name in ("CPU", "MEMORY"):
+            request, limit = (getattr(self, f"engine_{name}_{kind}".lower()) for kind in ("request", "limit"))
+            if request and limit and amount(request) > amount(limit):
+                told = {"name": name}
+                more = "ENGINE_{name}_REQUEST must not be more than ENGINE_{name}_LIMIT"
+                raise PydanticCustomError("resources", more, told)
+        return self
+
+    @model_validator(mode="after")
     def _models_are_known(self) -> "Settings":
         """A slip in a name would leave the model with the usual window. Repositories are not known here."""
         keys = [key for key in self.idle_windows if "/" not in key]
@@ -170,6 +194,15 @@ class Settings(BaseSettings):
             self.stop_after,
             ZoneInfo(self.timezone),
         )
+
+    @property
+    def engine_resources(self) -> Resources:
+        """What is set of a model's CPU and memory, for each of its GPUs."""
+        wanted = {
+            "requests": {"cpu": self.engine_cpu_request, "memory": self.engine_memory_request},
+            "limits": {"cpu": self.engine_cpu_limit, "memory": self.engine_memory_limit},
+        }
+        return {kind: {name: q for name, q in found.items() if q} for kind, found in wanted.items()}
 
     @property
     def admin_place(self) -> Place | None:

@@ -69,6 +69,7 @@ def workload_settings(settings: Settings) -> WorkloadSettings:
         ingress_host=settings.ingress_host,
         api_key=settings.vllm_api_key.get_secret_value(),
         hf_token=settings.hf_token.get_secret_value(),
+        resources=settings.engine_resources,
     )
 
 

@@ -214,12 +214,17 @@ class KubernetesCluster:
         return await read_log(self._api, pods[-1], self._engine.container, lines) if pods else ""
 
     async def endpoint(self, name: str) -> Endpoint:
-        """Where it answers; the key is read once and kept in memory."""
+        """Where it answers; the key is read once and kept in memory.
+
+        While one replica is ready that is its own address: Services learn of a new pod up to some seconds
+        later, and refuse connections until then."""
         workload, service = self._view.find(name), object_name(name)
         if service not in self._keys:
             secret = await self._api.request("GET", f"{self._core}/secrets/{service}")
             self._keys[service] = base64.b64decode(secret["data"]["api-key"]).decode()
+        ready = self.servers(name)
         url = self._url_template.format(service=service, namespace=self.namespace)
+        url = ready[0].url if len(ready) == 1 else url
         return Endpoint(url, workload.name, self._keys[service])
 
     def web_ui(self) -> WebUi | None:

@@ -44,10 +44,19 @@ NAMES = {
     "queued_since": f"{PREFIX}queued-since",
     "urgent": f"{PREFIX}urgent",
     "last_uses": f"{PREFIX}last-uses",
+    "last_nodes": f"{PREFIX}last-nodes",
     "pending_questions": f"{PREFIX}pending-questions",
 }
 """The annotation of each field of a Record."""
-_JSON = {"card_place", "start_seconds", "last_end", "sleep_state", "last_uses", "pending_questions"}
+_JSON = {
+    "card_place",
+    "start_seconds",
+    "last_end",
+    "sleep_state",
+    "last_uses",
+    "last_nodes",
+    "pending_questions",
+}
 """Fields that are written as JSON; times and durations are text as in ISO 8601."""
 _FIELDS: TypeAdapter[RecordChanges] = TypeAdapter(RecordChanges)
 

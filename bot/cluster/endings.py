@@ -126,7 +126,7 @@ def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) ->
 
 def _patience(pod: Json, container: str) -> timedelta:
     """How long the startup probe of its engine waits; so long that nothing reaches it, if there is none."""
-    ours = next((c for c in pod["spec"].get("containers", []) if c["name"] == container), {})
+    ours: Json = next((c for c in pod["spec"].get("containers", []) if c["name"] == container), {})
     probe = ours.get("startupProbe")
     if not probe:
         return timedelta(days=365)

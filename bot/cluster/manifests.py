@@ -1,7 +1,7 @@
 """From a spec to Kubernetes objects: the YAML of its engine, with what varies laid over it."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,6 +11,7 @@ import yaml
 
 from bot.cluster.annotations import spec_annotation, to_annotations
 from bot.cluster.client import Json
+from bot.cluster.resources import Resources, lay_over
 from bot.core.deployment.manifest import named
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record
@@ -51,6 +52,8 @@ class WorkloadSettings:
     """Of every model; empty is a new one for each."""
     hf_token: str = ""
     """For gated models of Hugging Face; empty is none."""
+    resources: Resources = field(default_factory=dict)
+    """Of a model's container for each of its GPUs; what is left out is the engine's own."""
 
 
 @cache
@@ -87,10 +90,13 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, eng
     template_labels = deployment["spec"]["template"]["metadata"]["labels"]
     template_labels.update(MANAGED | {WORKLOAD: name})
     pod = deployment["spec"]["template"]["spec"]
-    named(pod["containers"], engine.container, "container", engine.manifest)["image"] = settings.image
+    container = named(pod["containers"], engine.container, "container", engine.manifest)
+    container["image"] = settings.image
     _rename_secret(pod["containers"], name_in_file, name)
     engine.lay_over(pod, spec)
+    lay_over(container["resources"], settings.resources, spec.tensor_parallel_size)
     _place(pod, settings)
+    _prefer(pod, record.last_nodes)
     return objects
 
 
@@ -109,6 +115,22 @@ def _place(pod: Json, settings: WorkloadSettings) -> None:
     for toleration in pod["tolerations"]:
         if toleration["key"] == GPU_TAINT:
             toleration["key"] = settings.toleration
+
+
+def _prefer(pod: Json, nodes: Sequence[str]) -> None:
+    """Let it run on one of these nodes if that is possible, else on any other.
+
+    By the name of the node: its label `kubernetes.io/hostname` may be another one."""
+    if not nodes:
+        return
+    affinity = pod.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    affinity.setdefault("preferredDuringSchedulingIgnoredDuringExecution", []).extend(
+        {
+            "weight": 100,
+            "preference": {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]},
+        }
+        for node in nodes
+    )
 
 
 def hf_secret(settings: WorkloadSettings) -> Json:

@@ -71,7 +71,7 @@ class SimulatedCluster:
         now = self._clock.now()
         for pod in running.pods:
             tp = running.spec.tensor_parallel_size
-            if not pod.node and (node := self._node_for(tp)):
+            if not pod.node and (node := self._node_for(tp, running.record.last_nodes)):
                 pod.node = node
                 image_there, cached = node in self._images, running.spec.repo in self._models
                 pod.timeline = timeline(running.spec, now, image_there=image_there, cached=cached)
@@ -79,11 +79,12 @@ class SimulatedCluster:
                 self._images.add(pod.node)
                 self._models.add(running.spec.repo)
 
-    def _node_for(self, tp: int) -> str | None:
-        """The node with the fewest free GPUs that has enough, so that large models still find a place; None
-        if none has."""
+    def _node_for(self, tp: int, preferred: Sequence[str]) -> str | None:
+        """One of the preferred nodes, if it has enough free GPUs; else the one with the fewest that are
+        enough, so that large models still find a place. None if none has."""
         fitting = [node for node in self.nodes() if node.free >= tp]
-        return min(fitting, key=lambda node: node.free).name if fitting else None
+        best = min(fitting, key=lambda node: (node.name not in preferred, node.free), default=None)
+        return best.name if best else None
 
     def nodes(self) -> Sequence[GpuNode]:
         """Every node."""

@@ -20,6 +20,8 @@ WRONG = {
     "GPU_TOLERATION=a b": "a b cannot be the key of a label or taint",
     "STORAGE_CLASS=a b": "that cannot be the name of a storage class",
     "CACHE_SIZE=0Gi": "write a size like 200Gi",
+    "ENGINE_CPU_REQUEST=0.5": "write cores like 2, or thousandths of one like 500m",
+    "ENGINE_MEMORY_LIMIT=16G": "write a size like 16Gi",
     "INGRESS_HOST=https://x": "write a name like models.example.org, without https://",
     "VLLM_IMAGE=a b": "that cannot be the name of an image",
     "INFERENCE_URL_TEMPLATE=http://{svc}": "knows {service} and {namespace}, not {svc}",
@@ -85,6 +87,19 @@ def test_single_models_may_have_windows_of_their_own(monkeypatch: pytest.MonkeyP
     assert {name: window.total_seconds() for name, window in windows.items()} == {
         "llama-3-8b": 7200,
         "some/repository": 900,
+    }
+
+
+def test_a_request_is_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_MEMORY_LIMIT", "9000Mi")
+    more = "ENGINE_MEMORY_REQUEST must not be more than ENGINE_MEMORY_LIMIT"
+    assert told("ENGINE_MEMORY_REQUEST=9Gi", monkeypatch) == [more]
+    monkeypatch.setenv("ENGINE_MEMORY_REQUEST", "8Gi")
+    monkeypatch.setenv("ENGINE_CPU_REQUEST", "500m")
+    settings, _ = read_settings()
+    assert settings.engine_resources == {
+        "requests": {"cpu": "500m", "memory": "8Gi"},
+        "limits": {"memory": "9000Mi"},
     }
 
 

@@ -58,6 +58,20 @@ async def test_a_name_is_given_once_and_the_loser_changes_nothing(
     assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == key
 
 
+async def test_a_replica_that_is_ready_alone_is_asked_itself_before_its_service_knows_it(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
+    service = "http://llm-tiny.demo.svc:8000"
+    assert (await cluster.endpoint("tiny")).url == service
+    await kubernetes.put(f"{CORE}/pods", pod(name="a", ready=True, podIP="10.0.0.1"))
+    await eventually(lambda: len(cluster.servers("tiny")) == 1)
+    assert (await cluster.endpoint("tiny")).url == "http://10.0.0.1:8000"
+    await kubernetes.put(f"{CORE}/pods", pod(name="b", ready=True, podIP="10.0.0.2"))
+    await eventually(lambda: len(cluster.servers("tiny")) == 2)
+    assert (await cluster.endpoint("tiny")).url == service
+
+
 async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:

@@ -75,13 +75,31 @@ def test_placement_probes_and_safety() -> None:
     assert found["nodeSelector"] == {"gpu": "v100"} and found["tolerations"][0]["key"] == "gpu"
     startup = container["startupProbe"]
     budget = startup["periodSeconds"] * startup["failureThreshold"]
-    assert budget >= 1800 and deployment["progressDeadlineSeconds"] > budget
+    assert budget == 3600 and deployment["progressDeadlineSeconds"] > budget
+    assert startup["timeoutSeconds"] <= startup["periodSeconds"] <= 2
     assert container["readinessProbe"]["httpGet"]["path"] == "/health"
     assert container["image"] == "registry/vllm:x"
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert found["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert found["terminationGracePeriodSeconds"] > 90 and "preStop" in container["lifecycle"]
     assert found["automountServiceAccountToken"] is False
+
+
+def test_nodes_that_it_ran_on_are_preferred_whatever_the_file_prefers(tmp_path: Path) -> None:
+    objects = list(yaml.safe_load_all(engine.MANIFEST.read_text()))
+    theirs = {"weight": 1, "preference": {"matchExpressions": [{"key": "fast", "operator": "Exists"}]}}
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [theirs]}
+    in_file = next(thing for thing in objects if thing["kind"] == "Deployment")["spec"]["template"]["spec"]
+    in_file["affinity"] = {"nodeAffinity": preferred}
+    file = tmp_path / "vllm.yaml"
+    file.write_text(yaml.safe_dump_all(objects))
+    record = RECORD.changed(last_nodes=("icc-gpu-1",))
+    found = workload_objects(spec(), record, SETTINGS, Vllm(file))["Deployment"]["spec"]["template"]["spec"]
+    by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["icc-gpu-1"]}]}
+    assert found["affinity"]["nodeAffinity"] == {
+        "preferredDuringSchedulingIgnoredDuringExecution": [theirs, {"weight": 100, "preference": by_name}]
+    }
+    assert "affinity" not in pod()
 
 
 @pytest.mark.parametrize("host", ["", "chat.example.org"])

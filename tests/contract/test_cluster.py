@@ -301,6 +301,22 @@ async def test_whole_gpus_of_one_node_or_the_queue(world: World) -> None:
     await world.phase("three", Phase.READY)
 
 
+async def test_a_wake_returns_to_the_node_that_it_ran_on_unless_that_is_full(world: World) -> None:
+    last = {"last_nodes": ("icc-gpu-2",)}
+    for name in ("one", "two", "three"):
+        await world.cluster.create(spec(name, 1), record(**last))
+        assert (await world.phase(name, Phase.READY)).nodes == last["last_nodes"]
+    for room, node in ((1, "icc-gpu-2"), (0, "icc-gpu-1")):
+        await world.cluster.scale("one", 0, last_nodes=world.find("one").nodes_to_remember)
+        asleep = await world.phase("one", Phase.ASLEEP)
+        assert asleep.record.last_nodes == last["last_nodes"] == asleep.nodes_to_remember
+        if not room:
+            await world.cluster.create(spec("four"), record(**last))
+            await world.phase("four", Phase.READY)
+        await world.cluster.change(spec("one", 1), asleep.record, awake=True)
+        assert (await world.phase("one", Phase.READY)).nodes == (node,)
+
+
 async def test_what_is_removed_is_gone(world: World) -> None:
     await world.cluster.create(spec(), record())
     await world.cluster.remove("llama-3-8b")

@@ -7,13 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import yaml
 
+from bot.app.engines import ENGINE
 from bot.app.settings import Settings
+from bot.cluster import web_ui
+from bot.cluster.client import Json
+from bot.cluster.manifests import WorkloadSettings, workload_objects
 from bot.core.chat.errors import UserError
 from bot.core.deployment.record import Record, RecordChanges, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec
@@ -410,3 +416,49 @@ async def test_what_the_sweep_remembers_is_read_back(world: RealWorld) -> None:
         "",
         None,
     )
+
+
+async def test_what_is_remembered_of_nodes_restarts_no_pod_and_a_cordoned_one_is_left(
+    world: RealWorld,
+) -> None:
+    await world.cluster.create(spec(), RECORD.changed(last_nodes=("icc-gpu-2",)))
+    await eventually(lambda: phase(world) is Phase.READY)
+    [before], [workload] = await world.pods("tinyllama"), world.cluster.workloads()
+    assert workload.nodes == ("icc-gpu-2",)
+    two = spec().model_copy(update={"replicas": 2})
+    await world.cluster.change(two, workload.record, awake=True)
+    await eventually(lambda: world.cluster.workloads()[0].ready_replicas == 2)
+    assert before["metadata"]["uid"] in [pod["metadata"]["uid"] for pod in await world.pods("tinyllama")]
+    last = world.cluster.workloads()[0].nodes_to_remember
+    await world.cluster.scale("tinyllama", 0, last_nodes=last)
+    await eventually(lambda: phase(world) is Phase.ASLEEP)
+    world.plane.kubectl("cordon", "icc-gpu-2")
+    try:
+        await world.cluster.change(spec(), world.cluster.workloads()[0].record, awake=True)
+        await eventually(lambda: phase(world) is Phase.READY)
+        assert world.cluster.workloads()[0].nodes == ("icc-gpu-1",)
+    finally:
+        world.plane.kubectl("uncordon", "icc-gpu-2")
+
+
+async def test_pods_pass_the_strictest_pod_security(world: RealWorld) -> None:
+    settings = WorkloadSettings(namespace=world.namespace)
+    model = workload_objects(spec(tp=2), RECORD, settings, ENGINE)["Deployment"]
+    page = web_ui.objects({}, "ada", settings, [])["Deployment"]
+    own = yaml.safe_load((ROOT / "manifests" / "bot" / "deployment.yaml").read_text())
+    world.plane.kubectl(
+        "label", "namespace", world.namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+
+    def said(deployment: Json) -> str:
+        template = deployment["spec"]["template"]
+        metadata = {"name": "x", "namespace": world.namespace}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        create = ("create", "--dry-run=server", "-f", "-")
+        return world.plane.kubectl(*create, stdin=json.dumps(pod), check=False)
+
+    root = deepcopy(own)
+    del root["spec"]["template"]["spec"]["securityContext"]
+    await eventually(lambda: "violates PodSecurity" in said(root))  # the label counts by now
+    for deployment in (model, page, own):
+        assert "pod/x created (server dry run)" in said(deployment)

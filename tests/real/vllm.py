@@ -83,7 +83,7 @@ class VllmContainers:
             *(["taskset", "-c", "0"] if sys.platform == "linux" and (os.cpu_count() or 1) > 1 else []),
             str(self._binary), "serve", str(self.model), "--served-model-name", name,
             "--dtype", "float32", "--max-model-len", length, "--kv-cache-memory-bytes", "64M",
-            "--enforce-eager", "--host", "127.0.0.1", "--port", str(self.port), "--api-key", key,
+            "--enforce-eager", "--host", "127.0.0.1", "--port", str(self.port), f"--api-key={key}",
             *self.more, *more,
         ]  # fmt: skip
         process = await asyncio.create_subprocess_exec(

@@ -123,6 +123,7 @@ class RecordChanges(TypedDict, total=False):
     queued_since: datetime | None
     urgent: bool
     last_uses: dict[str, LastUse]
+    last_nodes: tuple[str, ...]
     pending_questions: dict[str, Place]
 
 
@@ -186,6 +187,9 @@ class Record(Frozen):
 
     last_uses: dict[str, LastUse] = Field(default_factory=dict)
     """When each person asked it last, by user id; the latest 20 people."""
+    last_nodes: tuple[str, ...] = ()
+    """Names of the nodes that it answered from when it was last put to sleep: their memory may still hold its
+    weights, so it wakes there if it can. They stay the same while it is awake."""
     pending_questions: dict[str, Place] = Field(default_factory=dict)
     """Where the questions are that wait until it is ready, by the id of the message that says so."""
 

@@ -128,6 +128,11 @@ class Workload(Frozen):
         return self.last_end.number if self.last_end else 0
 
     @property
+    def nodes_to_remember(self) -> tuple[str, ...]:
+        """The nodes that it answers from; if it does not answer, those that it answered from before."""
+        return self.nodes if self.ready_replicas else self.record.last_nodes
+
+    @property
     def gpus_held(self) -> int:
         """GPUs that it holds or waits for now; 0 while it sleeps."""
         return self.spec.gpus if self.record.queued_since else self.gpus_on_nodes

@@ -14,11 +14,14 @@ from bot.engines.vllm.progress import progress
 Json = dict[str, Any]
 
 MANIFEST = MANIFESTS / "engines" / "vllm.yaml"
-SHARED_MEMORY_VOLUME = "shm"
 SHARED_MEMORY_GIB = 4
-"""Size of /dev/shm with tensor parallelism; NCCL fails with the usual 64 MiB."""
-PROCESS_GIB, SHARD_GIB = 8, 5
-"""Host memory: vLLM itself, and the largest shard of weights that is read at once."""
+"""Size of /dev/shm in the YAML; what is written there counts as memory of the container."""
+SERVER_GIB, WORKER_GIB = 2, 3
+"""Host memory that stays in use: the server, and for each GPU a process with its CUDA context and 1 GiB of
+swap space (`--swap-space=1`)."""
+MILLICPUS = 250
+"""CPU for each GPU: what a model needs while nobody asks it. One that answers keeps a core busy for each GPU,
+which it gets from those that are free: there is no limit, so that it is never throttled."""
 
 
 class Vllm:
@@ -31,23 +34,14 @@ class Vllm:
         self.manifest = manifest
 
     def lay_over(self, pod: Json, spec: Spec) -> None:
-        """Put the model's arguments and resources into the container; /dev/shm only if GPUs share work.
-
-        UserError if the file has no such container."""
+        """Put the model's arguments and resources into the container; UserError if the file has none."""
         container = named(pod["containers"], self.container, "container", self.manifest)
         container["args"] = arguments(container["args"], spec)
         container["resources"] = resources(spec)
-        if spec.tensor_parallel_size == 1:
-            pod["volumes"] = _without_shared_memory(pod["volumes"])
-            container["volumeMounts"] = _without_shared_memory(container["volumeMounts"])
 
     def progress(self, log: str, weights_gib: float) -> Progress | None:
         """The last sign of progress in the end of its log; None if there is none."""
         return progress(log, weights_gib)
-
-
-def _without_shared_memory(volumes: list[Json]) -> list[Json]:
-    return [volume for volume in volumes if volume["name"] != SHARED_MEMORY_VOLUME]
 
 
 def arguments(template: list[str], spec: Spec) -> list[str]:
@@ -68,13 +62,16 @@ def arguments(template: list[str], spec: Spec) -> list[str]:
 
 
 def resources(spec: Spec) -> Json:
-    """Host memory: weights pass through it shard by shard; a memory-backed /dev/shm counts too."""
-    tp = spec.tensor_parallel_size
-    shared = SHARED_MEMORY_GIB if tp > 1 else 0
-    request = 6 + min(SHARD_GIB, ceil(spec.weights_gib))
-    limit = max(request, ceil(spec.weights_gib * 0.6) + PROCESS_GIB) + shared
-    gpus = {"nvidia.com/gpu": str(tp)}
+    """What the container asks for, by the size of the model.
+
+    Memory is requested for what stays in use. The limit has room for /dev/shm and for all the weights, which
+    pass through the page cache: with less of it the process of each GPU would read them from the volume
+    again, and a file of another format than safetensors is in memory whole while it is read."""
+    gpus = spec.tensor_parallel_size
+    request = SERVER_GIB + WORKER_GIB * gpus
+    limit = request + ceil(spec.weights_gib) + SHARED_MEMORY_GIB
+    count = {"nvidia.com/gpu": str(gpus)}
     return {
-        "requests": {"cpu": "2", "memory": f"{request}Gi", **gpus},
-        "limits": {"memory": f"{limit}Gi", **gpus},
+        "requests": {"cpu": f"{MILLICPUS * gpus}m", "memory": f"{request}Gi", **count},
+        "limits": {"memory": f"{limit}Gi", **count},
     }

@@ -176,7 +176,9 @@ class Lifecycle:
             last_activity=workload.last_used,
             told=True,
         )
-        await self._cluster.scale(workload.name, 0, queued_since=None, sleep_state=state)
+        await self._cluster.scale(
+            workload.name, 0, queued_since=None, sleep_state=state, last_nodes=workload.nodes_to_remember
+        )
 
     async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
         """Start a sleeping workload again, as it was."""

@@ -56,7 +56,11 @@ class ScaleDown:
             samples_seen=verdict.seen,
             samples_expected=verdict.expected,
         )
-        changes: RecordChanges = {"sleep_state": state, "keep_until": None}
+        changes: RecordChanges = {
+            "sleep_state": state,
+            "keep_until": None,
+            "last_nodes": workload.nodes_to_remember,
+        }
         if reason is SleepReason.LEASE:
             changes["lease_ends_at"] = None
         await self._cluster.scale(workload.name, 0, workload.version, **changes)

@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from bot.core.deployment.workload import Spec
-from bot.engines.vllm.engine import MANIFEST, Vllm, arguments, resources
+from bot.engines.vllm.engine import MANIFEST, SHARED_MEMORY_GIB, Vllm, arguments, resources
 
 
 def spec(**more: Any) -> Spec:
@@ -57,15 +58,30 @@ def test_gptq_is_named_or_vllm_would_choose_kernels_a_v100_lacks() -> None:
     assert "--enforce-eager" in arguments(["x"], spec(enforce_eager=True))
 
 
-def test_shared_memory_only_when_gpus_work_together_and_it_counts() -> None:
-    one, two = pod(tensor_parallel_size=1), pod(tensor_parallel_size=2)
-    assert [volume["name"] for volume in one["volumes"]] == ["models", "home"]
-    shm = next(volume for volume in two["volumes"] if volume["name"] == "shm")
-    assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
-    assert {"name": "shm", "mountPath": "/dev/shm"} in two["containers"][0]["volumeMounts"]
-    limit = {tp: resources(spec(tensor_parallel_size=tp))["limits"]["memory"] for tp in (1, 2)}
-    assert limit == {1: "17Gi", 2: "21Gi"}
-    assert resources(spec())["requests"]["nvidia.com/gpu"] == "2"
+@pytest.mark.parametrize("tp", [1, 2])
+def test_shared_memory_is_there_however_many_gpus_work_together(tp: int) -> None:
+    found = pod(tensor_parallel_size=tp)
+    [shm] = [volume["emptyDir"] for volume in found["volumes"] if volume["name"] == "shm"]
+    assert shm == {"medium": "Memory", "sizeLimit": f"{SHARED_MEMORY_GIB}Gi"}
+    assert {"name": "shm", "mountPath": "/dev/shm"} in found["containers"][0]["volumeMounts"]
+
+
+def test_memory_and_cpu_by_the_size_of_the_model() -> None:
+    assert resources(spec(tensor_parallel_size=1, weights_gib=2.05)) == {
+        "requests": {"cpu": "250m", "memory": "5Gi", "nvidia.com/gpu": "1"},
+        "limits": {"memory": "12Gi", "nvidia.com/gpu": "1"},
+    }
+    assert resources(spec(tensor_parallel_size=4, weights_gib=37.0)) == {
+        "requests": {"cpu": "1000m", "memory": "14Gi", "nvidia.com/gpu": "4"},
+        "limits": {"memory": "55Gi", "nvidia.com/gpu": "4"},
+    }
+
+
+def test_the_file_asks_for_what_its_own_model_needs() -> None:
+    objects = yaml.safe_load_all(MANIFEST.read_text())
+    [deployment] = [thing for thing in objects if thing["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["resources"] == resources(spec(tensor_parallel_size=2, weights_gib=15.0))
 
 
 def test_the_bytes_of_a_download_are_counted_beside_vllm_which_gets_its_arguments(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ async def test_killed_in_the_middle_it_is_known_who_put_it_to_sleep(
     assert (
         workload.phase is Phase.ASLEEP and state and (state.reason, state.by) == (SleepReason.PERSON, "ada")
     )
+    assert workload.record.last_nodes == awake.nodes != ()
 
 
 async def test_a_use_that_another_has_just_written_down_is_kept(

@@ -605,7 +605,7 @@ async def test_killed_at_any_step_it_warns_once_at_most_and_the_model_sleeps(
     assert calls[0] >= dies_at  # else it was not killed
     assert ready().replicas == 0 and ready().record.warned_at is None
     state = ready().record.sleep_state
-    assert state and state.reason is SleepReason.IDLE
+    assert state and state.reason is SleepReason.IDLE and ready().record.last_nodes == ("icc-gpu-1",)
     warnings = [history[0] for history in chat.messages.values() if "has been idle" in say(history[0].text)]
     assert len(warnings) <= 1
     assert len([text for text in told(chat, say) if "sleeps, its GPU is free" in text]) <= 1

@@ -1,0 +1,41 @@
+"""CPU and memory of an engine's container: what the settings say, laid over what the engine asks for."""
+
+import re
+from collections.abc import Mapping
+
+from bot.cluster.client import Json
+
+UNITS = {"": 1.0, "m": 0.001, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+"""What a quantity is counted in, by how it ends: cores, thousandths of one, bytes."""
+Resources = Mapping[str, Mapping[str, str]]
+"""Quantities as Kubernetes writes them, by `requests` or `limits` and then by name, such as `cpu`."""
+
+
+def amount(quantity: str) -> float:
+    """A quantity such as `500m` (0.5) or `2Gi` as a number of cores or bytes."""
+    number, unit = _split(quantity)
+    return number * UNITS[unit]
+
+
+def lay_over(resources: Json, per_gpu: Resources, gpus: int) -> None:
+    """Set what is given for each GPU in the container's `resources`, for that many GPUs.
+
+    Where a request is then larger than its limit, which Kubernetes refuses, what was given wins."""
+    given = {kind: {name: _times(q, gpus) for name, q in per_gpu.get(kind, {}).items()} for kind in resources}
+    for kind, quantities in given.items():
+        resources[kind] |= quantities
+    requests, limits = resources["requests"], resources["limits"]
+    for name in requests.keys() & limits.keys():
+        if amount(requests[name]) > amount(limits[name]):
+            lower, higher = (requests, limits) if name in given["limits"] else (limits, requests)
+            lower[name] = higher[name]
+
+
+def _times(quantity: str, factor: int) -> str:
+    number, unit = _split(quantity)
+    return f"{number * factor}{unit}"
+
+
+def _split(quantity: str) -> tuple[int, str]:
+    number, unit = re.fullmatch(r"(\d+)([A-Za-z]*)", quantity).groups()  # type: ignore[union-attr]
+    return int(number), unit
