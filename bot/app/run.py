@@ -21,7 +21,6 @@ from bot.core.chat.text import t
 from bot.core.ports import Clock, Cluster, Leadership
 from bot.grammar.command import by_word
 from bot.observability.prometheus import Prometheus
-from bot.platforms.console.adapter import TERMINAL, Console
 from bot.platforms.shared.messengers import Messengers
 
 
@@ -118,6 +117,7 @@ async def _at_terminal(
     leadership: Leadership | None = None,
 ) -> None:
     """Until the person leaves. With a `leadership` to share they are told whether we lead."""
+    from bot.platforms.console.adapter import TERMINAL, Console  # a tenth of a second
 
     def names() -> list[str]:
         return [*by_word(COMMANDS), *(workload.name for workload in cluster.workloads())]
