@@ -2,9 +2,7 @@
 
 import argparse
 import asyncio
-import getpass
 import logging
-import os
 import signal
 import sys
 from types import FrameType
@@ -67,11 +65,12 @@ async def _serve(
     options: argparse.Namespace, settings: Settings, platform_settings: PlatformSettingsByName
 ) -> None:
     from bot.app import run
+    from bot.cli.login import login
 
     if options.command == "demo":
         await run.demo(settings, options.speed, options.user or "you", options.user is None)
     else:
-        user, at_terminal = options.user or _login(), options.platform == "console"
+        user, at_terminal = options.user or login(), options.platform == "console"
         await run.run(settings, platform_settings, at_terminal, user, options.user is None)
 
 
@@ -93,14 +92,6 @@ def _do_once(
         case "doctor":
             return asyncio.run(doctor.doctor(settings, platform_settings))
     return asyncio.run(mattermost_setup.mattermost_setup(settings, platform_settings))
-
-
-def _login() -> str:
-    """The name of whoever runs this; in a container any user id may, also one without a name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # before and since Python 3.13
-        return str(os.getuid())
 
 
 def _parser() -> argparse.ArgumentParser:

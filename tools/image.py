@@ -21,7 +21,7 @@ UNUSED = (
     "matplotlib/mpl-data/fonts/ttf/*.ttf",  # but for FONTS
     "matplotlib/mpl-data/fonts/*/*.afm",  # for PDF and PostScript
     "matplotlib/mpl-data/sample_data",
-    "numpy/_core/include",
+    "numpy/_core/include/**/*.h",
     "**/tests",
     "**/*.pyi",
     "**/*.pyx",
@@ -66,7 +66,7 @@ def loaded() -> set[Path]:
     """The files in this process: modules, and libraries that are mapped into it."""
     modules = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
-    return {Path(file).resolve() for file in modules | mapped if file.startswith("/")}
+    return {Path(file) for file in modules | mapped if file.startswith("/")}
 
 
 def unused(site_packages: Path, languages: set[str], needed: set[Path]) -> Iterator[Path]:
@@ -78,7 +78,7 @@ def unused(site_packages: Path, languages: set[str], needed: set[Path]) -> Itera
         ]
         if not code:
             raise LookupError(package)
-        yield from (file for file in code if file.resolve() not in needed)
+        yield from (file for file in code if file not in needed)
     for pattern in UNUSED:
         found = list(site_packages.glob(pattern))
         if not found:
