@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _end(_: int, __: FrameType | None) -> None:
-    """Until the service listens to it: the first process of a container would not even notice the signal."""
+    """While the service loads: the first process of a container would not even notice the signal."""
     sys.exit(OK)
 
 

@@ -49,7 +49,13 @@ async def demo(settings: Settings, speed: float, user: str, operator: bool) -> N
 async def run(
     settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
 ) -> None:
-    """The service; or the same in this terminal."""
+    """The service, or the same in this terminal, until SIGTERM: what was opened is closed in reverse order."""
+    await _until_terminated(_run(settings, platform_settings, console, user, operator))
+
+
+async def _run(
+    settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
+) -> None:
     async with (
         clusters.kubernetes(settings) as (cluster, clock),
         clusters.leadership(settings, guest=console) as leadership,
@@ -67,7 +73,7 @@ async def _service(
     clock: Clock,
     leadership: Leadership,
 ) -> None:
-    """Until SIGTERM; what was opened is closed in reverse order."""
+    """Until it is cancelled."""
     async with AsyncExitStack() as opened:
         inference = _closed_by(opened, wiring.inference_of(settings))
         platforms = platform_factory.create(settings, platform_settings, cluster.changes)
@@ -87,7 +93,7 @@ async def _service(
         )
         await http_server.start()
         opened.push_async_callback(http_server.stop)
-        await _until_terminated(background_jobs.serve(settings, built, platforms, leadership))
+        await background_jobs.serve(settings, built, platforms, leadership)
 
 
 def _closed_by(opened: AsyncExitStack, what: Closable) -> Closable:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot import __version__
 from tests.e2e import containers, inside_image
 from tests.e2e.containers import Image
 from tests.real.control_plane import ControlPlane
@@ -29,7 +30,7 @@ USERS = ("10001", "12345:12345", "1000650000:0")
 def image() -> Image:
     if name := os.environ.get("BOT_IMAGE"):
         return containers.find(name)
-    return containers.build(ROOT, VERSION="1.2.3", REVISION="abc", SOURCE="https://example.org/llm-bot")
+    return containers.build(ROOT, VERSION=__version__, REVISION="abc", SOURCE="https://example.org/llm-bot")
 
 
 def inside(image: Image, what: str, mount: str = "", **settings: str) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def test_its_labels_say_what_it_is(image: Image) -> None:
     names = ("title", "description", "source", "licenses", "version", "revision")
     labels = image.labels()
     assert all(labels[f"org.opencontainers.image.{name}"] for name in names)
+    assert labels["org.opencontainers.image.version"] == __version__
 
 
 @pytest.mark.parametrize("user", USERS)
