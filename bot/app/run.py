@@ -49,7 +49,7 @@ async def demo(settings: Settings, speed: float, user: str, operator: bool) -> N
 async def run(
     settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
 ) -> None:
-    """The service, or the same in this terminal, until SIGTERM: what was opened is closed in reverse order."""
+    """The service, or the same in this terminal, until SIGTERM; then all that was opened is closed."""
     await _until_terminated(_run(settings, platform_settings, console, user, operator))
 
 
