@@ -1,5 +1,6 @@
 # Each target does all its set-up: `.venv` comes from the lock, made once.
 PYTHON ?= python3
+BUILDER ?= docker
 BIN = .venv/bin
 .DEFAULT_GOAL := help
 
@@ -33,8 +34,10 @@ picture: .venv ## docs/demo.svg, from a run of the demo
 e2e: .venv ## the story on real parts alone
 	$(BIN)/python -m pytest tests/e2e
 
-image: ## the bot's container image
-	docker build -t llm-bot .
+IMAGE ?= llm-bot:latest
+image: ## the bot's container image, by docker or, with BUILDER=buildah, by that; IMAGE=NAME:TAG names it
+	$(BUILDER) build -t $(IMAGE) --build-arg VERSION=$$($(PYTHON) -c 'import bot; print(bot.__version__)') \
+	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg SOURCE=$$(git remote get-url origin) .
 
 lock: .venv ## after a change of pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header -q -o requirements/run.txt

@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
-import getpass
 import logging
+import signal
 import sys
+from types import FrameType
 
 import structlog
 
@@ -23,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     if words and options.command not in ("plan", "render"):
         print(f"unknown: {' '.join(words)} (see --help)", file=sys.stderr)
         return BAD_INPUT
+    if options.command == "run":
+        signal.signal(signal.SIGTERM, _end)
     try:
         settings, platform_settings = read_settings()
     except WrongSettings as error:
@@ -39,13 +42,44 @@ def main(argv: list[str] | None = None) -> int:
         return FAILED
 
 
+def _end(_: int, __: FrameType | None) -> None:
+    """While the service loads: the first process of a container would not even notice the signal."""
+    sys.exit(OK)
+
+
 def _run(
     options: argparse.Namespace,
     words: list[str],
     settings: Settings,
     platform_settings: PlatformSettingsByName,
 ) -> int:
+    match options.command:
+        case "run" | "demo":
+            asyncio.run(_serve(options, settings, platform_settings))
+            return OK
+        case _:
+            return _do_once(options, words, settings, platform_settings)
+
+
+async def _serve(
+    options: argparse.Namespace, settings: Settings, platform_settings: PlatformSettingsByName
+) -> None:
     from bot.app import run
+    from bot.cli.login import login
+
+    if options.command == "demo":
+        await run.demo(settings, options.speed, options.user or "you", options.user is None)
+    else:
+        user, at_terminal = options.user or login(), options.platform == "console"
+        await run.run(settings, platform_settings, at_terminal, user, options.user is None)
+
+
+def _do_once(
+    options: argparse.Namespace,
+    words: list[str],
+    settings: Settings,
+    platform_settings: PlatformSettingsByName,
+) -> int:
     from bot.cli import diagnose, doctor, mattermost_setup, plan, render
 
     match options.command:
@@ -57,16 +91,7 @@ def _run(
             return diagnose.diagnose(options.file, options.json, settings)
         case "doctor":
             return asyncio.run(doctor.doctor(settings, platform_settings))
-        case "mattermost-setup":
-            return asyncio.run(mattermost_setup.mattermost_setup(settings, platform_settings))
-        case "demo":
-            user = options.user or "you"
-            asyncio.run(run.demo(settings, options.speed, user, options.user is None))
-        case "run":
-            user = options.user or getpass.getuser()
-            at_terminal = options.platform == "console"
-            asyncio.run(run.run(settings, platform_settings, at_terminal, user, options.user is None))
-    return OK
+    return asyncio.run(mattermost_setup.mattermost_setup(settings, platform_settings))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,9 @@
 """python -m bot plan · render · bad settings: output for people and programs, and exit codes."""
 
+import getpass
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import yaml
 
 from bot.app.settings import Settings
 from bot.cli import plan as plan_command
+from bot.cli.login import login
 
 ROOT = Path(__file__).parents[1]
 
@@ -341,3 +344,35 @@ def test_a_slip_in_the_tokens_of_the_slash_command_is_told_without_them() -> Non
 def test_mattermost_setup_says_what_it_needs() -> None:
     done = bot("mattermost-setup")
     assert done.returncode == 1 and done.stderr.startswith("set MATTERMOST_URL, MATTERMOST_TOKEN and")
+
+
+def test_a_service_that_is_told_to_end_before_it_serves_ends_at_once(tmp_path: Path) -> None:
+    """As the first process of a container it would not notice a signal that it has no handler for."""
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        server = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        cluster = {"name": "x", "cluster": {"server": server}}
+        context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+        user = {"name": "x", "user": {"token": "x"}}
+        config = {"clusters": [cluster], "contexts": [context], "users": [user], "current-context": "x"}
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "KUBECONFIG": str(tmp_path / "kubeconfig")}
+        service = subprocess.Popen(
+            [sys.executable, "-m", "bot", "run"],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = never_answers.accept()
+        with connection:
+            service.terminate()
+            _, said = service.communicate(timeout=60)
+        assert (service.returncode, said) == (0, "")
+
+
+def test_a_user_without_a_name_is_called_by_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert login() == str(os.getuid())

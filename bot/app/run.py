@@ -21,7 +21,6 @@ from bot.core.chat.text import t
 from bot.core.ports import Clock, Cluster, Leadership
 from bot.grammar.command import by_word
 from bot.observability.prometheus import Prometheus
-from bot.platforms.console.adapter import TERMINAL, Console
 from bot.platforms.shared.messengers import Messengers
 
 
@@ -50,7 +49,13 @@ async def demo(settings: Settings, speed: float, user: str, operator: bool) -> N
 async def run(
     settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
 ) -> None:
-    """The service; or the same in this terminal."""
+    """The service, or the same in this terminal, until SIGTERM; then all that was opened is closed."""
+    await _until_terminated(_run(settings, platform_settings, console, user, operator))
+
+
+async def _run(
+    settings: Settings, platform_settings: PlatformSettingsByName, console: bool, user: str, operator: bool
+) -> None:
     async with (
         clusters.kubernetes(settings) as (cluster, clock),
         clusters.leadership(settings, guest=console) as leadership,
@@ -68,7 +73,7 @@ async def _service(
     clock: Clock,
     leadership: Leadership,
 ) -> None:
-    """Until SIGTERM; what was opened is closed in reverse order."""
+    """Until it is cancelled."""
     async with AsyncExitStack() as opened:
         inference = _closed_by(opened, wiring.inference_of(settings))
         platforms = platform_factory.create(settings, platform_settings, cluster.changes)
@@ -88,7 +93,7 @@ async def _service(
         )
         await http_server.start()
         opened.push_async_callback(http_server.stop)
-        await _until_terminated(background_jobs.serve(settings, built, platforms, leadership))
+        await background_jobs.serve(settings, built, platforms, leadership)
 
 
 def _closed_by(opened: AsyncExitStack, what: Closable) -> Closable:
@@ -118,6 +123,7 @@ async def _at_terminal(
     leadership: Leadership | None = None,
 ) -> None:
     """Until the person leaves. With a `leadership` to share they are told whether we lead."""
+    from bot.platforms.console.adapter import TERMINAL, Console  # a tenth of a second
 
     def names() -> list[str]:
         return [*by_word(COMMANDS), *(workload.name for workload in cluster.workloads())]

@@ -1,6 +1,5 @@
 """`python -m bot render deploy MODEL [key=value…]`: the manifests of a deployment, without a cluster."""
 
-import getpass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,6 +8,7 @@ import yaml
 from bot.app import wiring
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
+from bot.cli.login import login
 from bot.cli.shell import BAD_INPUT, OK, asks_for_help, complain, explain, read_arguments, speaker
 from bot.cluster.manifests import workload_objects
 from bot.commands.deploy import Deploy
@@ -41,7 +41,7 @@ def render(words: list[str], settings: Settings) -> int:
     except UserError as error:
         complain(error, say)
         return BAD_INPUT
-    now, user = datetime.now(UTC), getpass.getuser()
+    now, user = datetime.now(UTC), login()
     ends = end_time(now, asked.ttl, ZoneInfo(settings.timezone)) if asked.ttl else None
     record = Record(
         owner=user,

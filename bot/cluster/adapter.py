@@ -58,7 +58,7 @@ class KubernetesCluster:
         self._view = ClusterView(self._api, self.namespace, self._engine.container)
         try:
             await self._view.start()
-        except UserError:
+        except (UserError, asyncio.CancelledError):
             await self.__aexit__()
             raise
         return self
