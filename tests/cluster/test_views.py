@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from bot.cluster.client import connect
 from bot.cluster.mirror import Pace
+from bot.cluster.pod_events import TROUBLE
 from bot.cluster.views import ClusterView
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase
@@ -61,7 +62,7 @@ async def test_what_is_there_is_seen_at_the_start_and_what_changes_after_it(
     assert views.find("tiny").phase is Phase.SCHEDULING
     for step, seen in (
         (unplaced("0/1 nodes are available: 1 Insufficient nvidia.com/gpu."), Phase.QUEUED),
-        (pod(), Phase.PULLING),
+        (pod(), Phase.PREPARING),
         (pod(containerStatuses=container({"running": {"startedAt": stamp(3)}})), Phase.LOADING),
         (pod(ready=True), Phase.READY),
     ):
@@ -135,7 +136,7 @@ async def test_a_warning_tells_what_holds_a_pod_up(
     await kubernetes.put(EVENTS, warning("llm-tiny-1", reason, f"{message} "))
     await eventually(lambda: views.find("tiny").cause)
     held = views.find("tiny")
-    assert (held.phase, held.cause, held.evidence) == (Phase.PULLING, "start", message)
+    assert (held.phase, held.cause, held.evidence) == (Phase.PREPARING, TROUBLE[reason], message)
 
 
 async def test_a_warning_that_was_there_before_counts_and_its_end_too(
