@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from bot.cluster import state_store, web_ui
 from bot.cluster.annotations import record_patch, replacement
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
-from bot.cluster.logs import read_log
+from bot.cluster.logs import read_log, read_run_log
 from bot.cluster.manifests import (
     Objects,
     WorkloadSettings,
@@ -212,6 +212,15 @@ class KubernetesCluster:
         """The last lines of the newest pod, of the run before if that one crashed; or nothing."""
         pods = self._view.pods_of(object_name(name))
         return await read_log(self._api, pods[-1], self._engine.container, lines) if pods else ""
+
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
+        """From the pod that it ran in, as long as the kubelet keeps it: that of the last run and of the one
+        before."""
+        uid, _, index = run.rpartition("/")
+        pods = [pod for pod in self._view.pods_of(object_name(name)) if pod["metadata"]["uid"] == uid]
+        if not pods:
+            return ""
+        return await read_run_log(self._api, pods[0], self._engine.container, int(index), lines)
 
     async def endpoint(self, name: str) -> Endpoint:
         """Where it answers; the key is read once and kept in memory.

@@ -149,6 +149,9 @@ class WorkloadAccess(Protocol):
         """The last lines of its newest pod's log, or of the run before if this one crashed; empty if there is
         none."""
 
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
+        """The last lines of a run that has ended, an `Ending.run`; empty if its log is gone."""
+
     async def endpoint(self, name: str) -> Endpoint:
         """Its address and key; UserError when it is gone."""
 

@@ -68,7 +68,7 @@ class StartRecorder:
             return end
         too_late = self._clock.now() - end.at >= TIME_TO_READ
         try:
-            text = await self._cluster.logs(workload.name, LINES)
+            text = await self._cluster.log_of_run(workload.name, end.run, LINES)
         except UserError:
             return end.model_copy(update={"log_read": too_late})
         found = diagnose([text])

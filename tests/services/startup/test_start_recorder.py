@@ -1,0 +1,156 @@
+"""What is written down of a start: how its runs ended, with causes from logs, and when it was ready."""
+
+from datetime import timedelta
+from typing import Any, Unpack
+
+import pytest
+
+from bot.core.chat.errors import Changed, UserError
+from bot.core.chat.text import t
+from bot.core.deployment.ending import Ending
+from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.services.startup.start_recorder import TIME_TO_READ, StartRecorder, is_settled
+from bot.simulator.cluster import SimulatedCluster
+from tests.conftest import Clock
+
+OUT_OF_MEMORY = "ERROR torch.OutOfMemoryError: CUDA out of memory."
+
+
+class OneWorkload(SimulatedCluster):
+    """A model that can be given any state, and the logs of its runs."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        now = clock.now()
+        self.workload = Workload(
+            spec=Spec(name="m", model="m", repo="a/b", max_model_len=2048),
+            record=Record(owner="ada", owner_name="Ada", start_requested_at=now),
+            phase=Phase.LOADING,
+            since=now,
+            created=now,
+            version="1",
+        )
+        self.logs_of_runs: dict[str, str] = {}
+        self.refuses: UserError | None = None
+        self.tidied = 0
+
+    def find(self, name: str) -> Workload:
+        return self.workload
+
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
+        if run not in self.logs_of_runs:
+            raise UserError(t("error.api_away"))
+        return self.logs_of_runs[run]
+
+    async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
+        assert version == self.workload.version, "what was decided on a view is written for that view only"
+        if self.refuses:
+            raise self.refuses
+        record = self.workload.record.changed(**changes)
+        self.be(record=record, last_end=record.last_end or self.workload.last_end)
+
+    async def remove_dead_pods(self, name: str) -> None:
+        self.tidied += 1
+
+    def be(self, **fields: Any) -> Workload:
+        """It is so now."""
+        version = str(int(self.workload.version) + 1)
+        self.workload = self.workload.model_copy(update={"version": version} | fields)
+        return self.workload
+
+
+@pytest.fixture
+def cluster(clock: Clock) -> OneWorkload:
+    return OneWorkload(clock)
+
+
+@pytest.fixture
+def recorder(cluster: OneWorkload, clock: Clock) -> StartRecorder:
+    return StartRecorder(cluster, clock)
+
+
+def end(clock: Clock, number: int = 1, cause: str = "crashed", **more: Any) -> Ending:
+    fields = {"run": f"uid/{number - 1}", "at": clock.now(), "exit_code": 1, "evidence": "the last line"}
+    return Ending(number=number, cause=cause, **(fields | more))
+
+
+async def test_the_log_of_the_run_that_ended_says_why(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    cluster.logs_of_runs = {"uid/0": OUT_OF_MEMORY}
+    found = (await recorder.note_end(cluster.be(last_end=end(clock)))).record.last_end
+    assert found and (found.cause, found.log_read, found.alike) == ("cuda_oom", True, 1)
+    assert found.evidence.endswith("CUDA out of memory.") and cluster.tidied == 1
+
+
+async def test_a_log_that_names_nothing_leaves_what_the_kubelet_said_and_shows_its_exception(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    cluster.logs_of_runs = {
+        "uid/0": "INFO fine\n",
+        "uid/1": "ERROR\nTraceback (most recent call last):\nOddError: x",
+    }
+    found = (await recorder.note_end(cluster.be(last_end=end(clock, cause="segfault")))).record.last_end
+    assert found and (found.cause, found.evidence, found.log_read) == ("segfault", "the last line", True)
+    found = (await recorder.note_end(cluster.be(last_end=end(clock, 2)))).record.last_end
+    assert found and (found.cause, found.evidence) == ("crashed", "OddError: x")
+
+
+async def test_a_log_that_cannot_be_read_is_tried_again_for_a_while(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    failed = await recorder.note_end(cluster.be(phase=Phase.FAILED, last_end=end(clock)))
+    assert failed.record.last_end and not failed.record.last_end.log_read
+    assert not is_settled(failed, clock.now()) and is_settled(failed, clock.now() + TIME_TO_READ)
+    clock.advance(seconds=5)
+    cluster.logs_of_runs = {"uid/0": OUT_OF_MEMORY}
+    read = await recorder.note_end(cluster.workload)
+    assert read.last_end and read.last_end.cause == "cuda_oom" and is_settled(read, clock.now())
+
+
+async def test_ends_with_the_same_cause_in_their_logs_are_counted(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    cluster.logs_of_runs = {"uid/0": OUT_OF_MEMORY, "uid/1": OUT_OF_MEMORY, "uid/2": "INFO fine"}
+    await recorder.note_end(cluster.be(last_end=end(clock, 1)))
+    found = (await recorder.note_end(cluster.be(last_end=end(clock, 2)))).record.last_end
+    assert found and (found.cause, found.number, found.alike) == ("cuda_oom", 2, 2)
+    other = end(clock, 3, "segfault", exit_code=139)
+    found = (await recorder.note_end(cluster.be(last_end=other))).record.last_end
+    assert found and (found.cause, found.number, found.alike) == ("segfault", 3, 1)
+
+
+async def test_what_changed_meanwhile_is_not_written_over(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    cluster.logs_of_runs = {"uid/0": OUT_OF_MEMORY}
+    cluster.refuses = Changed(t("error.changed", name="m"))
+    assert (await recorder.note_end(cluster.be(last_end=end(clock)))).record.last_end is None
+
+
+async def test_a_start_that_went_through_at_once_is_learned_once(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    ready_at = clock.now() + timedelta(seconds=70)
+    ready = await recorder.note_ready(cluster.be(phase=Phase.READY, since=ready_at), "")
+    assert (ready.record.ready_at, ready.record.start_seconds) == (ready_at, (70.0,))
+    again = await recorder.note_ready(cluster.be(since=ready_at + timedelta(minutes=9)), "")
+    assert (again.record.ready_at, again.record.start_seconds) == (ready_at, (70.0,))
+
+
+async def test_a_start_that_was_tried_again_teaches_nothing_and_its_ends_are_over(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    ready_at = clock.now() + timedelta(seconds=70)
+    seen = cluster.be(phase=Phase.READY, since=ready_at, last_end=end(clock))
+    ready = await recorder.note_ready(seen, "")
+    assert (ready.record.ready_at, ready.record.start_seconds, ready.ends) == (ready_at, (), 0)
+
+
+async def test_nonsense_is_a_failure_and_no_start(
+    cluster: OneWorkload, recorder: StartRecorder, clock: Clock
+) -> None:
+    found = (await recorder.note_ready(cluster.be(phase=Phase.READY), "!!!!")).record
+    assert found.last_end and (found.last_end.cause, found.ready_at) == ("garbled_answers", None)
+    assert found.start_seconds == ()
