@@ -32,14 +32,16 @@ class RealCluster:
     """One with nodes that really run pods. `nodes` are ours, None on a cluster that somebody else started."""
 
     def __init__(
-        self, kubeconfig: Path, folder: Path, machine: str, load: Callable[[Path], None], nodes: Nodes | None
+        self, kubeconfig: Path, folder: Path, machine: str, load: Callable[..., None], nodes: Nodes | None
     ) -> None:
         self.kubeconfig = kubeconfig
         """An admin's."""
         self.machine = machine
         """The address of this machine, as pods reach it."""
         self.load = load
-        """Bring an image (an archive of docker or OCI) to all nodes."""
+        """Bring an image (an archive of docker or OCI) to these nodes of ours, or to all."""
+        self.somebodys = nodes is None
+        """Somebody else started it."""
         self._folder = folder
         path = f"{os.environ.get('KUBEBUILDER_ASSETS', '')}:{os.environ['PATH']}"
         self._kubectl = shutil.which("kubectl", path=path) or without_part("there is no kubectl")
@@ -82,8 +84,8 @@ class RealCluster:
             self._end(name)
 
     def mutate(self, namespace: str, workload: str, patch: Json) -> str:
-        """From now on each new pod of a workload (`llm-tinyllama`; `*`: of all models) is changed by `patch`,
-        see `policies.policy`; the policy's name."""
+        """From now on each new pod of a workload (`llm-tinyllama`; `*`: of all models; `llm-bot`) is changed
+        by `patch`, see `policies.policy`; the policy's name."""
         name = f"{namespace}-{next(self._numbers)}"
         made = policies.policy(name, (namespace,), workload, patch)
         self.kubectl("apply", "-f", "-", stdin=json.dumps(made))
@@ -107,6 +109,20 @@ class RealCluster:
         run = ("--", "python", "-m", "bot", "run", "--platform", "console")
         words = ("exec", "--stdin", f"--namespace={namespace}", "deployment/llm-bot", *run)
         return self.kubectl(*words, stdin="\n".join(lines), seconds=seconds)
+
+    @contextmanager
+    def forwarded(self, namespace: str, to: str, port: int) -> Iterator[str]:
+        """An address on this machine that leads to a port of `service/llm-bot` or another thing."""
+        words = ("port-forward", to, f":{port}", f"--namespace={namespace}", "--address=127.0.0.1")
+        with subprocess.Popen(
+            [self._kubectl, f"--kubeconfig={self.kubeconfig}", *words], stdout=subprocess.PIPE, text=True
+        ) as forwarding:
+            assert forwarding.stdout
+            try:
+                said = forwarding.stdout.readline()  # Forwarding from 127.0.0.1:40000 -> 8080
+                yield f"http://{said.split()[2]}"
+            finally:
+                forwarding.terminate()
 
     @property
     def own_nodes(self) -> Nodes:

@@ -17,8 +17,8 @@ from tests.real.cluster import RealCluster
 from tests.real.control_plane import ADMIN
 from tests.real.missing import needed, without_part
 from tests.real.node import GPUS
-from tests.real.nodes import MACHINE, Nodes, alone, why_not
-from tests.real.parts import cache
+from tests.real.nodes import Nodes, why_not
+from tests.real.place import Place
 
 
 class Tool(NamedTuple):
@@ -47,16 +47,15 @@ TOOLS = (
 def some_cluster(vllm: Path, folder: Path) -> Iterator[RealCluster]:
     """Images are built, loaded and in use; where none can be, tests are skipped with the reason."""
     try:
-        archives = [images.build_bot(folder), images.build_engine(vllm, folder)]
+        bot, engine = images.build_bot(folder), images.build_engine(vllm, folder)
     except images.ImageFailed as failed:
         without_part(str(failed))
     with _bare(folder) as cluster:
-        for archive in archives:
-            cluster.load(archive)
-            archive.unlink()
+        cluster.load(bot, "worker")
+        cluster.load(engine)
         cluster.use_real_vllm(vllm)
-        if not cluster.runs_engines(vllm):
-            without_part(f"the nodes of KUBECONFIG do not see {vllm}: docs/testing.md says how they can")
+        if cluster.somebodys and not cluster.runs_engines(vllm):
+            without_part(f"the nodes of KUBECONFIG do not see {vllm}: CONTRIBUTING.md says how they can")
         yield cluster
 
 
@@ -68,14 +67,14 @@ def _bare(folder: Path) -> Iterator[RealCluster]:
         yield somebodys
         return
     binaries = Path(needed("KUBEBUILDER_ASSETS", "no real nodes to test against"))
-    home = cache() / "cluster"
-    if reason := why_not(binaries, home):
+    place = Place(0)
+    if reason := why_not(binaries, place.folder):
         without_part(reason)
-    with alone() as lock:
-        nodes = Nodes(binaries, home, lock)
+    with place.alone() as lock:
+        nodes = Nodes(binaries, place, lock)
         try:
             nodes.start()
-            yield RealCluster(nodes.plane.kubeconfig(ADMIN), folder, MACHINE, nodes.load, nodes)
+            yield RealCluster(nodes.plane.kubeconfig(ADMIN), folder, place.machine, nodes.load, nodes)
         finally:
             nodes.stop()
 
@@ -95,7 +94,7 @@ def _somebodys(folder: Path) -> RealCluster | None:
     if not loader:
         return None
 
-    def load(archive: Path) -> None:
+    def load(archive: Path, *nodes: str) -> None:
         _printed([*shlex.split(loader), str(archive)])
 
     return RealCluster(Path(kubeconfig), folder, machine, load, None)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tests.real import traces
 from tests.real.control_plane import ADMIN, ControlPlane
-from tests.real.node_files import CLUSTER_DNS, SERVICES, NodeFiles
+from tests.real.node_files import SERVICES, NodeFiles
+from tests.real.place import PODS, Place
 from tests.real.sandbox import Inside, Sandbox
 
 GPUS = 4
 """Of each GPU node."""
 PROXY = "proxy-token"
 """What kube-proxy logs in with."""
-PODS = "198.19.0.0/16"
 GPU_NODE = (
     "--node-labels=nvidia.com/gpu.product=Tesla-V100-SXM2-16GB,nvidia.com/gpu.present=true",
     "--register-with-taints=nvidia.com/gpu=present:NoSchedule",
@@ -41,23 +41,23 @@ class Node:
     """A node in its sandbox; `kubelet`, `containerd`, `kube-proxy` and `kube-router` are its processes."""
 
     def __init__(
-        self, number: int, name: str, folder: Path, binaries: Path, sandbox: Callable[..., Sandbox]
+        self, place: Place, number: int, name: str, binaries: Path, sandbox: Callable[..., Sandbox]
     ) -> None:
         self.number, self.name = number, name
-        self.address = f"198.18.0.{10 + number}"
-        self.pods = f"198.19.{number}.0/24"
-        self._cgroup = f"{traces.CGROUP}{number}"
+        self.address = place.node(number)
+        self.pods = place.pods(number)
+        self._cgroup = f"{place.cgroups}{number}"
         self.token = f"{name}-token"
-        self._binaries, self._folder = binaries, folder
+        self._place, self._binaries, self._folder = place, binaries, place.folder / name
         self._processes: dict[str, Inside] = {}
-        self.sandbox = sandbox(*own_var(folder))
+        self.sandbox = sandbox(*own_var(self._folder))
 
     def connect(self, others: list["Node"]) -> None:
         """Its address, and the ways to the pods of the others."""
         run = self.sandbox.run
         run("ip", "address", "add", f"{self.address}/24", "dev", "eth0")
         run("ip", "link", "set", "eth0", "up")
-        run("ip", "route", "add", "default", "via", CLUSTER_DNS)
+        run("ip", "route", "add", "default", "via", self._place.center)
         run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
         for other in others:
             run("ip", "route", "add", other.pods, "via", other.address)
@@ -69,7 +69,7 @@ class Node:
             if with_parents_cpus.exists():
                 with_parents_cpus.write_text("1")
             (hierarchy / self._cgroup).mkdir()
-        files = NodeFiles(self._folder, self._binaries, self.pods, f"/{self._cgroup}")
+        files = NodeFiles(self._folder, self._binaries, self._place.center, self.pods, f"/{self._cgroup}")
         files.write()
         self._commands = self._all_commands(plane, files)
         self._plane = plane

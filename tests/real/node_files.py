@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-CLUSTER_DNS = "198.18.0.1"
-"""DNS and the API server."""
 SERVICES = "10.96.0.0/16"
 CONTAINERD = "/run/containerd/containerd.sock"
 """Each node has a /run of its own."""
@@ -21,6 +19,8 @@ class NodeFiles:
 
     folder: Path
     binaries: Path
+    dns: str
+    """The address of the DNS server."""
     pods: str
     """The addresses of its pods."""
     cgroup: str
@@ -40,7 +40,7 @@ class NodeFiles:
         """All of them."""
         (self.folder / "cni").mkdir()
         (self.folder / "cni" / "10-pods.conflist").write_text(json.dumps(self._network()))
-        (self.folder / "resolv.conf").write_text(f"nameserver {CLUSTER_DNS}\n")
+        (self.folder / "resolv.conf").write_text(f"nameserver {self.dns}\n")
         self.containerd.write_text(self._containerd())
         self.kubelet.write_text(yaml.safe_dump(self._kubelet()))
 
@@ -88,7 +88,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.tracing.processor
             "failCgroupV1": False,
             "failSwapOn": False,
             "enforceNodeAllocatable": [],
-            "clusterDNS": [CLUSTER_DNS],
+            "clusterDNS": [self.dns],
             "clusterDomain": "cluster.local",
             "resolvConf": f"{self.folder}/resolv.conf",
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},

@@ -2,7 +2,7 @@
 network, kube-proxy, DNS, and kube-router, which enforces NetworkPolicies.
 
 The control plane and each node have mounts, a network and process numbers of their own. All of it answers
-this machine only: its addresses are of a range that is reserved for tests (RFC 2544)."""
+this machine only."""
 
 import os
 import shutil
@@ -10,16 +10,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.real import traces
 from tests.real.control_plane import ADMIN, ControlPlane, Site
 from tests.real.node import PROXY, Node, own_var
-from tests.real.node_files import CLUSTER_DNS, corefile
+from tests.real.node_files import corefile
+from tests.real.place import Place
 from tests.real.sandbox import Sandbox, SandboxFailed
 
 PROGRAMS = (
@@ -27,10 +25,6 @@ PROGRAMS = (
     "containerd-shim-runc-v2", "ctr", "kube-proxy", "kube-router", "coredns", "pause.tar", "cni/bridge",
 )  # fmt: skip
 TOOLS = ("unshare", "nsenter", "ip", "openssl", "runc", "iptables", "ipset")
-LINK = "llm-bot-test"
-"""The one thing that this machine sees of their network."""
-MACHINE = "198.18.0.254"
-"""This machine, as pods reach it."""
 
 
 def why_not(binaries: Path, folder: Path) -> str:
@@ -54,34 +48,22 @@ def _why_no_mounts(folder: Path) -> str:
     return ""
 
 
-@contextmanager
-def alone() -> Iterator[socket.socket]:
-    """One at a time on a machine: the next one waits, also until what an earlier one left is removed."""
-    lock = socket.socket(socket.AF_UNIX)
-    while True:
-        try:
-            lock.bind("\0llm-bot-nodes")  # a name that no file has, and that is free when its holder ended
-            break
-        except OSError:
-            time.sleep(0.2)
-    with lock:
-        yield lock
-
-
 class Nodes:
     """`worker`, `gpu-node-1` and so on, each GPU node tainted and with four GPUs to ask for."""
 
-    def __init__(self, binaries: Path, folder: Path, lock: socket.socket, gpu_nodes: int = 2) -> None:
+    def __init__(self, binaries: Path, place: Place, lock: socket.socket, gpu_nodes: int = 2) -> None:
         self.names = ["worker", *(f"gpu-node-{number}" for number in range(1, gpu_nodes + 1))]
         self._binaries = binaries
-        self._folder = folder
+        self.place = place
+        folder = self._folder = place.folder
         self._sandboxes: list[Sandbox] = []
-        traces.remove(folder)  # of one whose remover was killed, too
+        traces.remove(folder, place.cgroups)  # of one whose remover was killed, too
         folder.mkdir(parents=True)
         traces.remember(folder)
         self._remover = subprocess.Popen(
-            [sys.executable, "-m", "tests.real.traces", str(folder)],
+            [sys.executable, "-m", "tests.real.traces", str(folder), place.cgroups],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             pass_fds=[lock.fileno()],
             cwd=Path(__file__).parents[2],
             start_new_session=True,
@@ -91,7 +73,7 @@ class Nodes:
         """Until every node is ready; 6 s on an idle machine of two cores."""
         center = self._center = self._sandbox()
         self._nodes = [
-            Node(number, name, self._folder / name, self._binaries, self._sandbox)
+            Node(self.place, number, name, self._binaries, self._sandbox)
             for number, name in enumerate(self.names)
         ]
         self._connect()
@@ -118,10 +100,10 @@ class Nodes:
         """One of `names`."""
         return self._nodes[self.names.index(name)]
 
-    def load(self, archive: Path) -> None:
-        """An image (an archive of docker or OCI) into every node."""
+    def load(self, archive: Path, *names: str) -> None:
+        """An image (an archive of docker or OCI) into some nodes, or into every one."""
         with ThreadPoolExecutor() as together:
-            list(together.map(lambda node: node.load(archive), self._nodes))
+            list(together.map(lambda name: self.node(name).load(archive), names or self.names))
 
     def lose(self, name: str) -> None:
         """Nobody reaches the node any more; what runs there goes on."""
@@ -143,11 +125,22 @@ class Nodes:
         """One bridge; the machine and each node hang on it; everything is routed, nothing translated."""
         center = self._center
         center.run("ip", "link", "add", "nodes", "type", "bridge")
-        center.run("ip", "address", "add", f"{CLUSTER_DNS}/24", "dev", "nodes")
+        center.run("ip", "address", "add", f"{self.place.center}/24", "dev", "nodes")
         center.run("ip", "link", "set", "nodes", "up")
-        _ip("link", "add", LINK, "type", "veth", "peer", "name", "machine", "netns", str(center.pid))
-        _ip("address", "add", f"{MACHINE}/24", "dev", LINK)
-        _ip("link", "set", LINK, "up")
+        _ip(
+            "link",
+            "add",
+            self.place.link,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "machine",
+            "netns",
+            str(center.pid),
+        )
+        _ip("address", "add", f"{self.place.machine}/24", "dev", self.place.link)
+        _ip("link", "set", self.place.link, "up")
         center.run("ip", "link", "set", "machine", "up", "master", "nodes")
         for node in self._nodes:
             port = f"node{node.number}"
@@ -164,7 +157,7 @@ class Nodes:
         folder.mkdir()
         site = Site(
             start=center.start,
-            address=CLUSTER_DNS,
+            address=self.place.center,
             people=(*people, f"{PROXY},system:kube-proxy,proxy"),
             api_flags=("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
             controller_flags=(

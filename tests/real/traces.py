@@ -1,5 +1,5 @@
-"""`python -m tests.real.traces FOLDER`: waits until the tests end, however they end, and then removes what is
-left of their nodes on this machine.
+"""`python -m tests.real.traces FOLDER CGROUPS`: waits until the tests end, however they end, and then removes
+what is left of their nodes on this machine.
 
 Processes, mounts and networks end by themselves (see sandbox.py); files, cgroups and a few settings of the
 kernel, which kubelet changes without asking, do not. Standard input names the sandboxes, one process a
@@ -14,8 +14,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-CGROUP = "llm-bot-node-"
-"""Cgroups of the nodes are named so, followed by the node's number."""
 PATIENCE = 120.0
 """Seconds until all processes must have ended."""
 SETTINGS = (
@@ -42,24 +40,25 @@ def remember(folder: Path) -> None:
     (folder / "kernel.json").write_text(json.dumps(settings))
 
 
-def remove(folder: Path) -> None:
-    """All that nodes leave behind; AssertionError if something does not go in time."""
+def remove(folder: Path, cgroups: str) -> None:
+    """All that nodes leave behind: a folder, and cgroups whose names begin so. AssertionError if something
+    does not go in time."""
     saved = folder / "kernel.json"
     if saved.exists():
         for setting, value in json.loads(saved.read_text()).items():
             if Path(setting).read_text() != value:
                 Path(setting).write_text(value)
     end = time.monotonic() + PATIENCE
-    while left := [*_cgroups(), *([folder] if folder.exists() else [])]:
+    while left := [*_cgroups(cgroups), *([folder] if folder.exists() else [])]:
         assert time.monotonic() < end, f"does not go away: {left[0]}"
-        for cgroup in _cgroups():
+        for cgroup in _cgroups(cgroups):
             _remove_tree_of_cgroups(cgroup)
         shutil.rmtree(folder, ignore_errors=True)
         time.sleep(0.05)
 
 
-def _cgroups() -> list[Path]:
-    return [cgroup for root in hierarchies() for cgroup in root.glob(f"{CGROUP}*")]
+def _cgroups(begin: str) -> list[Path]:
+    return [cgroup for root in hierarchies() for cgroup in root.glob(f"{begin}*")]
 
 
 def _remove_tree_of_cgroups(cgroup: Path) -> None:
@@ -69,7 +68,7 @@ def _remove_tree_of_cgroups(cgroup: Path) -> None:
             Path(folder).rmdir()
 
 
-def main(folder: str) -> None:
+def main(folder: str, cgroups: str) -> None:
     """Until standard input ends."""
     sandboxes = []
     for line in sys.stdin:
@@ -77,8 +76,8 @@ def main(folder: str) -> None:
             sandboxes.append(os.pidfd_open(int(line)))
     for sandbox in sandboxes:
         select.select([sandbox], [], [], PATIENCE)
-    remove(Path(folder))
+    remove(Path(folder), cgroups)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
