@@ -169,7 +169,7 @@ class RealCluster:
 
         def known() -> bool:
             said = self.kubectl(*create, stdin=json.dumps(pod), check=False)
-            assert "expression" not in said, said
+            assert "denied request" not in said, said
             return policies.MARK + name in said or "is invalid" in said  # which it was not before
 
         self._until(known, f"the policy {name} is in force: {pod}")

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.real import traces
@@ -65,10 +66,7 @@ class Node:
     def write_files(self, plane: ControlPlane) -> None:
         """What its processes read, and its own root among the cgroups."""
         for hierarchy in traces.hierarchies():
-            with_parents_cpus = hierarchy / "cgroup.clone_children"
-            if with_parents_cpus.exists():
-                with_parents_cpus.write_text("1")
-            (hierarchy / self._cgroup).mkdir()
+            _make_cgroup(hierarchy, self._cgroup)
         files = NodeFiles(self._folder, self._binaries, self._place.center, self.pods, f"/{self._cgroup}")
         files.write()
         self._commands = self._all_commands(plane, files)
@@ -158,3 +156,15 @@ class Node:
                     raise AssertionError(f"{self.name}: {name} ended: {log[-2000:]}")
             assert time.monotonic() < end, f"{self.name}: not yet after {PATIENCE:.0f} s: {what}"
             time.sleep(0.1)
+
+
+def _make_cgroup(hierarchy: Path, name: str) -> None:
+    """With all that its parent has: processors with version 1, controllers with version 2."""
+    processors, controllers = hierarchy / "cgroup.clone_children", hierarchy / "cgroup.controllers"
+    if processors.exists():
+        processors.write_text("1")
+    if controllers.exists():
+        for controller in controllers.read_text().split():
+            with suppress(OSError):  # some are of the whole machine alone
+                (hierarchy / "cgroup.subtree_control").write_text(f"+{controller}")
+    (hierarchy / name).mkdir()

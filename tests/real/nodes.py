@@ -57,11 +57,11 @@ class Nodes:
         self.place = place
         folder = self._folder = place.folder
         self._sandboxes: list[Sandbox] = []
-        traces.remove(folder, place.cgroups)  # of one whose remover was killed, too
+        traces.remove(place)  # of one whose remover was killed, too
         folder.mkdir(parents=True)
         traces.remember(folder)
         self._remover = subprocess.Popen(
-            [sys.executable, "-m", "tests.real.traces", str(folder), place.cgroups],
+            [sys.executable, "-m", "tests.real.traces", str(place.number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=[lock.fileno()],

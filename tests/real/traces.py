@@ -1,18 +1,21 @@
-"""`python -m tests.real.traces FOLDER CGROUPS`: waits until the tests end, however they end, and then removes
-what is left of their nodes on this machine.
+"""`python -m tests.real.traces PLACE`: waits until the tests end, however they end, and then removes what is
+left of their nodes on this machine.
 
-Processes, mounts and networks end by themselves (see sandbox.py); files, cgroups and a few settings of the
-kernel, which kubelet changes without asking, do not. Standard input names the sandboxes, one process a
-line."""
+Processes, mounts and networks end by themselves (see sandbox.py). Files, cgroups and a few settings of the
+kernel, which kubelet changes without asking, do not; nor does the link to a network in which an unfinished
+connection waits for its end. Standard input names the sandboxes, one process a line."""
 
 import json
 import os
 import select
 import shutil
+import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from tests.real.place import Place
 
 PATIENCE = 120.0
 """Seconds until all processes must have ended."""
@@ -29,8 +32,8 @@ SETTINGS = (
 def hierarchies() -> list[Path]:
     """The roots of the cgroups: one with version 2, one for each controller with version 1."""
     root = Path("/sys/fs/cgroup")
-    roots = [root, *root.iterdir()]
-    return [folder for folder in roots if (folder / "cgroup.procs").exists()]
+    one = [root] if (root / "cgroup.procs").exists() else []
+    return one or [folder for folder in root.iterdir() if (folder / "cgroup.procs").exists()]
 
 
 def remember(folder: Path) -> None:
@@ -40,25 +43,25 @@ def remember(folder: Path) -> None:
     (folder / "kernel.json").write_text(json.dumps(settings))
 
 
-def remove(folder: Path, cgroups: str) -> None:
-    """All that nodes leave behind: a folder, and cgroups whose names begin so. AssertionError if something
-    does not go in time."""
-    saved = folder / "kernel.json"
+def remove(place: Place) -> None:
+    """All that nodes leave behind; AssertionError if something does not go in time."""
+    saved = place.folder / "kernel.json"
     if saved.exists():
         for setting, value in json.loads(saved.read_text()).items():
             if Path(setting).read_text() != value:
                 Path(setting).write_text(value)
+    subprocess.run(["ip", "link", "delete", place.link], capture_output=True, check=False)
     end = time.monotonic() + PATIENCE
-    while left := [*_cgroups(cgroups), *([folder] if folder.exists() else [])]:
+    while left := [*_cgroups(place), *([place.folder] if place.folder.exists() else [])]:
         assert time.monotonic() < end, f"does not go away: {left[0]}"
-        for cgroup in _cgroups(cgroups):
+        for cgroup in _cgroups(place):
             _remove_tree_of_cgroups(cgroup)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place.folder, ignore_errors=True)
         time.sleep(0.05)
 
 
-def _cgroups(begin: str) -> list[Path]:
-    return [cgroup for root in hierarchies() for cgroup in root.glob(f"{begin}*")]
+def _cgroups(place: Place) -> list[Path]:
+    return [cgroup for root in hierarchies() for cgroup in root.glob(f"{place.cgroups}*")]
 
 
 def _remove_tree_of_cgroups(cgroup: Path) -> None:
@@ -68,7 +71,7 @@ def _remove_tree_of_cgroups(cgroup: Path) -> None:
             Path(folder).rmdir()
 
 
-def main(folder: str, cgroups: str) -> None:
+def main(place: Place) -> None:
     """Until standard input ends."""
     sandboxes = []
     for line in sys.stdin:
@@ -76,8 +79,8 @@ def main(folder: str, cgroups: str) -> None:
             sandboxes.append(os.pidfd_open(int(line)))
     for sandbox in sandboxes:
         select.select([sandbox], [], [], PATIENCE)
-    remove(Path(folder), cgroups)
+    remove(place)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(Place(int(sys.argv[1])))
