@@ -47,6 +47,8 @@ class RealCluster:
         self._kubectl = shutil.which("kubectl", path=path) or without_part("there is no kubectl")
         self._nodes = nodes
         self._numbers = itertools.count(1)
+        self._lost: set[str] = set()
+        self._killed: list[tuple[str, str]] = []
 
     def kubectl(self, *words: str, stdin: str = "", check: bool = True, seconds: float = PATIENCE) -> str:
         """As admin; what it prints. AssertionError if it fails, TimeoutExpired if it does not end."""
@@ -74,7 +76,7 @@ class RealCluster:
 
     @contextmanager
     def namespace(self, name: str) -> Iterator[str]:
-        """A fresh one of this name; at the end nothing of it is left, and its GPUs are free."""
+        """A fresh one of this name; at the end nothing of it is left, its GPUs are free and all nodes are well."""
         name = f"w{next(self._numbers)}-{name}"
         self.kubectl("create", "namespace", name)
         self._until(lambda: self._has(name, "serviceaccount", "default"), "the ServiceAccount is there")
@@ -132,18 +134,22 @@ class RealCluster:
     def lose(self, node: str) -> None:
         """Nobody reaches the node any more; what runs there goes on."""
         self.own_nodes.lose(node)
+        self._lost.add(node)
 
     def back(self, node: str) -> None:
         """The node is reached again."""
         self.own_nodes.back(node)
+        self._lost.discard(node)
 
     def kill(self, node: str, process: str) -> None:
         """kill -9 of `kubelet`, `containerd`, `kube-proxy` or `kube-router`."""
         self.own_nodes.node(node).send(process, signal.SIGKILL)
+        self._killed.append((node, process))
 
     def start(self, node: str, process: str) -> None:
         """Start again what was killed."""
         self.own_nodes.node(node).launch(process)
+        self._killed.remove((node, process))
 
     def use_real_vllm(self, vllm: Path) -> None:
         """From now on the pods of models, in all namespaces, see this machine's vLLM, ask for little and have
@@ -180,6 +186,10 @@ class RealCluster:
 
     def _end(self, namespace: str) -> None:
         here = f"--namespace={namespace}"
+        for lost in sorted(self._lost):
+            self.back(lost)
+        for killed in sorted(self._killed):  # containerd before kubelet, which needs it
+            self.start(*killed)
         for found in self.kubectl("get", "mutatingadmissionpolicies", "--output=name").split():
             if found.partition("/")[2].startswith(f"{namespace}-"):
                 self.forget(found.partition("/")[2])

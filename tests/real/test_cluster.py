@@ -32,7 +32,7 @@ def test_a_change_of_a_workloads_pods(real_cluster: RealCluster, workload: str) 
         "command": ["sh", "-c", 'exit "3"'],
         "args": [],
         "env": [{"name": "B", "value": "2"}],
-        "resources": {"limits": {"memory": "64Mi"}},
+        "resources": {"limits": {"memory": "65Mi"}},
         "readinessProbe": {"exec": {"command": ["false"]}, "periodSeconds": 2},
         "volumeMounts": [{"name": "room", "mountPath": "/room"}],
     }
@@ -46,13 +46,13 @@ def test_a_change_of_a_workloads_pods(real_cluster: RealCluster, workload: str) 
         [side, vllm] = made["spec"]["containers"]
         assert (vllm["command"], vllm.get("args", [])) == (changed["command"], [])
         assert {"name": "A", "value": "1"} in vllm["env"] and {"name": "B", "value": "2"} in vllm["env"]
-        assert vllm["resources"]["limits"] == {"memory": "64Mi"}
+        assert vllm["resources"]["limits"] == {"memory": "65Mi"}
         assert vllm["readinessProbe"]["exec"] == {"command": ["false"]}
         assert "room" in [mount["name"] for mount in vllm["volumeMounts"]]
         assert "mine" in [toleration.get("key") for toleration in made["spec"]["tolerations"]]
         assert "command" not in side
         other = real_cluster.kubectl(*create, stdin=pod("llm-other"))
-        assert ('"64Mi"' in other) == (workload == "*")
+        assert ('"65Mi"' in other) == (workload == "*")
 
 
 async def test_kubelet_and_containerd_end_and_start_while_pods_go_on(real_cluster: RealCluster) -> None:
@@ -70,7 +70,7 @@ async def test_kubelet_and_containerd_end_and_start_while_pods_go_on(real_cluste
 
         real_cluster.lose("gpu-node-1")
         said = real_cluster.kubectl("logs", "one", "--container=vllm", here, check=False, seconds=60)
-        assert "unable to" in said or "no route" in said or "timeout" in said, said
+        assert said.startswith("Error from server"), said
         real_cluster.back("gpu-node-1")
         logs = ("logs", "one", "--container=vllm", here)
         await eventually(lambda: real_cluster.kubectl(*logs, check=False, seconds=60) == "")

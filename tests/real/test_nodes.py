@@ -79,7 +79,7 @@ def _firewall() -> list[str]:
 
 
 def connected() -> socket.socket:
-    """A client of the API server that does not notice its end; the kernel keeps the other side for a while."""
+    """A client of the API server that stays; the kernel keeps the other side of it for a while."""
     kubeconfig = next((BESIDE.folder / "control-plane").glob("kubeconfig-*"))
     address = urlsplit(json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
     return socket.create_connection((address.hostname, address.port))
