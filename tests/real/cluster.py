@@ -76,7 +76,7 @@ class RealCluster:
 
     @contextmanager
     def namespace(self, name: str) -> Iterator[str]:
-        """A fresh one of this name; at the end nothing of it is left, its GPUs are free and all nodes are well."""
+        """A fresh one of this name; at the end it is gone, its GPUs are free and all nodes are well."""
         name = f"w{next(self._numbers)}-{name}"
         self.kubectl("create", "namespace", name)
         self._until(lambda: self._has(name, "serviceaccount", "default"), "the ServiceAccount is there")
