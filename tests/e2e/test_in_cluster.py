@@ -94,7 +94,7 @@ async def story(cluster: RealCluster, namespace: str, chat: FakeMattermost) -> N
     assert deployment["spec"]["replicas"] == 0
 
     assert "tokens/s" in await answered(chat, ada, "ask tinyllama max-tokens=8 are you awake?")
-    assert "tinyllama is stopped" in await answered(chat, ada, "stop tinyllama", "is stopped")
+    assert "tinyllama is stopped" in await answered(chat, ada, "stop tinyllama --sure", "is stopped")
     found = cluster.kubectl("get", "deployments", f"--namespace={namespace}", "--output=name")
     assert found.split() == ["deployment.apps/llm-bot"]
 

@@ -58,8 +58,6 @@ class Nodes:
         folder = self._folder = place.folder
         self._sandboxes: list[Sandbox] = []
         traces.remove(place)  # of one whose remover was killed, too
-        folder.mkdir(parents=True)
-        traces.remember(folder)
         self._remover = subprocess.Popen(
             [sys.executable, "-m", "tests.real.traces", str(place.number)],
             stdin=subprocess.PIPE,
@@ -68,6 +66,8 @@ class Nodes:
             cwd=Path(__file__).parents[2],
             start_new_session=True,
         )
+        folder.mkdir(parents=True)
+        traces.remember(folder)
 
     def start(self) -> None:
         """Until every node is ready; 6 s on an idle machine of two cores."""
