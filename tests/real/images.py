@@ -1,10 +1,9 @@
-"""Container images by docker or buildah, whichever is there: the bot's, and one with a real vLLM."""
+"""What a real cluster runs: the bot's image, and one with a real vLLM."""
 
-import re
-import shutil
 import subprocess
 from pathlib import Path
 
+from tests.real import containers
 from tests.real.vllm import make_model
 
 ROOT = Path(__file__).parents[2]
@@ -35,37 +34,9 @@ COPY tiny /opt/tiny
 """
 
 
-class ImageFailed(Exception):
-    """Why there is no image, in one line or with what the builder printed."""
-
-
-def builder() -> str:
-    """`docker` where its engine answers, else `buildah`; ImageFailed if neither is there."""
-    if shutil.which("docker") and not _run("docker", "info", "--format={{.ServerVersion}}", check=False)[0]:
-        return "docker"
-    if shutil.which("buildah"):
-        return "buildah"
-    raise ImageFailed("images are built with docker or buildah, and neither is there")
-
-
-def build(tag: str, folder: Path, archive: Path) -> Path:
-    """The image of a folder with a Dockerfile, as an archive that containerd imports."""
-    if builder() == "docker":
-        _run("docker", "build", "--quiet", "--tag", tag, str(folder))
-        _run("docker", "save", "--output", str(archive), tag)
-        return archive
-    bases = re.findall(r"^FROM (\S+)", (folder / "Dockerfile").read_text(), re.MULTILINE)
-    here = all(_run("buildah", "inspect", base, check=False)[0] == 0 for base in bases)
-    pull = ["--pull-never"] if here else []
-    _run("buildah", "bud", "--isolation=chroot", "--layers", *pull, "--tag", tag, str(folder))
-    archive.unlink(missing_ok=True)
-    _run("buildah", "push", tag, f"docker-archive:{archive}:{tag}")
-    return archive
-
-
 def build_bot(folder: Path) -> Path:
     """From the project's Dockerfile."""
-    return build(BOT, ROOT, folder / "bot.tar")
+    return containers.build(ROOT, BOT).save(folder / "bot.tar")
 
 
 def build_engine(vllm: Path, folder: Path) -> Path:
@@ -81,19 +52,12 @@ def build_engine(vllm: Path, folder: Path) -> Path:
     (context / "vllm").write_text(SERVE.replace("@vllm@", str(vllm)))
     dockerfile = DOCKERFILE.replace("@folders@", " ".join(map(str, folders)))
     (context / "Dockerfile").write_text(dockerfile.replace("@parents@", " ".join(parents)))
-    return build(ENGINE, context, folder / "engine.tar")
+    return containers.build(context, ENGINE).save(folder / "engine.tar")
 
 
 def mounted(vllm: Path) -> list[Path]:
     """Folders that an engine's pod sees: vLLM's environment, and the Python that it was made with."""
     environment = vllm.parent.parent
-    _, base = _run(str(vllm.parent / "python"), "-c", "import sys; print(sys.base_prefix)")
+    ask = [str(vllm.parent / "python"), "-c", "import sys; print(sys.base_prefix)"]
+    base = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
     return [environment, Path(base.strip())]
-
-
-def _run(*command: str, check: bool = True) -> tuple[int, str]:
-    """The exit code and what was printed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
-    if check and done.returncode:
-        raise ImageFailed(f"{' '.join(command)}: {(done.stdout + done.stderr)[-3000:]}")
-    return done.returncode, done.stdout
