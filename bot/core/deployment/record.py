@@ -159,8 +159,8 @@ class Record(Frozen):
     start_requested_at: datetime
     """When it was last asked to start: deployed, changed or woken."""
     start_times: tuple[StartTimes, ...] = ()
-    """How long its last starts took, stage by stage; the latest is the last. What was interrupted or held up
-    is not among them; a new spec begins anew."""
+    """How long the stages of its last starts took, in seconds; the latest is the last. A start that was
+    interrupted or held up is not among them; with a new spec there are none."""
     ready_at: datetime | None = None
     """When it first answered after it was last asked to start; None: not yet."""
     last_end: Ending | None = None

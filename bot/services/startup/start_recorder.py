@@ -53,18 +53,20 @@ class StartRecorder:
         if nonsense:
             return await self._store(workload, last_end=self._garbled(workload, nonsense))
         if record.ready_at is None:
-            workload = await self._store(workload, **await self._first_ready(workload))
+            workload = await self._note_first_ready(workload)
         if end and end.number:
             workload = await self._store(workload, last_end=end.forgiven())
         return workload
 
-    async def _first_ready(self, workload: Workload) -> RecordChanges:
-        """When it was ready, and how long that took if nothing interrupted it."""
-        record = workload.record
-        changes: RecordChanges = {"ready_at": max(workload.since, record.start_requested_at)}
-        if times := await self._learned(workload):
-            changes["start_times"] = record.with_start(times)
-        return changes
+    async def _note_first_ready(self, workload: Workload) -> Workload:
+        """Store when it was ready, and how long that took if nothing interrupted it."""
+        record, stages, times = workload.record, workload.stages, await self._learned(workload)
+        ready_at = max(workload.since, record.start_requested_at)
+        known = record.with_start(times) if times else record.start_times
+        workload = await self._store(workload, ready_at=ready_at, start_times=known)
+        if times and stages and workload.record.ready_at == ready_at:
+            STARTS.observe(stages.total)
+        return workload
 
     async def _learned(self, workload: Workload) -> StartTimes | None:
         stages, asked = workload.stages, workload.record.start_requested_at
@@ -74,10 +76,7 @@ class StartRecorder:
             log = await self._cluster.logs(workload.name, LINES)
         except UserError:
             return None
-        times = learned(stages, self._engine.download_seconds(log), asked, self._clock.now())
-        if times:
-            STARTS.observe(stages.total)
-        return times
+        return learned(stages, self._engine.download_seconds(log), asked, self._clock.now())
 
     def _garbled(self, workload: Workload, answer: str) -> Ending:
         before, at = workload.last_end, max(self._clock.now(), workload.since)

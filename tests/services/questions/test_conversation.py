@@ -205,10 +205,13 @@ async def test_a_start_is_estimated_from_the_last_ones(
         {"waiting": 0, "pulling": 40, "downloading": 8.2, "loading": 41}
     ]
     await ask("sleep tinyllama")
-    await ask("wake tinyllama")
+    [waking] = await ask("wake tinyllama")
+    assert say(waking.lines[1]) == "about 41 s of loading (last start)"
     await pass_time(10)
     [card] = [history[-1] for history in chat.messages.values() if "tinyllama · " in say(history[-1].text)]
-    assert say(card.lines[0]).startswith("about 1 min 2") and "usually 1 min 31 s" in say(card.lines[0])
+    assert say(card.lines[0]) == "about 40 s left (last start: 41 s of loading)"
+    [status] = await ask("status tinyllama")
+    assert say(status.lines[0]) == "about 36 s left (last start: 41 s of loading)"
     await pass_time(100)
     assert len(cluster.workloads()[0].record.start_times) == 2
 
