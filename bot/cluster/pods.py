@@ -18,11 +18,10 @@ from bot.cluster.pod_fields import (
     is_ready,
     parse_time,
 )
-from bot.cluster.stages import start_stages
+from bot.cluster.stages import first_stages
 from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
 from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
-from bot.core.deployment.start_times import Stages
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.redact import redact
 
@@ -98,18 +97,10 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         cause=state.cause,
         evidence=redact(state.evidence[:EVIDENCE]),
         last_end=end,
-        stages=_stages(pods, around),
+        stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
-
-
-def _stages(pods: Sequence[Json], around: PodSurroundings) -> Stages | None:
-    """The stages of the newest pod, whose log is read, too."""
-    if not pods:
-        return None
-    told = around.events.get(pods[-1]["metadata"]["name"], ())
-    return start_stages(pods[-1], around.container, told)
 
 
 def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:

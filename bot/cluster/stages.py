@@ -4,9 +4,20 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from bot.cluster.client import Json
+from bot.cluster.endings import Events
 from bot.cluster.pod_events import PodEvent, pull_seconds
-from bot.cluster.pod_fields import condition, container_status, is_ready
+from bot.cluster.pod_fields import condition, container_status, is_ready, parse_time, server_id
 from bot.core.deployment.start_times import Stages
+
+
+def first_stages(pods: Sequence[Json], container: str, events: Events) -> Stages | None:
+    """The stages of the start of the pod that has answered longest; None if none answers, or they are not
+    known."""
+    answers = [pod for pod in pods if is_ready(pod)]
+    if not answers:
+        return None
+    first = min(answers, key=lambda pod: parse_time(condition(pod, "Ready").get("lastTransitionTime")))
+    return start_stages(first, container, events.get(first["metadata"]["name"], ()))
 
 
 def start_stages(pod: Json, container: str, events: Sequence[PodEvent]) -> Stages | None:
@@ -26,6 +37,7 @@ def start_stages(pod: Json, container: str, events: Sequence[PodEvent]) -> Stage
         return None
     created, placed, admitted, began, ready = map(datetime.fromisoformat, stamps)
     return Stages(
+        run=server_id(pod, container),
         created=created,
         waiting=(placed - created).total_seconds(),
         preparing=(began - admitted).total_seconds(),

@@ -88,10 +88,10 @@ class SimulatedWorkload:
         )
 
     def _stages(self, now: datetime) -> Stages | None:
-        """How long the start of the newest pod took, if that is ready."""
-        newest = self.pods[-1].timeline if self.pods else None
-        ready = newest is not None and newest.phase(now)[0] is Phase.READY
-        return newest.stages(self.queued) if newest and ready else None
+        """How long the start of the first pod took, if that is ready."""
+        first = self.pods[0].timeline if self.pods else None
+        ready = first is not None and first.phase(now)[0] is Phase.READY
+        return first.stages(f"{self.spec.name}/0", self.queued) if first and ready else None
 
     def _end(self, timelines: Sequence[Timeline], at: datetime) -> Ending:
         """How it ended: as it is recorded, or as a kubelet would tell before its log is read."""

@@ -59,9 +59,10 @@ class Timeline:
         """Seconds after `begun` at which it answers, or crashes."""
         return (self.crashed - self.begun).total_seconds() if self.crashed else self.loaded + WARMING
 
-    def stages(self, asked: datetime) -> Stages:
-        """The stages of a pod that was made at `asked` and got ready."""
+    def stages(self, run: str, asked: datetime) -> Stages:
+        """The stages of a run in a pod that was made at `asked` and got ready."""
         return Stages(
+            run=run,
             created=asked,
             waiting=(self.begun - asked).total_seconds(),
             preparing=self.pulled,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.cluster.pod_events import PodEvent, pull_seconds, reduce_event
-from bot.cluster.stages import start_stages
+from bot.cluster.stages import first_stages, start_stages
 from bot.core.deployment.start_times import Stages
 from tests.cluster.objects import Json, container, pod
 
@@ -70,7 +70,26 @@ STARTED: Json = {
 
 def test_a_node_whose_clock_is_an_hour_ahead_changes_no_duration() -> None:
     seen = start_stages(pod(minute=1, **STARTED), "vllm", [])
-    assert seen == Stages(created="2030-01-01T12:01:00Z", waiting=600, preparing=20, pulling=None, running=10)
+    assert seen == Stages(
+        run="uid-llm-tiny-1/0",
+        created="2030-01-01T12:01:00Z",
+        waiting=600,
+        preparing=20,
+        pulling=None,
+        running=10,
+    )
+
+
+def test_of_several_replicas_the_first_that_answers_counts() -> None:
+    def replica(name: str, ready: str) -> Json:
+        answers = {"type": "Ready", "status": "True", "lastTransitionTime": ready}
+        conditions = [STARTED["conditions"][0], answers]
+        return pod(name=name, minute=1, **(STARTED | {"conditions": conditions}))
+
+    late, early = replica("late", "2030-01-01T13:12:00Z"), replica("early", "2030-01-01T13:11:30Z")
+    seen = first_stages([late, early, pod(name="new")], "vllm", {})
+    assert seen and (seen.run, seen.running) == ("uid-early/0", 10)
+    assert first_stages([pod(name="new")], "vllm", {}) is None
 
 
 @pytest.mark.parametrize(

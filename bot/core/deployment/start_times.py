@@ -18,6 +18,8 @@ class Stages(Frozen):
     """The stages of the start of a pod that answers, in seconds. Each is between two stamps of one clock, the
     control plane's or the node's: it does not matter if that is off."""
 
+    run: str
+    """Which run of its engine it was, as an `Ending.run`."""
     created: datetime
     """When the pod was made."""
     waiting: float

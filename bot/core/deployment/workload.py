@@ -107,7 +107,7 @@ class Workload(Frozen):
     last_end: Ending | None = None
     """How the last run of its engine ended in this start; None: none has."""
     stages: Stages | None = None
-    """How long the start of its newest pod took, if that answers; None: it does not, or nobody knows."""
+    """How long the start of the pod took that has answered longest; None: none does, or nobody knows."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""

@@ -73,7 +73,7 @@ class StartRecorder:
         if workload.ends or stages is None:
             return None
         try:
-            log = await self._cluster.logs(workload.name, LINES)
+            log = await self._cluster.log_of_run(workload.name, stages.run, LINES)
         except UserError:
             return None
         return learned(stages, self._engine.download_seconds(log), asked, self._clock.now())

@@ -12,7 +12,7 @@ ASKED = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 def stages(**more: Any) -> Stages:
     """A start whose container began after 5 seconds, and that was ready 100 seconds later."""
-    usual = {"created": ASKED, "waiting": 1, "preparing": 4, "pulling": 0, "running": 100}
+    usual = {"run": "uid/0", "created": ASKED, "waiting": 1, "preparing": 4, "pulling": 0, "running": 100}
     return Stages(**(usual | more))
 
 

@@ -23,10 +23,10 @@ class Sealed(SimulatedCluster):
 
     away = False
 
-    async def logs(self, name: str, lines: int) -> str:
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
         if self.away:
             raise UserError(t("error.api_away"))
-        return await super().logs(name, lines)
+        return await super().log_of_run(name, run, lines)
 
 
 @pytest.fixture
