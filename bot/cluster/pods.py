@@ -18,6 +18,7 @@ from bot.cluster.pod_fields import (
     is_ready,
     parse_time,
 )
+from bot.cluster.stages import first_stages
 from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
 from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
@@ -96,6 +97,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         cause=state.cause,
         evidence=redact(state.evidence[:EVIDENCE]),
         last_end=end,
+        stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )

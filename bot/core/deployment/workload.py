@@ -6,6 +6,7 @@ from enum import StrEnum
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
+from bot.core.deployment.start_times import Stages
 from bot.core.fit.shape import Shape
 from bot.core.frozen import Frozen
 
@@ -105,6 +106,8 @@ class Workload(Frozen):
     name of a sentence `[card] waits_…`. Empty: neither."""
     last_end: Ending | None = None
     """How the last run of its engine ended in this start; None: none has."""
+    stages: Stages | None = None
+    """How long the start of the pod took that has answered longest; None: none does, or nobody knows."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""

@@ -150,7 +150,7 @@ class WorkloadAccess(Protocol):
         none."""
 
     async def log_of_run(self, name: str, run: str, lines: int) -> str:
-        """The last lines of a run that has ended, an `Ending.run`; empty if its log is gone."""
+        """The last lines of a run, as an `Ending.run` names it; empty if its log is gone."""
 
     async def endpoint(self, name: str) -> Endpoint:
         """Its address and key; UserError when it is gone."""

@@ -9,12 +9,13 @@ from bot.core.chat.errors import Changed, UserError
 from bot.core.counters import STARTS
 from bot.core.deployment.ending import GARBLED, Ending
 from bot.core.deployment.record import RecordChanges
+from bot.core.deployment.start_times import StartTimes, learned
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.diagnosis import Diagnosis, diagnose
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, Cluster, Engine
 
 LINES = 3000
-"""Lines at the end of a log in which a cause is searched."""
+"""Lines at the end of a log in which a cause is searched, or a download."""
 TIME_TO_READ = timedelta(seconds=30)
 """From an end until its log has been read, or will not say more."""
 NO_CAUSE = ("healthy", "unknown", "probe_killed")
@@ -28,8 +29,8 @@ class StartRecorder:
     ready: everybody reads it there, and a restart of the bot forgets nothing. Only the process that leads
     may do so."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
-        self._cluster, self._clock = cluster, clock
+    def __init__(self, cluster: Cluster, engine: Engine, clock: Clock) -> None:
+        self._cluster, self._engine, self._clock = cluster, engine, clock
 
     async def note_end(self, workload: Workload) -> Workload:
         """Store the last end, if it is not stored or its log was not read; remove pods that have ended.
@@ -52,10 +53,30 @@ class StartRecorder:
         if nonsense:
             return await self._store(workload, last_end=self._garbled(workload, nonsense))
         if record.ready_at is None:
-            workload = await self._store(workload, **_first_ready(workload))
+            workload = await self._note_first_ready(workload)
         if end and end.number:
             workload = await self._store(workload, last_end=end.forgiven())
         return workload
+
+    async def _note_first_ready(self, workload: Workload) -> Workload:
+        """Store when it was ready, and how long that took if nothing interrupted it."""
+        record, stages, times = workload.record, workload.stages, await self._learned(workload)
+        ready_at = max(workload.since, record.start_requested_at)
+        known = record.with_start(times) if times else record.start_times
+        workload = await self._store(workload, ready_at=ready_at, start_times=known)
+        if times and stages and workload.record.ready_at == ready_at:
+            STARTS.observe(stages.total)
+        return workload
+
+    async def _learned(self, workload: Workload) -> StartTimes | None:
+        stages, asked = workload.stages, workload.record.start_requested_at
+        if workload.ends or stages is None:
+            return None
+        try:
+            log = await self._cluster.log_of_run(workload.name, stages.run, LINES)
+        except UserError:
+            return None
+        return learned(stages, self._engine.download_seconds(log), asked, self._clock.now())
 
     def _garbled(self, workload: Workload, answer: str) -> Ending:
         before, at = workload.last_end, max(self._clock.now(), workload.since)
@@ -87,16 +108,6 @@ class StartRecorder:
         except UserError as error:  # the next change, or look, tries again
             log.warning("start.not_stored", workload=workload.name, why=error.text.key)
         return self._cluster.find(workload.name) or workload
-
-
-def _first_ready(workload: Workload) -> RecordChanges:
-    """How long a start took is learned only if it went through at once."""
-    record, took = workload.record, workload.since - workload.record.start_requested_at
-    changes: RecordChanges = {"ready_at": max(workload.since, record.start_requested_at)}
-    if not workload.ends and took > timedelta(0):
-        changes["start_seconds"] = record.with_start(took)
-        STARTS.observe(took.total_seconds())
-    return changes
 
 
 def _explained(end: Ending, found: Diagnosis, before: Ending | None) -> Ending:

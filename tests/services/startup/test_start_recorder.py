@@ -9,11 +9,14 @@ from bot.core.chat.errors import Changed, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.start_times import Stages
 from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.engines.vllm.engine import Vllm
 from bot.services.startup.start_recorder import TIME_TO_READ, StartRecorder, is_settled
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock
 
+STARTED = "INFO [__init__.py:239] Automatically detected platform cuda."
 OUT_OF_MEMORY = "ERROR torch.OutOfMemoryError: CUDA out of memory."
 
 
@@ -67,12 +70,17 @@ def cluster(clock: Clock) -> OneWorkload:
 
 @pytest.fixture
 def recorder(cluster: OneWorkload, clock: Clock) -> StartRecorder:
-    return StartRecorder(cluster, clock)
+    return StartRecorder(cluster, Vllm(), clock)
 
 
 def end(clock: Clock, number: int = 1, cause: str = "crashed", **more: Any) -> Ending:
     fields = {"run": f"uid/{number - 1}", "at": clock.now(), "exit_code": 1, "evidence": "the last line"}
     return Ending(number=number, cause=cause, **(fields | more))
+
+
+def stages(clock: Clock) -> Stages:
+    """Of a pod that is made now, gets a node and its engine after 2 seconds, and takes 68 more."""
+    return Stages(run="uid/0", created=clock.now(), waiting=0, preparing=2, pulling=0, running=68)
 
 
 async def test_the_log_of_the_run_that_ended_says_why(
@@ -132,20 +140,26 @@ async def test_what_changed_meanwhile_is_not_written_over(
 async def test_a_start_that_went_through_at_once_is_learned_once(
     cluster: OneWorkload, recorder: StartRecorder, clock: Clock
 ) -> None:
+    cluster.logs_of_runs = {"uid/0": STARTED}
     ready_at = clock.now() + timedelta(seconds=70)
-    ready = await recorder.note_ready(cluster.be(phase=Phase.READY, since=ready_at), "")
-    assert (ready.record.ready_at, ready.record.start_seconds) == (ready_at, (70.0,))
+    seen = cluster.be(phase=Phase.READY, since=ready_at, stages=stages(clock))
+    clock.advance(seconds=70)
+    ready = await recorder.note_ready(seen, "")
+    [learned] = ready.record.start_times
+    assert (ready.record.ready_at, learned.loading) == (ready_at, 68)
     again = await recorder.note_ready(cluster.be(since=ready_at + timedelta(minutes=9)), "")
-    assert (again.record.ready_at, again.record.start_seconds) == (ready_at, (70.0,))
+    assert (again.record.ready_at, again.record.start_times) == (ready_at, (learned,))
 
 
 async def test_a_start_that_was_tried_again_teaches_nothing_and_its_ends_are_over(
     cluster: OneWorkload, recorder: StartRecorder, clock: Clock
 ) -> None:
+    cluster.logs_of_runs = {"uid/0": STARTED}
     ready_at = clock.now() + timedelta(seconds=70)
-    seen = cluster.be(phase=Phase.READY, since=ready_at, last_end=end(clock))
+    seen = cluster.be(phase=Phase.READY, since=ready_at, last_end=end(clock), stages=stages(clock))
+    clock.advance(seconds=70)
     ready = await recorder.note_ready(seen, "")
-    assert (ready.record.ready_at, ready.record.start_seconds, ready.ends) == (ready_at, (), 0)
+    assert (ready.record.ready_at, ready.record.start_times, ready.ends) == (ready_at, (), 0)
 
 
 async def test_nonsense_is_a_failure_and_no_start(
@@ -153,4 +167,4 @@ async def test_nonsense_is_a_failure_and_no_start(
 ) -> None:
     found = (await recorder.note_ready(cluster.be(phase=Phase.READY), "!!!!")).record
     assert found.last_end and (found.last_end.cause, found.ready_at) == ("garbled_answers", None)
-    assert found.start_seconds == ()
+    assert found.start_times == ()
