@@ -21,11 +21,8 @@ from bot.cluster.pod_fields import (
 from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
 from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
-from bot.core.deployment.workload import Phase, Workload
+from bot.core.deployment.workload import UNREADY, Phase, Workload
 from bot.core.failures.redact import redact
-
-UNREADY = "unready"
-"""Why a model that has answered before is loading: it does not answer now."""
 
 
 class PodState(NamedTuple):

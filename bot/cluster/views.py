@@ -241,9 +241,7 @@ class ClusterView:
         workload = read_workload(deployment, pods, around)
         self._note_wait(name, workload)
         before = self._workloads.get(name)
-        if before and before.phase is workload.phase is Phase.FAILED:  # each crash looks like the first
-            return workload.model_copy(update={"since": min(before.since, workload.since)})
-        return workload
+        return _as_before(workload, before) if before else workload
 
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
@@ -276,6 +274,18 @@ class ClusterView:
             self._newer.add(name)
             self._changes.tell(name)
         self._forget(name)
+
+
+def _as_before(workload: Workload, before: Workload) -> Workload:
+    """The workload, where it only repeats itself, as it was `before`: each crash looks like the first, and a
+    pull that fails is told in two ways that take turns."""
+    same: dict[str, object] = {}
+    if before.phase is workload.phase is Phase.FAILED:
+        same["since"] = min(before.since, workload.since)
+    repeated = (before.phase, before.cause) == (workload.phase, workload.cause)
+    if repeated and before.evidence and workload.cause in (*MENDS, *MENDS.values()):
+        same["evidence"] = before.evidence
+    return workload.model_copy(update=same) if same else workload
 
 
 def _workload_of(thing: Json) -> str:

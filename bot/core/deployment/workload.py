@@ -45,6 +45,10 @@ class Phase(StrEnum):
         return self in (Phase.READY, Phase.ASLEEP, Phase.FAILED, Phase.QUEUED)
 
 
+UNREADY = "unready"
+"""Why a model that has answered before is loading: it does not answer now."""
+
+
 class Spec(Frozen):
     """What runs: all that its manifests are made from."""
 
@@ -126,6 +130,13 @@ class Workload(Frozen):
     def ends(self) -> int:
         """How many runs of its engine have ended since it was asked to start, or was last ready."""
         return self.last_end.number if self.last_end else 0
+
+    @property
+    def is_moving(self) -> bool:
+        """It has been ready, nothing has ended there, and it starts: its pod was removed, by a drain or by
+        hand."""
+        starts = self.phase not in (Phase.READY, Phase.FAILED, Phase.DRAINING, Phase.ASLEEP)
+        return starts and self.record.ready_at is not None and not self.ends and self.cause != UNREADY
 
     @property
     def nodes_to_remember(self) -> tuple[str, ...]:

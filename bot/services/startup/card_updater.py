@@ -151,8 +151,12 @@ class CardUpdater:
         if self._same(name, record, reply, workload):
             return
         self._shown[name] = (record, reply)
-        if await self._edit(record, reply) and workload.phase.settled:
-            await self._announced(workload)
+        if not await self._edit(record, reply):
+            return
+        if workload.phase.settled:
+            await self._announced(workload, workload.news)
+        elif self._shown_news(workload).startswith(workload.start_news):
+            await self._announced(workload, "")  # the card no longer says that it is ready
 
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
         """The card shows this already, or differs only in durations."""
@@ -160,7 +164,8 @@ class CardUpdater:
         if shown is None or shown[0].card_message_id != record.card_message_id:
             return False
         settled = workload.phase in (Phase.READY, Phase.ASLEEP)
-        return shown[1] == reply or (settled and self._shown_news(workload) == workload.news)
+        told = shown[1].tone is reply.tone and self._shown_news(workload) == workload.news
+        return shown[1] == reply or (settled and told)
 
     def _is_own_card(self, record: Record) -> bool:
         """This process updates the card. While another one leads, that does it, except for cards in this
@@ -191,11 +196,11 @@ class CardUpdater:
             return False
         return True
 
-    async def _announced(self, workload: Workload) -> None:
+    async def _announced(self, workload: Workload, news: str) -> None:
         if self._guest:
-            self._news[workload.name] = workload.news
+            self._news[workload.name] = news
             return
-        changes: RecordChanges = {"announced_news": workload.news}
+        changes: RecordChanges = {"announced_news": news}
         try:
             await self._cluster.update_record(workload.name, **changes)
         except UserError as error:

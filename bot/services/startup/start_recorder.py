@@ -48,14 +48,15 @@ class StartRecorder:
         the workload as it is then."""
         if workload.phase is not Phase.READY:
             return workload
-        record, end = workload.record, workload.last_end
+        end = workload.last_end
         if nonsense:
             return await self._store(workload, last_end=self._garbled(workload, nonsense))
-        if record.ready_at is None:
-            workload = await self._store(workload, **_first_ready(workload))
+        changes: RecordChanges = {"last_nodes": workload.nodes}
+        if workload.record.ready_at is None:
+            changes |= _first_ready(workload)
         if end and end.number:
-            workload = await self._store(workload, last_end=end.forgiven())
-        return workload
+            changes["last_end"] = end.forgiven()
+        return await self._store(workload, **changes)
 
     def _garbled(self, workload: Workload, answer: str) -> Ending:
         before, at = workload.last_end, max(self._clock.now(), workload.since)
@@ -100,12 +101,14 @@ def _first_ready(workload: Workload) -> RecordChanges:
 
 
 def _explained(end: Ending, found: Diagnosis, before: Ending | None) -> Ending:
-    """The end with the cause of its log; it may be that of the ends before."""
+    """The end with the cause of its log; if that is the cause of the ends before, with their evidence: the
+    lines differ in numbers only, and what is told once need not change."""
     same = before is not None and before.cause == found.cause and before.number
     alike = end.alike
     if before and found.cause != end.cause:
         alike = before.alike + end.number - before.number if same else end.number - before.number
-    fields = {"cause": found.cause, "evidence": found.evidence, "alike": max(1, alike), "log_read": True}
+    evidence = (same and before and before.evidence) or found.evidence
+    fields = {"cause": found.cause, "evidence": evidence, "alike": max(1, alike), "log_read": True}
     return end.model_copy(update=fields | {"fitting_context": found.fitting_context})
 
 
