@@ -102,10 +102,12 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     rejected = _rejection(pod)
     if not last and not rejected:
         return None
-    at = _stamp(last.get("finishedAt")) or parse_time(condition(pod, "Ready").get("lastTransitionTime"))
+    at = last.get("finishedAt") or condition(pod, "Ready").get("lastTransitionTime")
     cause = rejected or _exit_cause(last, told, _patience(pod, container))
     message = pod["status"].get("message", "") if rejected else _last_line(last.get("message", ""))
-    return _Ended(uid, max(1, count), at, cause, last.get("exitCode"), redact(message.strip()[:EVIDENCE]))
+    evidence = redact(message.strip()[:EVIDENCE])
+    when = parse_time(at or pod["metadata"]["creationTimestamp"])  # one that was refused has no conditions
+    return _Ended(uid, max(1, count), when, cause, last.get("exitCode"), evidence)
 
 
 def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) -> str:

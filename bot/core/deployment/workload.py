@@ -163,7 +163,14 @@ class Workload(Frozen):
         """A word that changes when the owner should be told something: with the phase, the start and the
         lease."""
         ends = self.record.lease_ends_at.isoformat() if self.record.lease_ends_at else ""
+        if self.phase is Phase.FAILED and self.record.ready_at:
+            return f"{self.down_news}:{ends}"
         return f"{self.phase.value}:{self.record.start_requested_at.isoformat()}:{ends}"
+
+    @property
+    def down_news(self) -> str:
+        """How `news` begins when it does not answer, and has been ready since this start."""
+        return f"down:{self.record.start_requested_at.isoformat()}"
 
     @property
     def start_news(self) -> str:

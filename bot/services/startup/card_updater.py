@@ -156,7 +156,7 @@ class CardUpdater:
         if workload.phase.settled:
             await self._announced(workload, workload.news)
         elif self._shown_news(workload).startswith(workload.start_news):
-            await self._announced(workload, "")  # the card no longer says that it is ready
+            await self._announced(workload, workload.down_news)
 
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
         """The card shows this already, or differs only in durations."""
