@@ -37,7 +37,7 @@ def tries_lines(workload: Workload) -> tuple[Text, ...]:
     """Which try of its start it is, and how the one before ended; of a failure, how often it was tried; of a
     model that has been ready, that it starts again because its pod was removed."""
     end = workload.last_end
-    if workload.phase is Phase.READY:
+    if workload.phase in (Phase.READY, Phase.DRAINING, Phase.ASLEEP):
         return ()
     if end is None or not end.number:
         nodes = ", ".join(workload.record.last_nodes)

@@ -32,11 +32,13 @@ class StartRecorder:
         self._cluster, self._clock = cluster, clock
 
     async def note_end(self, workload: Workload) -> Workload:
-        """Store the last end, if it is not stored or its log was not read; remove pods that have ended.
-        Returns the workload as it is then."""
+        """Store the last end, if it is not stored or its log was not read; then remove pods that have ended,
+        which show it. Returns the workload as it is then."""
         end = workload.last_end
         if end and end.number and (end != workload.record.last_end or not end.log_read):
             workload = await self._store(workload, last_end=await self._with_cause(workload, end))
+        if workload.last_end != workload.record.last_end:
+            return workload  # it has changed meanwhile: the next look tries again
         try:
             await self._cluster.remove_dead_pods(workload.name)
         except UserError as error:
