@@ -15,10 +15,10 @@ from bot.core.ports import Clock, Messenger, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.smoke_test import SmokeTest
-from bot.services.startup.start_recorder import StartRecorder
+from bot.services.startup.start_recorder import StartRecorder, is_settled
 
 ASK_EVERY = 3.0
-"""Seconds until a model that did not pass its smoke test is tested again."""
+"""Seconds until a model that did not pass its smoke test is tested again, and a failure looked at again."""
 
 log = structlog.get_logger()
 
@@ -125,6 +125,9 @@ class CardUpdater:
         if not self._is_own_card(workload.record):
             return
         self._untested.discard(name)
+        if self._guest and not is_settled(workload, self._clock.now()):
+            self._untested.add(name)  # the process that leads is about to read why it failed
+            return
         if not await self._smoke_test.passed(workload):
             self._untested.add(name)
             return

@@ -186,9 +186,9 @@ def _another(event: Json, name: str, later: timedelta) -> Json:
 
 @asynccontextmanager
 async def recorded(
-    name: str, settings: Settings, chat: Chat, clock: Clock, folder: Path
+    name: str, settings: Settings, chat: Chat, clock: Clock, folder: Path, *, leads: bool = True
 ) -> AsyncIterator[Recorded]:
-    """The bot at work, before anything has happened."""
+    """The bot at work, before anything has happened; or a terminal beside one that leads and does nothing."""
     kubernetes = FakeKubernetes()
     url = await kubernetes.start()
     story = Recorded(name, kubernetes, chat, clock)
@@ -200,7 +200,8 @@ async def recorded(
             config, WorkloadSettings(namespace="demo"), url, Vllm()
         ) as story.cluster:
             story.bot = wiring.build(told, story.cluster, Answers(), chat, clock)
-            cards = asyncio.create_task(story.bot.services.card_updater.run())
+            updater = story.bot.services.card_updater
+            cards = asyncio.create_task(updater.run() if leads else updater.run_as_guest())
             try:
                 yield story
             finally:

@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 
 from bot.app.settings import Settings
+from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply, Tone
 from bot.core.deployment.workload import Phase
 from tests.conftest import Chat, Clock, Say
@@ -59,6 +60,25 @@ async def test_a_start_that_fails_again_and_again_is_one_card_and_one_alert_that
         assert story.said(say).count(say(card.text)) == 1
         assert f"tried {tries} times" in lines_of(card, say)[-1]
         assert f"tried {tries} times" in lines_of(alert, say)
+
+
+class OwnTerminal(Chat):
+    """A terminal: what it has printed no other process can change."""
+
+    def alone_shows(self, place: Place, message: str) -> bool:
+        return message in self.messages
+
+
+async def test_a_terminal_beside_the_bot_waits_until_that_has_read_why(
+    settings: Settings, clock: Clock, tmp_path: Path, say: Say
+) -> None:
+    terminal = OwnTerminal()
+    async with recorded("exit-1", settings, terminal, clock, tmp_path, leads=False) as story:
+        await story.play()
+        assert story.workload.phase is Phase.FAILED and "loading" in story.said(say)[-1]
+        clock.advance(seconds=40)  # nobody will read it
+        await story.quiet()
+        assert story.said(say)[-1] == f"exit-1 did not start: {CRASHED}"
 
 
 @pytest.mark.parametrize("name", ALL)
