@@ -68,15 +68,15 @@ def last_ending(
     counted = known.number if known else 0
     if known and counted and cause in MUTE and (known.log_read and known.exit_code == exit_code):
         cause, evidence = known.cause, known.evidence
-    alike = known.alike + fresh if known and counted and known.cause == cause else fresh
+    same = known if known and counted and known.cause == cause else None
     return Ending(
         number=counted + fresh,
         run=f"{last.uid}/{last.ends - 1}",
         at=last.at,
         cause=cause,
         exit_code=exit_code,
-        evidence=evidence,
-        alike=alike,
+        evidence=(same and same.evidence) or evidence,
+        alike=(same.alike if same else 0) + fresh,
         fitting_context=known.fitting_context if known and known.cause == cause else 0,
         log_read=last.cause not in LOGS_SAY_MORE,
     )
@@ -102,10 +102,12 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     rejected = _rejection(pod)
     if not last and not rejected:
         return None
-    at = _stamp(last.get("finishedAt")) or parse_time(condition(pod, "Ready").get("lastTransitionTime"))
+    at = last.get("finishedAt") or condition(pod, "Ready").get("lastTransitionTime")
     cause = rejected or _exit_cause(last, told, _patience(pod, container))
     message = pod["status"].get("message", "") if rejected else _last_line(last.get("message", ""))
-    return _Ended(uid, max(1, count), at, cause, last.get("exitCode"), redact(message.strip()[:EVIDENCE]))
+    evidence = redact(message.strip()[:EVIDENCE])
+    when = parse_time(at or pod["metadata"]["creationTimestamp"])  # one that was refused has no conditions
+    return _Ended(uid, max(1, count), when, cause, last.get("exitCode"), evidence)
 
 
 def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) -> str:

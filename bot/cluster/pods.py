@@ -22,11 +22,8 @@ from bot.cluster.stages import first_stages
 from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
 from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
-from bot.core.deployment.workload import Phase, Workload
+from bot.core.deployment.workload import UNREADY, Phase, Workload
 from bot.core.failures.redact import redact
-
-UNREADY = "unready"
-"""Why a model that has answered before is loading: it does not answer now."""
 
 
 class PodState(NamedTuple):
@@ -125,8 +122,6 @@ def _if_it_lasts(state: PodState, waited: timedelta) -> PodState:
 
 def _as_recorded(state: PodState, record: Record) -> PodState:
     """The state with what only the record tells."""
-    if state.cause == UNREADY and record.ready_at is None:
-        return state._replace(cause="", evidence="")  # it is about to answer for the first time
     if record.queued_since and state.phase is Phase.ASLEEP:
         return PodState(Phase.QUEUED, record.queued_since)
     if state.phase in (Phase.DRAINING, Phase.ASLEEP):
@@ -169,9 +164,8 @@ def pod_state(pod: Json, around: PodSurroundings) -> PodState:
     if not pod["spec"].get("nodeName"):
         return _unplaced(pod, created, around)
     status = container_status(pod, around.container)
-    return _container_state(
-        status, _unready_since(pod, status), around.events.get(pod["metadata"]["name"], ())
-    )
+    told = around.events.get(pod["metadata"]["name"], ())
+    return _container_state(status, _unready_since(pod, status), told, ready.get("lastTransitionTime", ""))
 
 
 def _unready_since(pod: Json, status: Json) -> datetime:
@@ -183,7 +177,10 @@ def _unready_since(pod: Json, status: Json) -> datetime:
     return max((parse_time(stamp) for stamp in stamps if stamp), default=created)
 
 
-def _container_state(status: Json, since: datetime, events: Sequence[PodEvent]) -> PodState:
+def _container_state(
+    status: Json, since: datetime, events: Sequence[PodEvent], unready: str = ""
+) -> PodState:
+    """`unready` is the stamp of when it was found not to be ready: before its container began, or since."""
     now = status.get("state", {})
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
@@ -194,8 +191,9 @@ def _container_state(status: Json, since: datetime, events: Sequence[PodEvent]) 
     if reason in CONFIG:
         return PodState(Phase.PREPARING, since, "config", message)
     if "running" in now:
-        began = parse_time(now["running"].get("startedAt"))
-        return PodState(Phase.LOADING, began, UNREADY if status.get("started") else "")
+        began = now["running"].get("startedAt", "")
+        stopped_answering = status.get("started") and unready > began
+        return PodState(Phase.LOADING, parse_time(began), UNREADY if stopped_answering else "")
     if reason == "CrashLoopBackOff" or "terminated" in now:
         return PodState(Phase.PREPARING, since, "restart")
     if is_pulling(events):

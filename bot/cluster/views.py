@@ -29,6 +29,8 @@ MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
 """Label selector of what the bot made."""
 SYNC_SECONDS = 20.0
 """How long a start may take until everything is known."""
+TOLD_IN_TURNS = {*MENDS, *MENDS.values(), "mount", "sandbox"}
+"""What a kubelet tells of again and again in other words: another id, another side of the same trouble."""
 IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
 """The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
 
@@ -241,9 +243,7 @@ class ClusterView:
         workload = read_workload(deployment, pods, around)
         self._note_wait(name, workload)
         before = self._workloads.get(name)
-        if before and before.phase is workload.phase is Phase.FAILED:  # each crash looks like the first
-            return workload.model_copy(update={"since": min(before.since, workload.since)})
-        return workload
+        return _as_before(workload, before) if before else workload
 
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
@@ -276,6 +276,17 @@ class ClusterView:
             self._newer.add(name)
             self._changes.tell(name)
         self._forget(name)
+
+
+def _as_before(workload: Workload, before: Workload) -> Workload:
+    """The workload, where it only repeats itself, as it was `before`: each crash looks like the first."""
+    same: dict[str, object] = {}
+    if before.phase is workload.phase is Phase.FAILED:
+        same["since"] = min(before.since, workload.since)
+    repeated = (before.phase, before.cause) == (workload.phase, workload.cause)
+    if repeated and before.evidence and workload.cause in TOLD_IN_TURNS:
+        same["evidence"] = before.evidence
+    return workload.model_copy(update=same) if same else workload
 
 
 def _workload_of(thing: Json) -> str:

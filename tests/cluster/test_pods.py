@@ -355,10 +355,14 @@ def test_each_replica_may_end_once() -> None:
 def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None:
     started = container(RUNNING)
     started[0]["started"] = True
-    assert read_workload(deployment(), [pod(containerStatuses=started)]).cause == ""
     record = RECORD.changed(ready_at=BEGUN)
-    seen = read_workload(deployment(record=record), [pod(containerStatuses=started)])
-    assert (seen.phase, seen.cause) == (Phase.LOADING, "unready")
+
+    def unready_since(minute: int) -> Workload:
+        told = {"type": "Ready", "status": "False", "lastTransitionTime": stamp(minute)}
+        return read_workload(deployment(record=record), [pod(conditions=[told], containerStatuses=started)])
+
+    assert (unready_since(8).phase, unready_since(8).cause) == (Phase.LOADING, "unready")
+    assert unready_since(4).cause == ""  # a pod in the place of another is about to answer
 
 
 def test_an_engine_that_answers_nonsense_has_failed() -> None:

@@ -125,9 +125,12 @@ def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timede
 
 
 def _ready_text(workload: Workload) -> Text:
-    """How long this start took; not if it is ready again, or was never away."""
+    """How long this start took; not if it is ready again, or was never away.
+
+    A node that comes back says that its pods have been ready all the time: then only what was told counts."""
     asked, ready_at = workload.record.start_requested_at, workload.record.ready_at
-    if ready_at and workload.since > ready_at:
+    told_down = workload.record.announced_news.startswith(workload.down_news)
+    if ready_at and (workload.since > ready_at or told_down):
         return t("card.ready_again", name=workload.name)
     if workload.since <= asked:
         return t("card.ready_still", name=workload.name)

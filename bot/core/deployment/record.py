@@ -54,10 +54,13 @@ class SleepState(Frozen):
     """Samples of its servers that there were in its last idle window."""
     samples_expected: int = 0
     """Samples that a whole window has."""
+    cause: str = ""
+    """Of one that had failed, why: the name of a sentence `[cause]`; empty: it took too long, or has not."""
     told: bool = False
     """Its owner has been told, or need not be."""
     office_closed: bool = False
-    """A person put it to sleep, and its office has closed since: it wakes when the office opens again."""
+    """A person put it to sleep, or it had failed, and its office has closed since: it wakes when the office
+    opens again."""
     removal_announced_at: datetime | None = None
     """When its owner was told that it will be removed; None: not yet."""
 
@@ -80,11 +83,11 @@ class SleepState(Frozen):
 
     @property
     def opens(self) -> bool:
-        """It is to wake when its office hours begin. What a person has put to sleep during
-        office hours stays asleep until the next ones."""
+        """It is to wake when its office hours begin. What a person has put to sleep during office hours, or
+        has failed in them, stays asleep until the next ones."""
         if self.reason in (SleepReason.IDLE, SleepReason.OFFICE_HOURS):
             return True
-        return self.office_closed or (self.told and self.reason.automatic)
+        return self.office_closed or (self.told and self.reason is SleepReason.LEASE)
 
 
 class LastUse(Frozen):
@@ -189,8 +192,8 @@ class Record(Frozen):
     last_uses: dict[str, LastUse] = Field(default_factory=dict)
     """When each person asked it last, by user id; the latest 20 people."""
     last_nodes: tuple[str, ...] = ()
-    """Names of the nodes that it answered from when it was last put to sleep: their memory may still hold its
-    weights, so it wakes there if it can. They stay the same while it is awake."""
+    """Names of the nodes that it answered from last: their memory may still hold its weights, so it wakes
+    there if it can."""
     pending_questions: dict[str, Place] = Field(default_factory=dict)
     """Where the questions are that wait until it is ready, by the id of the message that says so."""
 

@@ -46,6 +46,10 @@ class Phase(StrEnum):
         return self in (Phase.READY, Phase.ASLEEP, Phase.FAILED, Phase.QUEUED)
 
 
+UNREADY = "unready"
+"""Why a model that has answered before is loading: it does not answer now."""
+
+
 class Spec(Frozen):
     """What runs: all that its manifests are made from."""
 
@@ -131,6 +135,13 @@ class Workload(Frozen):
         return self.last_end.number if self.last_end else 0
 
     @property
+    def is_moving(self) -> bool:
+        """It has been ready, nothing has ended there, and it starts: its pod was removed, by a drain or by
+        hand."""
+        starts = self.phase not in (Phase.READY, Phase.FAILED, Phase.DRAINING, Phase.ASLEEP)
+        return starts and self.record.ready_at is not None and not self.ends and self.cause != UNREADY
+
+    @property
     def nodes_to_remember(self) -> tuple[str, ...]:
         """The nodes that it answers from; if it does not answer, those that it answered from before."""
         return self.nodes if self.ready_replicas else self.record.last_nodes
@@ -155,7 +166,14 @@ class Workload(Frozen):
         """A word that changes when the owner should be told something: with the phase, the start and the
         lease."""
         ends = self.record.lease_ends_at.isoformat() if self.record.lease_ends_at else ""
+        if self.phase is Phase.FAILED and self.record.ready_at:
+            return f"{self.down_news}:{ends}"
         return f"{self.phase.value}:{self.record.start_requested_at.isoformat()}:{ends}"
+
+    @property
+    def down_news(self) -> str:
+        """How `news` begins when it does not answer, and has been ready since this start."""
+        return f"down:{self.record.start_requested_at.isoformat()}"
 
     @property
     def start_news(self) -> str:

@@ -33,11 +33,13 @@ class StartRecorder:
         self._cluster, self._engine, self._clock = cluster, engine, clock
 
     async def note_end(self, workload: Workload) -> Workload:
-        """Store the last end, if it is not stored or its log was not read; remove pods that have ended.
-        Returns the workload as it is then."""
+        """Store the last end, if it is not stored or its log was not read; then remove pods that have ended,
+        which show it. Returns the workload as it is then."""
         end = workload.last_end
         if end and end.number and (end != workload.record.last_end or not end.log_read):
             workload = await self._store(workload, last_end=await self._with_cause(workload, end))
+        if workload.last_end != workload.record.last_end:
+            return workload  # it has changed meanwhile: the next look tries again
         try:
             await self._cluster.remove_dead_pods(workload.name)
         except UserError as error:
@@ -49,24 +51,27 @@ class StartRecorder:
         the workload as it is then."""
         if workload.phase is not Phase.READY:
             return workload
-        record, end = workload.record, workload.last_end
+        end = workload.last_end
         if nonsense:
             return await self._store(workload, last_end=self._garbled(workload, nonsense))
-        if record.ready_at is None:
-            workload = await self._note_first_ready(workload)
+        changes: RecordChanges = {"last_nodes": workload.nodes}
+        first = workload.record.ready_at is None
+        if first:
+            changes |= await self._first_ready(workload)
         if end and end.number:
-            workload = await self._store(workload, last_end=end.forgiven())
-        return workload
+            changes["last_end"] = end.forgiven()
+        stored = await self._store(workload, **changes)
+        if first and workload.stages and stored.record.start_times != workload.record.start_times:
+            STARTS.observe(workload.stages.total)
+        return stored
 
-    async def _note_first_ready(self, workload: Workload) -> Workload:
-        """Store when it was ready, and how long that took if nothing interrupted it."""
-        record, stages, times = workload.record, workload.stages, await self._learned(workload)
-        ready_at = max(workload.since, record.start_requested_at)
-        known = record.with_start(times) if times else record.start_times
-        workload = await self._store(workload, ready_at=ready_at, start_times=known)
-        if times and stages and workload.record.ready_at == ready_at:
-            STARTS.observe(stages.total)
-        return workload
+    async def _first_ready(self, workload: Workload) -> RecordChanges:
+        """When it was ready, and how long that took if nothing interrupted it."""
+        record, times = workload.record, await self._learned(workload)
+        changes: RecordChanges = {"ready_at": max(workload.since, record.start_requested_at)}
+        if times:
+            changes["start_times"] = record.with_start(times)
+        return changes
 
     async def _learned(self, workload: Workload) -> StartTimes | None:
         stages, asked = workload.stages, workload.record.start_requested_at
@@ -111,12 +116,14 @@ class StartRecorder:
 
 
 def _explained(end: Ending, found: Diagnosis, before: Ending | None) -> Ending:
-    """The end with the cause of its log; it may be that of the ends before."""
+    """The end with the cause of its log; if that is the cause of the ends before, with their evidence: the
+    lines differ in numbers only, and what is told once need not change."""
     same = before is not None and before.cause == found.cause and before.number
     alike = end.alike
     if before and found.cause != end.cause:
         alike = before.alike + end.number - before.number if same else end.number - before.number
-    fields = {"cause": found.cause, "evidence": found.evidence, "alike": max(1, alike), "log_read": True}
+    evidence = (same and before and before.evidence) or found.evidence
+    fields = {"cause": found.cause, "evidence": evidence, "alike": max(1, alike), "log_read": True}
     return end.model_copy(update=fields | {"fitting_context": found.fitting_context})
 
 

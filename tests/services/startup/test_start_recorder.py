@@ -135,6 +135,7 @@ async def test_what_changed_meanwhile_is_not_written_over(
     cluster.logs_of_runs = {"uid/0": OUT_OF_MEMORY}
     cluster.refuses = Changed(t("error.changed", name="m"))
     assert (await recorder.note_end(cluster.be(last_end=end(clock)))).record.last_end is None
+    assert cluster.tidied == 0  # the pod that shows it stays until it is written down
 
 
 async def test_a_start_that_went_through_at_once_is_learned_once(
