@@ -101,7 +101,7 @@ def _labels(deployment: Json) -> Json:
 def _pod(name: str, namespace: str, labels: Json) -> Json:
     """It takes connections, and has what tries them."""
     container = {
-        "name": "listening",
+        "name": "vllm",  # what `RealCluster.use_real_vllm` lays over the pods of models goes into it
         "image": ENGINE,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", LISTEN, "0.0.0.0", *map(str, LISTENING)],
