@@ -11,7 +11,7 @@ import yaml
 from bot.cluster import web_ui
 from bot.cluster.manifests import WorkloadSettings
 from tests.real.bot_rights import ROOT
-from tests.real.cluster import RealCluster
+from tests.real.cluster import PATIENCE, RealCluster
 from tests.real.connections import CONNECT, LISTEN
 from tests.real.images import ENGINE
 
@@ -101,7 +101,7 @@ def _labels(deployment: Json) -> Json:
 def _pod(name: str, namespace: str, labels: Json) -> Json:
     """It takes connections, and has what tries them."""
     container = {
-        "name": "vllm",  # what `RealCluster.use_real_vllm` lays over the pods of models goes into it
+        "name": "vllm",  # into it goes what the tests lay over the pods of models
         "image": ENGINE,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-c", LISTEN, "0.0.0.0", *map(str, LISTENING)],
@@ -126,7 +126,7 @@ def _pod(name: str, namespace: str, labels: Json) -> Json:
 
 
 def _running(cluster: RealCluster, namespace: str) -> dict[str, Place]:
-    wait = ("wait", "--for=condition=Ready", "pods", "--all", "--timeout=120s")
+    wait = ("wait", "--for=condition=Ready", "pods", "--all", f"--timeout={PATIENCE:.0f}s")
     cluster.kubectl(*wait, f"--namespace={namespace}")
     return {
         pod["metadata"]["annotations"]["is"]: Place(
