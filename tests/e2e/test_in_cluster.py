@@ -2,7 +2,9 @@
 people in a chat and at `kubectl exec`."""
 
 import asyncio
+import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.conftest import eventually
 from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
@@ -45,7 +47,8 @@ async def test_deploy_ask_sleep_by_the_timer_wake_by_a_question_stop(real_cluste
 
 
 async def install(cluster: RealCluster, namespace: str, url: str, chat: FakeMattermost) -> None:
-    """As docs/operate.md says, with a chat."""
+    """As docs/operate.md says, with a chat, and under the strictest policies: docs/network.md."""
+    cluster.kubectl("apply", f"--namespace={namespace}", "-f", "-", stdin=json.dumps(way_to_the_chat(url)))
     settings = {
         "MATTERMOST_URL": url,
         "MATTERMOST_TOKEN": TOKEN,
@@ -53,8 +56,22 @@ async def install(cluster: RealCluster, namespace: str, url: str, chat: FakeMatt
         "MATTERMOST_CALLBACK_URL": f"http://llm-bot.{namespace}.svc:8080",
         "SWEEP_INTERVAL": "5s",
     }
-    await asyncio.to_thread(cluster.install_bot, namespace, settings)
+    await asyncio.to_thread(cluster.install_bot, namespace, settings, egress=True)
     await eventually(lambda: chat.sockets)
+
+
+def way_to_the_chat(url: str) -> dict[str, Any]:
+    """It is on a port of its own, which takes one policy more."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "llm-bot-chat"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "llm-bot"}},
+            "policyTypes": ["Egress"],
+            "egress": [{"ports": [{"port": urlsplit(url).port}]}],
+        },
+    }
 
 
 async def looks_like_a_pod_of_its_own(cluster: RealCluster, namespace: str) -> None:

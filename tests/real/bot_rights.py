@@ -26,21 +26,35 @@ def install(plane: ControlPlane, folder: Path, namespace: str) -> Path:
     return plane.kubeconfig(json.loads(made)["status"]["token"])
 
 
-def apply(admin: Admin, folder: Path, namespace: str, env: str, image: str = "llm-bot:latest") -> None:
-    """What docs/operate.md says: fill in `.env`, set the namespace and the image, and apply it."""
+def apply(
+    admin: Admin,
+    folder: Path,
+    namespace: str,
+    env: str,
+    image: str = "llm-bot:latest",
+    egress: bool = False,
+) -> None:
+    """What docs/operate.md says: fill in `.env`, set the namespace and the image, and apply it; with the
+    component `egress`, as docs/network.md says."""
+    bind_looking(admin, namespace)
+    provide_storage(admin, namespace)
+    admin.kubectl("apply", "-k", str(filled_in(folder, namespace, env, image, egress)))
+
+
+def filled_in(folder: Path, namespace: str, env: str, image: str, egress: bool) -> Path:
+    """A copy of `manifests/bot` in a folder, ready to be applied."""
     copy = folder / f"bot-{namespace}"
     shutil.copytree(ROOT / "manifests" / "bot", copy, dirs_exist_ok=True)
     (copy / ".env").write_text(env)
     for name, before, after in (
         ("kustomization.yaml", "namespace: default", f"namespace: {namespace}"),
         ("deployment.yaml", "image: llm-bot:latest", f"image: {image}"),
+        *([("kustomization.yaml", "# components:", "components:")] if egress else []),
     ):
         text = (copy / name).read_text()
         assert before in text
         (copy / name).write_text(text.replace(before, after))
-    bind_looking(admin, namespace)
-    provide_storage(admin, namespace)
-    admin.kubectl("apply", "-k", str(copy))
+    return copy
 
 
 def forget(admin: Admin, namespace: str) -> None:

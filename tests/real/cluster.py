@@ -99,10 +99,11 @@ class RealCluster:
         kinds = "mutatingadmissionpolicies,mutatingadmissionpolicybindings"
         self.kubectl("delete", kinds, policy, "--ignore-not-found")
 
-    def install_bot(self, namespace: str, env: dict[str, str]) -> None:
-        """As docs/operate.md says, with these lines in `.env`; returns when its pod is ready."""
+    def install_bot(self, namespace: str, env: dict[str, str], egress: bool = False) -> None:
+        """As docs/operate.md says, with these lines in `.env`, and with the component `egress` if that is
+        wanted; returns when its pod is ready."""
         lines = "".join(f"{name}={value}\n" for name, value in env.items())
-        bot_rights.apply(self, self._folder, namespace, lines, image="llm-bot:test")
+        bot_rights.apply(self, self._folder, namespace, lines, "llm-bot:test", egress)
         wait = f"--timeout={PATIENCE:.0f}s"
         self.kubectl("rollout", "status", "deployment/llm-bot", f"--namespace={namespace}", wait)
 

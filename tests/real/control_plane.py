@@ -52,6 +52,8 @@ class Site:
     """Starts a command that logs to a file."""
     address: str = "127.0.0.1"
     """Of the API."""
+    port: int = 0
+    """Of the API; 0: one that is free on this machine."""
     people: tuple[str, ...] = ()
     """More of them: lines of `token,name,uid,"group"`."""
     api_flags: tuple[str, ...] = ("--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount")
@@ -69,7 +71,8 @@ class ControlPlane:
         self._folder = folder
         self._site = site
         self._processes: list[Process] = []
-        self._etcd, self._peer, self.port = (_free_port() for _ in range(3))
+        self._etcd, self._peer, free = (_free_port() for _ in range(3))
+        self.port = site.port or free
         self.url = f"https://{site.address}:{self.port}"
 
     def start(self) -> None:

@@ -10,10 +10,13 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.real import traces
+from tests.real.connections import LISTEN
 from tests.real.control_plane import ADMIN, ControlPlane, Site
 from tests.real.node import PROXY, Node, own_var
 from tests.real.node_files import corefile
@@ -24,6 +27,8 @@ PROGRAMS = (
     "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kubelet", "containerd",
     "containerd-shim-runc-v2", "ctr", "kube-proxy", "kube-router", "coredns", "pause.tar", "cni/bridge",
 )  # fmt: skip
+API_PORT = 6443
+"""As in most clusters: policies for the bot name it."""
 TOOLS = ("unshare", "nsenter", "ip", "openssl", "runc", "iptables", "ipset")
 
 
@@ -113,6 +118,18 @@ class Nodes:
         """The node is reached again."""
         self._center.run("ip", "link", "set", f"node{self.names.index(name)}", "up")
 
+    @contextmanager
+    def outside(self, address: str, *ports: int) -> Iterator[None]:
+        """Meanwhile something that is no node and no pod takes connections at an address."""
+        center, log = self._center, self._folder / "outside.log"
+        center.run("ip", "address", "add", f"{address}/32", "dev", "lo")
+        listening = center.start([sys.executable, "-c", LISTEN, address, *map(str, ports)], log)
+        try:
+            yield
+        finally:
+            listening.kill()
+            center.run("ip", "address", "delete", f"{address}/32", "dev", "lo")
+
     def _sandbox(self, *setup: str) -> Sandbox:
         sandbox = Sandbox(*setup)
         self._sandboxes.append(sandbox)
@@ -158,6 +175,7 @@ class Nodes:
         site = Site(
             start=center.start,
             address=self.place.center,
+            port=API_PORT,
             people=(*people, f"{PROXY},system:kube-proxy,proxy"),
             api_flags=("--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"),
             controller_flags=(
