@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 from cachetools import LRUCache
 
-from bot.cluster import state_store, web_ui
+from bot.cluster import dead_pods, state_store, web_ui
 from bot.cluster.annotations import record_patch, replacement
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
 from bot.cluster.logs import read_log, read_run_log
@@ -19,7 +19,6 @@ from bot.cluster.manifests import (
     owned_by,
     workload_objects,
 )
-from bot.cluster.pod_fields import is_dead, is_ending
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Listening
@@ -183,20 +182,8 @@ class KubernetesCluster:
         await self._patch(name, {"metadata": record_patch(self._metadata(name), version, **changes)})
 
     async def remove_dead_pods(self, name: str) -> None:
-        """One request per pod. Each carries the uid of its pod, so that it removes no other one."""
-        pods = self._view.pods_of(object_name(name))
-        dead = [pod for pod in pods if is_dead(pod) and not is_ending(pod)]
-        if dead and dead[-1] is pods[-1]:
-            dead.pop()
-        for pod in dead:
-            metadata = pod["metadata"]
-            options = {"preconditions": {"uid": metadata["uid"]}}
-            path = f"{self._core}/pods/{metadata['name']}"
-            try:
-                await self._api.request("DELETE", path, options)
-            except (Changed, ApiError) as error:
-                if not isinstance(error, Changed) and error.status != 404:
-                    raise
+        """One request per pod."""
+        await dead_pods.remove(self._api, self._core, self._view.pods_of(object_name(name)))
 
     async def remove(self, name: str, version: str = "") -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""

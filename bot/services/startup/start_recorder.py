@@ -43,7 +43,7 @@ class StartRecorder:
         try:
             await self._cluster.remove_dead_pods(workload.name)
         except UserError as error:
-            log.warning("dead_pods.not_removed", workload=workload.name, why=error.text.key)
+            log.warning("pods.not_removed", workload=workload.name, why=error.text.key)
         return workload
 
     async def note_ready(self, workload: Workload, nonsense: str) -> Workload:

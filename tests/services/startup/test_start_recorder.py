@@ -7,9 +7,10 @@ import pytest
 
 from bot.core.chat.errors import Changed, UserError
 from bot.core.chat.text import t
+from bot.core.counters import STARTS
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record, RecordChanges
-from bot.core.deployment.start_times import Stages
+from bot.core.deployment.start_times import Stages, StartTimes
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.engines.vllm.engine import Vllm
 from bot.services.startup.start_recorder import TIME_TO_READ, StartRecorder, is_settled
@@ -169,3 +170,139 @@ async def test_nonsense_is_a_failure_and_no_start(
     found = (await recorder.note_ready(cluster.be(phase=Phase.READY), "!!!!")).record
     assert found.last_end and (found.last_end.cause, found.ready_at) == ("garbled_answers", None)
     assert found.start_times == ()
+
+
+SPEC = Spec(name="m", model="m", repo="a/b", max_model_len=2048, weights_gib=15.0)
+FIRST = StartTimes(waiting=0, pulling=40, downloading=60, loading=77)
+AGAIN = StartTimes(waiting=0, pulling=0, downloading=0, loading=77)
+
+
+class Sealed(SimulatedCluster):
+    """A cluster whose logs can be out of reach."""
+
+    away = False
+
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
+        if self.away:
+            raise UserError(t("error.api_away"))
+        return await super().log_of_run(name, run, lines)
+
+
+@pytest.fixture
+def sealed(clock: Clock) -> Sealed:
+    return Sealed(clock)
+
+
+async def deploy(sealed: SimulatedCluster, clock: Clock, spec: Spec = SPEC) -> None:
+    await sealed.create(spec, Record(owner="ada", owner_name="ada", start_requested_at=clock.now()))
+
+
+def now_of(sealed: SimulatedCluster) -> Workload:
+    [workload] = sealed.workloads()
+    return workload
+
+
+async def until_ready(sealed: SimulatedCluster, clock: Clock, seconds: int = 400) -> None:
+    """So many seconds in which nobody watches."""
+    for _ in range(seconds):
+        clock.advance(seconds=1)
+        sealed.step()
+    assert now_of(sealed).phase is Phase.READY
+
+
+async def learn(sealed: SimulatedCluster, clock: Clock) -> tuple[StartTimes, ...]:
+    """As a bot does that has just been started: it knows nothing of what was before."""
+    await StartRecorder(sealed, Vllm(), clock).note_ready(now_of(sealed), "")
+    return now_of(sealed).record.start_times
+
+
+async def wake(sealed: SimulatedCluster, clock: Clock) -> None:
+    await sealed.scale("m", 0)
+    record = now_of(sealed).record.restarted(clock.now(), None)
+    await sealed.change(now_of(sealed).spec, record, awake=True)
+
+
+async def test_the_stages_of_a_first_start_and_of_a_wake(sealed: Sealed, clock: Clock) -> None:
+    await deploy(sealed, clock)
+    await until_ready(sealed, clock)
+    assert await learn(sealed, clock) == (FIRST,)
+    await wake(sealed, clock)
+    await until_ready(sealed, clock)
+    assert await learn(sealed, clock) == (FIRST, AGAIN)
+    assert await learn(sealed, clock) == (FIRST, AGAIN)  # each start once
+
+
+async def test_a_bot_that_was_away_for_a_day_learns_the_same(sealed: Sealed, clock: Clock) -> None:
+    await deploy(sealed, clock)
+    await until_ready(sealed, clock)
+    clock.advance(days=1)
+    assert await learn(sealed, clock) == (FIRST,)
+
+
+async def test_a_bot_that_is_restarted_while_it_loads_learns_the_same(sealed: Sealed, clock: Clock) -> None:
+    await deploy(sealed, clock)
+    clock.advance(seconds=120)
+    sealed.step()
+    assert now_of(sealed).phase is Phase.LOADING and await learn(sealed, clock) == ()
+    await until_ready(sealed, clock)
+    assert await learn(sealed, clock) == (FIRST,)
+
+
+async def test_ten_minutes_without_a_free_gpu_are_not_loading(sealed: Sealed, clock: Clock) -> None:
+    sealed.cordoned |= {"icc-gpu-1", "icc-gpu-2"}
+    await deploy(sealed, clock)
+    clock.advance(minutes=10)
+    sealed.cordoned.clear()
+    sealed.step()
+    await until_ready(sealed, clock)
+    assert await learn(sealed, clock) == (FIRST.model_copy(update={"waiting": 600}),)
+
+
+async def test_a_scale_that_restarts_nothing_teaches_nothing(sealed: Sealed, clock: Clock) -> None:
+    await deploy(sealed, clock)
+    await until_ready(sealed, clock)
+    await learn(sealed, clock)
+    record = now_of(sealed).record.restarted(clock.now(), None)
+    await sealed.change(SPEC.model_copy(update={"replicas": 2}), record, awake=True)
+    assert now_of(sealed).phase is Phase.READY and await learn(sealed, clock) == (FIRST,)
+    await until_ready(sealed, clock)
+    assert await learn(sealed, clock) == (FIRST,)
+
+
+async def test_what_was_restarted_teaches_nothing(sealed: Sealed, clock: Clock) -> None:
+    await deploy(sealed, clock)
+    clock.advance(seconds=60)
+    sealed.fail("m", "cuda_oom")
+    recorder = StartRecorder(sealed, Vllm(), clock)
+    await recorder.note_end(now_of(sealed))
+    ended = now_of(sealed)
+    assert ended.record.last_end and ended.record.last_end.cause == "cuda_oom"
+    await sealed.remove("m")
+    await sealed.create(SPEC, ended.record)
+    await until_ready(sealed, clock)
+    again = now_of(sealed).model_copy(update={"last_end": ended.record.last_end})
+    await recorder.note_ready(again, "")
+    assert now_of(sealed).record.ready_at and now_of(sealed).record.start_times == ()
+
+
+async def test_a_log_that_cannot_be_read_teaches_nothing(sealed: Sealed, clock: Clock) -> None:
+    await deploy(sealed, clock)
+    await until_ready(sealed, clock)
+    sealed.away = True
+    assert await learn(sealed, clock) == ()
+    assert now_of(sealed).record.ready_at
+
+
+async def test_five_starts_are_kept_and_counted(sealed: Sealed, clock: Clock) -> None:
+    def counted() -> float:
+        [found] = [s for m in STARTS.collect() for s in m.samples if s.name.endswith("_count")]
+        return found.value
+
+    before = counted()
+    await deploy(sealed, clock)
+    for _ in range(6):
+        await until_ready(sealed, clock)
+        await learn(sealed, clock)
+        await wake(sealed, clock)
+    assert now_of(sealed).record.start_times == (AGAIN,) * 5
+    assert counted() == before + 6
