@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Protocol
 
 ADMIN = "admin-token"
@@ -150,23 +151,21 @@ class ControlPlane:
             process.wait()
 
     def kubeconfig(self, token: str) -> Path:
-        """A kubeconfig that logs in with a token."""
+        """A kubeconfig that logs in with a token; written once, since programs read it meanwhile."""
         file = self._folder / f"kubeconfig-{abs(hash(token))}"
-        file.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "test",
-                    "clusters": [
-                        {"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}
-                    ],
-                    "users": [{"name": "test", "user": {"token": token}}],
-                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-                }
-            )
-        )
-        return file
+        if file.exists():
+            return file
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        with NamedTemporaryFile("w", dir=self._folder, delete=False) as whole:
+            json.dump(content, whole)
+        return Path(whole.name).replace(file)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run kubectl as admin; its output."""

@@ -121,7 +121,7 @@ class Nodes:
     @contextmanager
     def outside(self, address: str, *ports: int) -> Iterator[None]:
         """Meanwhile something that is no node and no pod takes connections at an address."""
-        center, log = self._center, self._folder / "outside.log"
+        center, log = self._center, self._folder / f"outside-{address}.log"
         center.run("ip", "address", "add", f"{address}/32", "dev", "lo")
         listening = center.start([sys.executable, "-c", LISTEN, address, *map(str, ports)], log)
         try:
