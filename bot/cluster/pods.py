@@ -1,5 +1,6 @@
 """What a workload does, from its Deployment, its pods and their events: the one place that judges it."""
 
+import re
 from collections.abc import Callable, Sequence, Set
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
 from bot.cluster.endings import EVIDENCE, Events, last_ending
-from bot.cluster.pod_events import PodEvent, is_pulling, trouble
+from bot.cluster.pod_events import PodEvent, failed_pull, is_pulling, trouble
 from bot.cluster.pod_fields import (
     condition,
     container_status,
@@ -18,8 +19,18 @@ from bot.cluster.pod_fields import (
     is_ready,
     parse_time,
 )
-from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
-from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
+from bot.cluster.waits import (
+    CONFIG,
+    IMAGE,
+    MENDS,
+    NEVER_PULLED,
+    PATIENCE,
+    config_wait,
+    image_wait,
+    lasting_cause,
+    unmet_need,
+)
+from bot.core.deployment.ending import DISPLACED, ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.redact import redact
@@ -35,12 +46,14 @@ class PodState(NamedTuple):
     since: datetime
     """When the phase began."""
     cause: str = ""
-    """Of a failure, the name of a `[cause]` sentence; of a wait, the end of the name of a sentence
-    `[card] waits_…`; empty if it goes on."""
+    """Of a failure, the name of a `[cause]` sentence; of a wait, of a `[waits]` sentence; empty if it goes
+    on."""
     evidence: str = ""
     """What the cluster wrote of that."""
 
 
+_LIMIT_RANGE = re.compile(r"(maximum|minimum|max|min) .* usage per|limit to request ratio")
+"""What is said of a pod that the namespace's LimitRange does not allow."""
 _FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
@@ -78,7 +91,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
     alive = [pod for pod in staying if not is_dead(pod)]
     ending = [pod for pod in pods if is_ending(pod)]
     record = read_record(metadata)
-    end = last_ending(staying, around.events, record.last_end, container=around.container)
+    end = last_ending(pods, around.events, record.last_end, container=around.container)
     states = [pod_state(pod, around) for pod in alive]
     state = _state(deployment, states, draining=bool(alive or ending))
     state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1))
@@ -109,7 +122,7 @@ def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
     if state.phase is Phase.READY:
         garbled = end.cause == GARBLED and end.number and end.at >= state.since
         return PodState(Phase.FAILED, end.at, GARBLED, end.evidence) if garbled else state
-    if end.number > ENDS_FORGIVEN * replicas:
+    if end.number > ENDS_FORGIVEN * replicas and end.cause not in DISPLACED:
         return PodState(Phase.FAILED, end.at, end.cause, end.evidence)
     return state
 
@@ -117,7 +130,7 @@ def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
 def _if_it_lasts(state: PodState, waited: timedelta) -> PodState:
     """A wait that has lasted too long is a failure."""
     if state.cause in MENDS and state.phase is not Phase.FAILED and waited >= PATIENCE:
-        return state._replace(phase=Phase.FAILED, cause=MENDS[state.cause])
+        return state._replace(phase=Phase.FAILED, cause=lasting_cause(state.cause, state.evidence))
     return state
 
 
@@ -152,7 +165,8 @@ def _state(deployment: Json, pods: list[PodState], *, draining: bool) -> PodStat
             message = found.get("message", "")
             if "exceeded quota" in message:
                 return PodState(Phase.SCHEDULING, since, "quota", message)
-            return PodState(Phase.FAILED, since, "admission_denied", message)
+            limited = _LIMIT_RANGE.search(message)
+            return PodState(Phase.FAILED, since, "limit_range" if limited else "admission_denied", message)
     return PodState(Phase.SCHEDULING, since)
 
 
@@ -185,12 +199,8 @@ def _container_state(status: Json, since: datetime, events: Sequence[PodEvent]) 
     now = status.get("state", {})
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in NEVER_PULLED:
-        return PodState(Phase.FAILED, since, "image_pull", message)
-    if reason in IMAGE:
-        return PodState(Phase.PULLING, since, "pull", message)
-    if reason in CONFIG:
-        return PodState(Phase.PREPARING, since, "config", message)
+    if reason in (*NEVER_PULLED, *IMAGE, *CONFIG):
+        return _refused(reason, message, since, events)
     if "running" in now:
         began = parse_time(now["running"].get("startedAt"))
         return PodState(Phase.LOADING, began, UNREADY if status.get("started") else "")
@@ -199,6 +209,19 @@ def _container_state(status: Json, since: datetime, events: Sequence[PodEvent]) 
     if is_pulling(events):
         return PodState(Phase.PULLING, since)
     return PodState(Phase.PREPARING, since, *trouble(events))
+
+
+def _refused(reason: str, message: str, since: datetime, events: Sequence[PodEvent]) -> PodState:
+    """The state of a container that its node cannot create now, for a `reason` of the kubelet."""
+    if reason in NEVER_PULLED:
+        cause = "image_name" if reason == "InvalidImageName" else "image_pull"
+        return PodState(Phase.FAILED, since, cause, message)
+    if reason in IMAGE:
+        wait, message = image_wait(reason, message, failed_pull(events))
+        return PodState(Phase.PULLING if wait == "pull" else Phase.PREPARING, since, wait, message)
+    if wait := config_wait(message):
+        return PodState(Phase.PREPARING, since, wait, message)
+    return PodState(Phase.FAILED, since, "root_image", message)
 
 
 def _unplaced(pod: Json, created: datetime, around: PodSurroundings) -> PodState:

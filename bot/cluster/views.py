@@ -16,7 +16,7 @@ from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
 from bot.cluster.pod_fields import is_ready, server_id
 from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
-from bot.cluster.waits import MENDS, PATIENCE
+from bot.cluster.waits import MENDING, PATIENCE
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
@@ -255,7 +255,7 @@ class ClusterView:
 
     def _note_wait(self, name: str, workload: Workload) -> None:
         """Look again when a wait that often mends itself has lasted."""
-        waits = workload.cause in (*MENDS, *MENDS.values())
+        waits = workload.cause in MENDING
         if waits and name not in self._short_waits:
             since, seconds = self._time(), PATIENCE.total_seconds()
             timer = asyncio.get_running_loop().call_later(seconds, self._refresh, name)

@@ -101,8 +101,8 @@ class Workload(Frozen):
     nodes: tuple[str, ...] = ()
     """Names of the nodes that its pods are on, sorted."""
     cause: str = ""
-    """Why it failed, the name of a sentence `[cause]`; while it starts, what it waits for, the end of the
-    name of a sentence `[card] waits_…`. Empty: neither."""
+    """Why it failed, the name of a sentence `[cause]`; while it starts, what it waits for, the name
+    of a sentence `[waits]`. Empty: neither."""
     last_end: Ending | None = None
     """How the last run of its engine ended in this start; None: none has."""
     evidence: str = ""
