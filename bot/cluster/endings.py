@@ -55,8 +55,8 @@ _NOT_STARTED = (
 """Causes by what a container runtime says of a program that it cannot start (StartError)."""
 _RUNTIME = re.compile(r"^failed to create .*unable to start container process: ", re.DOTALL)
 """What it says before that."""
-_ECHO = re.compile(r"(Killed|Terminated|Aborted|Segmentation fault)\b|KeyboardInterrupt")
-"""Lines that only say that it was ended: of a shell, or of Python when a probe ends it."""
+_ECHO = re.compile(r"(Killed|Terminated|Aborted|Segmentation fault|INFO|DEBUG)\b|KeyboardInterrupt")
+"""Lines that do not say why: that it was ended, as a shell or Python tells, or that all is well."""
 NEVER_SEEN = "ContainerStatusUnknown"
 """The reason of a container that a kubelet lost sight of: `restartCount` counts that as a restart."""
 
@@ -133,7 +133,9 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
     node = pod["spec"].get("nodeName", "")
     message = _RUNTIME.sub("", message.strip())[:EVIDENCE]
-    return _Ended(uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), redact(message))
+    return _Ended(
+        uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), redact(message)
+    )
 
 
 def _ended_at(pod: Json, ended: Json) -> datetime:
@@ -203,6 +205,6 @@ def _stamp(text: str | None) -> datetime | None:
 
 
 def _last_words(message: str) -> str:
-    """The last line that says more than that it was ended."""
+    """The last line that may say why it ended."""
     lines = (line.strip() for line in reversed(message.splitlines()))
     return next((line for line in lines if line and not _ECHO.match(line)), "")

@@ -107,7 +107,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         ready_replicas=sum(map(is_ready, alive)),
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
-        evidence=redact(state.evidence[:EVIDENCE]),
+        evidence=redact(" ".join(state.evidence.split())[:EVIDENCE]),
         last_end=end,
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),

@@ -34,7 +34,9 @@ CONFIG = {
     "PreStartHookError",
 }
 """Why a container waits, as kubelets up to 1.37 call it."""
-_ABSENT = re.compile(r"(secret|configmap) \"[^\"]*\" not found|couldn't find key|failed to sync", re.IGNORECASE)
+_ABSENT = re.compile(
+    r"(secret|configmap) \"[^\"]*\" not found|couldn't find key|failed to sync", re.IGNORECASE
+)
 """What a kubelet says of a Secret or ConfigMap that it does not find, or has not read yet."""
 _AS_ROOT = re.compile(r"non-root policy|runAsNonRoot|run as root")
 _NO_RUNTIME = re.compile(r"connection error|\.sock\b")

@@ -1,14 +1,23 @@
 """What a real kubelet was recorded saying (tests/fixtures/kubelet), as the API server would show it."""
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bot.cluster.gpus import reduce_node
 from bot.cluster.pod_events import PodEvent, reduce_event
 from bot.cluster.pods import PodSurroundings, read_workload
-from bot.core.deployment.workload import Workload
+from bot.cluster.waits import PATIENCE
+from bot.core.chat.languages import LOCALES
+from bot.core.chat.text import Phrasebook
+from bot.core.deployment.cards import card
+from bot.core.deployment.workload import Phase, Workload
+from bot.platforms.console.render import render
 from tests.cluster.objects import BEGUN, RECORD, Json, deployment, pod, stamp
 
+RECORDED_AT = datetime(2026, 11, 27, 19, 30, tzinfo=UTC)
 RECORDED = Path(__file__).parents[1] / "fixtures" / "kubelet"
 CASES: dict[str, Json] = {
     found["case"]: found
@@ -88,3 +97,60 @@ def case(name: str, **around: Any) -> Workload:
         **around,
     )
     return read_workload(made, case_pods(name), surroundings)
+
+
+def cards(language: str) -> str:
+    """The card of every case in a language; of one that turns into a failure when it lasts, also then."""
+    say = Phrasebook(LOCALES, lambda: RECORDED_AT).speaker(language)
+    told = []
+    for name in CASES:
+        seen, lasting = case(name), case(name, waited=PATIENCE)
+        for title, shown in [(name, seen), (f"{name}, lasting", lasting)][
+            : 1 + (seen.phase != lasting.phase)
+        ]:
+            told.append(f"# {title}\n{render(replace(card(shown, RECORDED_AT), buttons=()), say)}\n")
+    return "\n".join(told)
+
+
+def sequence(name: str) -> list[tuple[float, str, str, Json]]:
+    """What a watch showed: when (in seconds), how (`ADDED` …), of which kind, and the object."""
+    lines = (RECORDED / "sequences" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [(told["at"], told["type"], told["kind"], told["object"]) for told in map(json.loads, lines)]
+
+
+class Replay:
+    """A sequence as the bot follows it: the record remembers what was seen, as the bot writes it down."""
+
+    def __init__(self) -> None:
+        self.record = RECORD
+        self._seen: dict[str, dict[str, Json]] = {"Deployment": {}, "Pod": {}, "Event": {}, "Node": {}}
+
+    def hear(self, how: str, kind: str, thing: Json) -> Workload:
+        """The workload after the next event of the watch."""
+        known, name = self._seen[kind], thing["metadata"]["name"]
+        if how == "DELETED":
+            known.pop(name, None)
+        else:
+            known[name] = thing
+        found = self._workload()
+        if found.phase is Phase.READY:
+            end = found.last_end.forgiven() if found.last_end else None
+            self.record = self.record.changed(ready_at=found.since, last_end=end)
+        elif found.last_end:
+            self.record = self.record.changed(last_end=found.last_end)
+        return found
+
+    def _workload(self) -> Workload:
+        shown = next(iter(self._seen["Deployment"].values()), {})
+        replicas = shown.get("spec", {}).get("replicas", 1)
+        status = {"conditions": shown.get("status", {}).get("conditions", [])}
+        told = [event for thing in self._seen["Event"].values() if (event := reduce_event(thing))]
+        pods = sorted(self._seen["Pod"].values(), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        names = [pod["metadata"]["name"] for pod in pods]
+        surroundings = PodSurroundings(
+            "vllm",
+            events={name: [event for event in told if event.pod == name] for name in names},
+            lost={node.name for node in map(reduce_node, self._seen["Node"].values()) if not node.ready},
+            has_room=lambda gpus: None,
+        )
+        return read_workload(deployment(replicas=replicas, record=self.record, **status), pods, surroundings)
