@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from cachetools import LRUCache
@@ -27,10 +28,13 @@ from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
+NOBODYS = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
+"""What a manifest is made with that is looked at and not sent."""
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
 
@@ -91,6 +95,13 @@ class KubernetesCluster:
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs as last seen."""
         return self._view.nodes()
+
+    def lacks(self, spec: Spec) -> Shortage | None:
+        """What a pod of it asks more of than any node with enough GPUs has, were it empty."""
+        objects = workload_objects(spec, NOBODYS, self._settings, self._engine)
+        pod = objects["Deployment"]["spec"]["template"]
+        found = (self._view.lacks(pod, resource) for resource in ("cpu", "memory"))
+        return next(filter(None, found), None)
 
     def changes(self) -> Listening:
         """Names of workloads as they change."""

@@ -32,6 +32,7 @@ from bot.cluster.waits import (
 )
 from bot.core.deployment.ending import DISPLACED, ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.redact import redact
 
@@ -78,6 +79,8 @@ class PodSurroundings(NamedTuple):
     """Nodes whose kubelets do not answer."""
     has_room: Callable[[int], bool | None] = lambda gpus: None
     """Whether a node has so many GPUs free; None: that is not known."""
+    lacks: Callable[[Json, str], Shortage | None] = lambda pod, resource: None
+    """What a pod lacks of `cpu` or `memory` on every node that has GPUs free for it."""
     waited: timedelta = timedelta(0)
     """How long it has been in a wait that often mends itself."""
 
@@ -107,11 +110,20 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         ready_replicas=sum(map(is_ready, alive)),
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
+        shortage=_shortage(state, alive, around),
         evidence=redact(" ".join(state.evidence.split())[:EVIDENCE]),
         last_end=end,
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:
+    """The numbers of a wait for CPU or memory."""
+    if state.cause not in ("cpu", "memory") or state.phase is Phase.FAILED:
+        return None
+    unplaced = [pod for pod in alive if not pod["spec"].get("nodeName")]
+    return around.lacks(unplaced[0], state.cause) if unplaced else None
 
 
 def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:

@@ -22,6 +22,7 @@ from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import GpuNode, Server
 
@@ -64,8 +65,8 @@ class ClusterView:
             f"{autoscaling}/horizontalpodautoscalers", self._scaler_changed, scaled_deployment
         )
         self._nodes = mirror("/api/v1/nodes", self._node_changed, gpus.reduce_node)
-        self._gpu_holders = mirror(
-            "/api/v1/pods", _ignore_change, gpus.reduce_pod, fieldSelector=gpus.RUNNING_PODS
+        self._all_pods = mirror(
+            "/api/v1/pods", self._holder_changed, gpus.reduce_pod, fieldSelector=gpus.RUNNING_PODS
         )
         self._mirrors = {
             "deployments": self.deployments,
@@ -73,7 +74,7 @@ class ClusterView:
             "events": self._events,
             "horizontalpodautoscalers": self._scalers,
             "nodes": self._nodes,
-            "pods (all namespaces)": self._gpu_holders,
+            "pods (all namespaces)": self._all_pods,
         }
         self._following: list[asyncio.Task[None]] = []
 
@@ -150,14 +151,24 @@ class ClusterView:
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
         names = {name: workload.name for name, workload in self._workloads.items()}
-        holders = list(self._gpu_holders.items.values())
-        if self._gpu_holders.forbidden:
-            holders = [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
-        return gpus.inventory(self._nodes.items.values(), holders, names)
+        return gpus.inventory(self._nodes.items.values(), self._holders(), names)
+
+    def _holders(self) -> list[gpus.Holder | None]:
+        """The pods on nodes; without the right to see all of them, ours."""
+        if self._all_pods.forbidden:
+            return [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
+        return list(self._all_pods.items.values())
+
+    def lacks(self, pod: Json, resource: str) -> Shortage | None:
+        """What a pod asks more of than any node with enough GPUs has, were it empty."""
+        return gpus.shortage(pod, resource, self._nodes.items.values(), ())
+
+    def _lacks_now(self, pod: Json, resource: str) -> Shortage | None:
+        return gpus.shortage(pod, resource, self._nodes.items.values(), self._holders())
 
     def missing_rights(self) -> Sequence[str]:
         """Resources that the API server does not let us follow, of those that the bot can do without."""
-        optional = {"nodes": self._nodes, "pods": self._gpu_holders, "events": self._events}
+        optional = {"nodes": self._nodes, "pods": self._all_pods, "events": self._events}
         return [name for name, mirror in optional.items() if mirror.forbidden]
 
     def stalled(self) -> Sequence[str]:
@@ -200,6 +211,11 @@ class ClusterView:
             for name in {_workload_of(pod) for pod in pods} - {""}:
                 self._refresh(name)
 
+    def _holder_changed(self, old: gpus.Holder | None, new: gpus.Holder | None) -> None:
+        """Who holds GPUs is read when it is asked for; what is left for those that wait is not."""
+        for name in [name for name, workload in self._workloads.items() if workload.shortage]:
+            self._refresh(name)
+
     def _scaler_changed(self, old: str | None, new: str | None) -> None:
         self._refresh(new or old or "")
 
@@ -236,6 +252,7 @@ class ClusterView:
             managed_by=managed_by(deployment, name in self._scalers.items.values()),
             lost={node.name for node in self._nodes.items.values() if not node.ready},
             has_room=self._has_room,
+            lacks=self._lacks_now,
             waited=self._waited(name),
         )
         workload = read_workload(deployment, pods, around)
@@ -280,7 +297,3 @@ class ClusterView:
 
 def _workload_of(thing: Json) -> str:
     return str((thing["metadata"].get("labels") or {}).get(WORKLOAD, ""))
-
-
-def _ignore_change(old: object, new: object) -> None:
-    """Who holds GPUs is read when it is asked for."""

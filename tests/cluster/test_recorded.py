@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.cluster.waits import PATIENCE
 from bot.core.deployment.workload import Phase
-from tests.cluster.recorded import CASES, PATIENCE, SEQUENCES, Replay, cards, case, sequence
+from tests.cluster.recorded import CASES, SEQUENCES, Replay, cards, case, sequence
 
 GOLDEN = Path(__file__).parent / "golden"
 SEEN = {
@@ -95,8 +96,8 @@ SEEN = {
     "volume-on-other-node": ("scheduling", "volume_node", "", ""),
     "wrong-node": ("scheduling", "node", "", ""),
 }
-"""By case: the phase, the cause, how the last run ended and how many have, and the cause of the failure that it is
-when it lasts."""
+"""By case: the phase, the cause, how the last run ended and how many have, and the cause of the failure that
+it is when it lasts."""
 STORIES = {
     "asleep": """
         scheduling
@@ -340,7 +341,7 @@ STORIES = {
 
 
 def test_every_case_is_here() -> None:
-    assert (SEEN.keys(), STORIES.keys()) == (CASES.keys(), set(SEQUENCES))
+    assert (set(SEEN), set(STORIES)) == (set(CASES), set(SEQUENCES))
 
 
 @pytest.mark.parametrize("name", SEEN)

@@ -54,6 +54,8 @@ def next_step_lines(workload: Workload) -> tuple[Text, ...]:
         return ()
     written = workload.evidence or (end.evidence if end else "")
     evidence = (t("card.evidence", line=written),) if written else ()
+    if workload.shortage:
+        evidence = (workload.shortage.text,)
     if workload.cause:
         return (*evidence, t(f"waits_next.{workload.cause}"))
     return (*evidence, remedy(end.cause, end.node)) if end else ()

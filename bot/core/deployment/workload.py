@@ -6,6 +6,7 @@ from enum import StrEnum
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
+from bot.core.deployment.shortage import Shortage
 from bot.core.fit.shape import Shape
 from bot.core.frozen import Frozen
 
@@ -105,6 +106,8 @@ class Workload(Frozen):
     of a sentence `[waits]`. Empty: neither."""
     last_end: Ending | None = None
     """How the last run of its engine ended in this start; None: none has."""
+    shortage: Shortage | None = None
+    """The numbers of a wait for CPU or memory; None: it waits for neither, or they are not known."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""
