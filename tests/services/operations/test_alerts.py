@@ -355,7 +355,7 @@ async def test_what_monitoring_shows(
     monitoring.now = Figures(faults={"icc-gpu-1": 79}, volumes={"llm-models": 0.9, "other": 0.2})
     await bot.tick()
     assert sorted(text.split(" · ")[0] for text in board()) == [
-        "#1 a GPU of icc-gpu-1 reports a fault: XID 79",
+        "#1 a GPU of icc-gpu-1 is faulty (XID 79)",
         "#2 volume llm-models is 90% full",
     ]
 
