@@ -20,6 +20,7 @@ from bot.cluster.manifests import (
     owned_by,
     workload_objects,
 )
+from bot.cluster.model_cache import find_claim, is_shared
 from bot.cluster.pod_fields import is_dead, is_ending
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
@@ -55,6 +56,8 @@ class KubernetesCluster:
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+        self._claim: Json | None = None
+        """Of the volume of all weights."""
         self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
@@ -237,6 +240,16 @@ class KubernetesCluster:
         url = self._url_template.format(service=service, namespace=self.namespace)
         url = ready[0].url if len(ready) == 1 else url
         return Endpoint(url, workload.name, self._keys[service])
+
+    async def cache_on_one_node(self) -> bool:
+        """Asked once: the access modes of a claim never change."""
+        if self._claim is None:
+            try:
+                self._claim = await find_claim(self._api, self._settings, self._engine)
+            except UserError:
+                return False
+        shared = self._claim is None or is_shared(self._claim)
+        return not shared and len(self.nodes()) > 1
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""

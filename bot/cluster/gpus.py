@@ -1,7 +1,7 @@
 """What nodes have and who holds it, GPUs above all: reduced copies of nodes and pods."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from bot.cluster.client import Json
@@ -12,8 +12,8 @@ from bot.core.deployment.shortage import Shortage
 from bot.core.ports import GpuNode
 
 GPU_RESOURCE = "nvidia.com/gpu"
-UNITS = {"cpu": 1.0, "memory": 2.0**30}
-"""What people count a resource in: cores, GiB."""
+UNITS: Mapping[str, float] = {"cpu": 1.0, "memory": 2.0**30}
+"""Resources that may run short beside GPUs, and what people count them in: cores, GiB."""
 RUNNING_PODS = "status.phase!=Succeeded,status.phase!=Failed"
 """Field selector of the pods that hold what they ask for."""
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
 from bot.cluster.endings import EVIDENCE, Events, last_ending
+from bot.cluster.gpus import UNITS
 from bot.cluster.pod_events import PodEvent, failed_pull, is_pulling, trouble
 from bot.cluster.pod_fields import (
     condition,
@@ -120,7 +121,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
 
 def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:
     """The numbers of a wait for CPU or memory."""
-    if state.cause not in ("cpu", "memory") or state.phase is Phase.FAILED:
+    if state.cause not in UNITS or state.phase is Phase.FAILED:
         return None
     unplaced = [pod for pod in alive if not pod["spec"].get("nodeName")]
     return around.lacks(unplaced[0], state.cause) if unplaced else None

@@ -206,6 +206,7 @@ class ClusterView:
 
     def _node_changed(self, old: gpus.Node | None, new: gpus.Node | None) -> None:
         """What runs on it is lost or found with it."""
+        self._count_again()
         if old and (new is None or old.ready != new.ready):
             pods = [pod for pod in self._pods.items.values() if pod["spec"].get("nodeName") == old.name]
             for name in {_workload_of(pod) for pod in pods} - {""}:
@@ -213,7 +214,11 @@ class ClusterView:
 
     def _holder_changed(self, old: gpus.Holder | None, new: gpus.Holder | None) -> None:
         """Who holds GPUs is read when it is asked for; what is left for those that wait is not."""
-        for name in [name for name, workload in self._workloads.items() if workload.shortage]:
+        self._count_again()
+
+    def _count_again(self) -> None:
+        """What is left for those that wait for it."""
+        for name in [name for name, workload in self._workloads.items() if workload.cause in gpus.UNITS]:
             self._refresh(name)
 
     def _scaler_changed(self, old: str | None, new: str | None) -> None:
@@ -256,8 +261,10 @@ class ClusterView:
             waited=self._waited(name),
         )
         workload = read_workload(deployment, pods, around)
-        self._note_wait(name, workload)
         before = self._workloads.get(name)
+        if before and before.cause in MENDING and workload.cause == "restart":
+            workload = _still(workload, before)  # the kubelet tells of the two in turns
+        self._note_wait(name, workload)
         if before and before.phase is workload.phase is Phase.FAILED:  # each crash looks like the first
             return workload.model_copy(update={"since": min(before.since, workload.since)})
         return workload
@@ -293,6 +300,12 @@ class ClusterView:
             self._newer.add(name)
             self._changes.tell(name)
         self._forget(name)
+
+
+def _still(workload: Workload, before: Workload) -> Workload:
+    """The workload, held up by what held it up before."""
+    shown = {name: getattr(before, name) for name in ("phase", "cause", "since", "evidence")}
+    return workload.model_copy(update=shown)
 
 
 def _workload_of(thing: Json) -> str:

@@ -179,6 +179,10 @@ class SimulatedCluster:
         written = [pod.timeline.log(now) for pod in running.pods if pod.timeline]
         return "\n".join(written[0][-lines:]) if written else ""
 
+    async def cache_on_one_node(self) -> bool:
+        """Every node has all weights."""
+        return False
+
     async def endpoint(self, name: str) -> Endpoint:
         """Its address and key."""
         running = self._find(name)

@@ -156,6 +156,10 @@ class WorkloadAccess(Protocol):
         """The last lines of its newest pod's log, or of the run before if this one crashed; empty if there is
         none."""
 
+    async def cache_on_one_node(self) -> bool:
+        """Whether only one of several nodes with GPUs can mount the volume of all weights at a time; False
+        also if that is not known."""
+
     async def endpoint(self, name: str) -> Endpoint:
         """Its address and key; UserError when it is gone."""
 

@@ -106,15 +106,11 @@ class Incidents:
 
     def _of_nodes(self, state: AlertState) -> Iterator[Incident]:
         nodes = {node.name: node for node in self._cluster.nodes()}
-        usual = max([self._gpus_per_node, *(node.total for node in nodes.values())])
         for name, most in state.gpus.items():
             if name not in nodes or not nodes[name].ready:
                 yield Incident(AlertKind.NODE, name)
-                continue
-            total = nodes[name].total
-            should = max(most, nodes[name].installed, _whole(total, usual))
-            if total < should:
-                yield Incident(AlertKind.FEWER, name, f"{total}/{should}")
+            elif nodes[name].total < most:
+                yield Incident(AlertKind.FEWER, name, f"{nodes[name].total}/{most}")
 
     def _of_figures(self, figures: Figures) -> Iterator[Incident]:
         for host, number in figures.faults.items():
@@ -145,13 +141,6 @@ class Incidents:
         for name, since in self._away.items():
             if now - since >= AWAY_LONG:
                 yield Incident(AlertKind.CHAT, name)
-
-
-def _whole(total: int, usual: int) -> int:
-    """How many GPUs a node should have that shows `total` where others have `usual`: servers are built with 1,
-    2, 4, 8 or 16, so that 3 of 4 or 7 of 8 have lost some; 2 beside 4 is another kind of server."""
-    lost_some = total & (total - 1) != 0
-    return usual if lost_some else total
 
 
 def _about(
