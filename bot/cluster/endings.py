@@ -74,13 +74,16 @@ class _Ended(NamedTuple):
 
 
 def last_ending(
-    pods: Sequence[Json], events: Events, known: Ending | None, *, container: str
+    pods: Sequence[Json], events: Events, known: Ending | None, *, container: str, now: datetime
 ) -> Ending | None:
     """How the last run ended: as the `pods` tell, or as it is `known` from the record if that is as new;
     None if none has ended.
 
-    A cause that a log has given stands until a run ends otherwise, or its own log has been read."""
-    ended = [found for pod in pods if (found := _ended(pod, events, container))]
+    A cause that a log has given stands until a run ends otherwise, or its own log has been read. The clock of
+    a node may be off by minutes: nothing has ended before its pod was made, or later than `now`."""
+    ended = [
+        found._replace(at=min(found.at, now)) for pod in pods if (found := _ended(pod, events, container))
+    ]
     fresh = sum(_unseen(found, known) for found in ended)
     if not fresh:
         return known
@@ -141,8 +144,8 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
 def _ended_at(pod: Json, ended: Json) -> datetime:
     """When a pod or its container ended; a pod that a kubelet refused says only when it was made."""
     known = (condition(pod, kind).get("lastTransitionTime") for kind in ("DisruptionTarget", "Ready"))
-    stamps = ended.get("finishedAt"), *known, pod["metadata"]["creationTimestamp"]
-    return parse_time(next(filter(None, stamps)))
+    made = pod["metadata"]["creationTimestamp"]
+    return max(parse_time(made), parse_time(next(filter(None, (ended.get("finishedAt"), *known, made)))))
 
 
 def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) -> str:

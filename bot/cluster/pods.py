@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence, Set
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -82,6 +82,8 @@ class PodSurroundings(NamedTuple):
     """Whether a node has so many GPUs free; None: that is not known."""
     lacks: Callable[[Json, str], Shortage | None] = lambda pod, resource: None
     """What a pod lacks of `cpu` or `memory` on every node that has GPUs free for it."""
+    now: datetime = datetime.max.replace(tzinfo=UTC)
+    """Nothing has happened later than this, whatever the clock of a node says."""
     waited: timedelta = timedelta(0)
     """How long it has been in a wait that often mends itself."""
 
@@ -95,7 +97,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
     alive = [pod for pod in staying if not is_dead(pod)]
     ending = [pod for pod in pods if is_ending(pod)]
     record = read_record(metadata)
-    end = last_ending(pods, around.events, record.last_end, container=around.container)
+    end = last_ending(pods, around.events, record.last_end, container=around.container, now=around.now)
     states = [pod_state(pod, around) for pod in alive]
     state = _state(deployment, states, draining=bool(alive or ending))
     state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1))
@@ -117,6 +119,22 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def since_before(workload: Workload, before: Workload | None, now: datetime) -> Workload:
+    """The workload with what only its view `before` tells."""
+    if before is None or before.phase is not workload.phase:
+        ahead = workload.since > now  # the clock of its node is
+        return workload.model_copy(update={"since": now}) if ahead else workload
+    if workload.phase is Phase.FAILED:  # each crash looks like the first
+        return workload.model_copy(update={"since": min(before.since, workload.since)})
+    return workload.model_copy(update={"since": before.since}) if workload.since > now else workload
+
+
+def still_held_up(workload: Workload, before: Workload) -> Workload:
+    """A workload that waits for its next try, held up by what held it up before that."""
+    shown = {name: getattr(before, name) for name in ("phase", "cause", "since", "evidence")}
+    return workload.model_copy(update=shown)
 
 
 def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:

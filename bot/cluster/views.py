@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -14,7 +14,7 @@ from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
 from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
 from bot.cluster.pod_fields import is_ready, server_id
-from bot.cluster.pods import PodSurroundings, read_workload
+from bot.cluster.pods import PodSurroundings, read_workload, since_before, still_held_up
 from bot.cluster.replica_owner import managed_by, scaled_deployment
 from bot.cluster.waits import MENDING, PATIENCE
 from bot.cluster.web_ui import NAME as WEB_UI
@@ -23,7 +23,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.shortage import Shortage
-from bot.core.deployment.workload import Phase, Workload
+from bot.core.deployment.workload import Workload
 from bot.core.ports import GpuNode, Server
 
 MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
@@ -249,7 +249,7 @@ class ClusterView:
 
     def _read(self, name: str, deployment: Json) -> Workload:
         """ValueError if its annotations are not ours."""
-        pods = self.pods_of(name)
+        pods, now = self.pods_of(name), datetime.now(UTC)
         names = [pod["metadata"]["name"] for pod in pods]
         around = PodSurroundings(
             container=self._container,
@@ -258,16 +258,15 @@ class ClusterView:
             lost={node.name for node in self._nodes.items.values() if not node.ready},
             has_room=self._has_room,
             lacks=self._lacks_now,
+            now=now,
             waited=self._waited(name),
         )
         workload = read_workload(deployment, pods, around)
         before = self._workloads.get(name)
         if before and before.cause in MENDING and workload.cause == "restart":
-            workload = _still(workload, before)  # the kubelet tells of the two in turns
+            workload = still_held_up(workload, before)  # the kubelet tells of the two in turns
         self._note_wait(name, workload)
-        if before and before.phase is workload.phase is Phase.FAILED:  # each crash looks like the first
-            return workload.model_copy(update={"since": min(before.since, workload.since)})
-        return workload
+        return since_before(workload, before, now)
 
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
@@ -300,12 +299,6 @@ class ClusterView:
             self._newer.add(name)
             self._changes.tell(name)
         self._forget(name)
-
-
-def _still(workload: Workload, before: Workload) -> Workload:
-    """The workload, held up by what held it up before."""
-    shown = {name: getattr(before, name) for name in ("phase", "cause", "since", "evidence")}
-    return workload.model_copy(update=shown)
 
 
 def _workload_of(thing: Json) -> str:

@@ -10,8 +10,9 @@ from bot.cluster import pod_fields
 from bot.cluster import pods as cluster_pods
 from bot.cluster.pod_events import PodEvent
 from bot.cluster.pod_fields import is_ready
-from bot.cluster.pods import PodState, PodSurroundings
+from bot.cluster.pods import PodState, PodSurroundings, since_before
 from bot.cluster.waits import PATIENCE
+from bot.core.deployment.cards import card
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import LastUse, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Workload
@@ -592,3 +593,23 @@ def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours: list[di
 
 def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet() -> None:
     assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PREPARING
+
+
+def test_a_node_whose_clock_is_off_ends_nothing_in_the_future_and_nothing_unseen() -> None:
+    now = BEGUN + timedelta(minutes=20)
+    ahead = pod(name="a", minute=10, containerStatuses=container(BACK_OFF, ended(minute=25)))
+    seen = read_workload(deployment(), [ahead], now=now)
+    assert seen.last_end and (seen.ends, seen.last_end.at) == (1, now)
+    behind = pod(name="b", node="gpu-2", minute=21, containerStatuses=container(BACK_OFF, ended(minute=16)))
+    record = RECORD.changed(last_end=seen.last_end)
+    later = read_workload(deployment(record=record), [behind], now=now + timedelta(minutes=2))
+    assert later.last_end and (later.ends, later.last_end.at) == (2, BEGUN + timedelta(minutes=21))
+    assert card(later, now).text is not None
+
+
+def test_a_node_whose_clock_is_ahead_makes_nothing_ready_in_the_future() -> None:
+    now = BEGUN + timedelta(minutes=5)  # it has been ready since minute 9, as its node says
+    first = since_before(read_workload(deployment(), [pod(ready=True)], now=now), None, now)
+    assert first.since == now
+    again = read_workload(deployment(), [pod(ready=True)], now=now)
+    assert since_before(again, first, now + timedelta(minutes=1)).since == now
