@@ -81,9 +81,8 @@ def last_ending(
 
     A cause that a log has given stands until a run ends otherwise, or its own log has been read. The clock of
     a node may be off by minutes: nothing has ended before its pod was made, or later than `now`."""
-    ended = [
-        found._replace(at=min(found.at, now)) for pod in pods if (found := _ended(pod, events, container))
-    ]
+    ends = (_ended(pod, events, container) for pod in pods)
+    ended = [found._replace(at=min(found.at, now)) for found in ends if found]
     fresh = sum(_unseen(found, known) for found in ended)
     if not fresh:
         return known

@@ -1,7 +1,7 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -39,9 +39,18 @@ log = structlog.get_logger()
 class ClusterView:
     """Workloads and GPU nodes as last seen, and the names of workloads as they change.
 
-    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are."""
+    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are, `now`
+    what time it is."""
 
-    def __init__(self, api: Api, namespace: str, container: str, pace: Pace = USUAL_PACE) -> None:
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        container: str,
+        pace: Pace = USUAL_PACE,
+        now: Callable[[], datetime] = partial(datetime.now, UTC),
+    ) -> None:
+        self._now = now
         self._namespace = namespace
         self._container = container
         self._changes = Changes()
@@ -249,7 +258,7 @@ class ClusterView:
 
     def _read(self, name: str, deployment: Json) -> Workload:
         """ValueError if its annotations are not ours."""
-        pods, now = self.pods_of(name), datetime.now(UTC)
+        pods, now = self.pods_of(name), self._now()
         names = [pod["metadata"]["name"] for pod in pods]
         around = PodSurroundings(
             container=self._container,
