@@ -56,6 +56,8 @@ class PodState(NamedTuple):
 
 _LIMIT_RANGE = re.compile(r"(maximum|minimum|max|min) .* usage per|limit to request ratio")
 """What is said of a pod that the namespace's LimitRange does not allow."""
+_PASSING = re.compile(r"(?<= )[\d.]+:\d+->| \"[0-9a-f]{64}\"")
+"""The port that a node asked a name server from; the id of a sandbox."""
 _FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
@@ -114,11 +116,16 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),
-        evidence=redact(" ".join(state.evidence.split())[:EVIDENCE]),
+        evidence=redact(_steady(state.evidence)[:EVIDENCE]),
         last_end=end,
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _steady(message: str) -> str:
+    """What the cluster wrote, in one line, without what is another in each try and says nothing."""
+    return _PASSING.sub("", " ".join(message.split()))
 
 
 def since_before(workload: Workload, before: Workload | None, now: datetime) -> Workload:

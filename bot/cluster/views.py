@@ -23,7 +23,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.shortage import Shortage
-from bot.core.deployment.workload import Workload
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import GpuNode, Server
 
 MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
@@ -39,8 +39,8 @@ log = structlog.get_logger()
 class ClusterView:
     """Workloads and GPU nodes as last seen, and the names of workloads as they change.
 
-    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are, `now`
-    what time it is."""
+    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are,
+    `now` what time it is."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class ClusterView:
         namespace: str,
         container: str,
         pace: Pace = USUAL_PACE,
-        now: Callable[[], datetime] = partial(datetime.now, UTC),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._now = now
         self._namespace = namespace
@@ -226,8 +226,9 @@ class ClusterView:
         self._count_again()
 
     def _count_again(self) -> None:
-        """What is left for those that wait for it."""
-        for name in [name for name, workload in self._workloads.items() if workload.cause in gpus.UNITS]:
+        """What those wait for that have no node depends on what is left there."""
+        waiting = (Phase.SCHEDULING, Phase.QUEUED)
+        for name in [n for n, w in self._workloads.items() if w.phase in waiting and w.replicas]:
             self._refresh(name)
 
     def _scaler_changed(self, old: str | None, new: str | None) -> None:

@@ -89,7 +89,8 @@ def one(workload: Workload, ctx: Context) -> Reply:
 def _lines(workload: Workload) -> tuple[Text, ...]:
     """How often it was tried, and what to do about what holds it up."""
     remedy = (remedy_text(workload),) if workload.phase is Phase.FAILED else ()
-    return (*tries_lines(workload), *next_step_lines(workload)[-1:], *remedy)
+    steps = next_step_lines(workload)
+    return (*tries_lines(workload), *(steps if workload.shortage else steps[-1:]), *remedy)
 
 
 def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:

@@ -613,3 +613,23 @@ def test_a_node_whose_clock_is_ahead_makes_nothing_ready_in_the_future() -> None
     assert first.since == now
     again = read_workload(deployment(), [pod(ready=True)], now=now)
     assert since_before(again, first, now + timedelta(minutes=1)).since == now
+
+
+@pytest.mark.parametrize(
+    ("messages", "shown"),
+    [
+        (
+            [f"lookup hub on 10.0.0.53:53: read udp 10.0.0.9:{n}->10.0.0.53:53: i/o timeout" for n in (1, 2)],
+            "lookup hub on 10.0.0.53:53: read udp 10.0.0.53:53: i/o timeout",
+        ),
+        (
+            [f'failed to setup network for sandbox "{n * 64}": no plugin' for n in "ab"],
+            "failed to setup network for sandbox: no plugin",
+        ),
+    ],
+)
+def test_what_is_another_in_each_try_is_not_shown(messages: list[str], shown: str) -> None:
+    for message in messages:
+        assert (
+            read_workload(deployment(), [pod()], event("FailedCreatePodSandBox", message)).evidence == shown
+        )

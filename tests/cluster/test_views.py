@@ -413,7 +413,7 @@ async def test_a_wait_for_cpu_has_numbers_and_they_change_with_what_others_take(
 ) -> None:
     gpu_node = node("gpu-1")
     gpu_node["status"]["allocatable"] |= {"cpu": "2", "memory": "8Gi"}
-    waiting = unplaced("0/1 nodes are available: 1 Insufficient cpu.")
+    waiting = unplaced("0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 Insufficient cpu.")
     waiting["spec"]["containers"][0]["resources"]["requests"] |= {"cpu": "1500m", "memory": "512Mi"}
     await kubernetes.put(NODES, gpu_node)
     await kubernetes.put(DEPLOYMENTS, deployment())
@@ -421,6 +421,7 @@ async def test_a_wait_for_cpu_has_numbers_and_they_change_with_what_others_take(
     theirs = "/api/v1/namespaces/theirs/pods"
     await kubernetes.put(theirs, busy("1500m"))
     views = await start()
+    assert views.find("tiny").phase is Phase.SCHEDULING
     assert views.find("tiny").shortage == Shortage(resource="cpu", asked=1.5, left=0.5, node="gpu-1")
     await kubernetes.put(theirs, busy("250m", "another"))
     short = Shortage(resource="cpu", asked=1.5, left=0.25, node="gpu-1")
