@@ -20,6 +20,7 @@ from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
 from bot.core.deployment.start_times import StartTimes
 from bot.core.deployment.workload import Spec
 from bot.core.failures.log_signs import LAST_RESORT, SIGNS
+from bot.core.failures.remedies import remedy
 from bot.core.frozen import Frozen
 from bot.grammar.command import Command, Group, Rest, spell
 from tools import source
@@ -256,7 +257,11 @@ def _causes() -> Iterator[str]:
 
 def _remedy(name: str) -> str:
     known = f"remedy.{name}" in _phrases.sentences["en"]
-    return _say(f"remedy.{name}") if known else "what Kubernetes says about it stands in `/llm status NAME`"
+    return (
+        _phrases.say(remedy(name), "en")
+        if known
+        else "what Kubernetes says about it stands in `/llm status NAME`"
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from bot.app.settings import Settings
 from bot.cli.shell import BAD_INPUT, FAILED, OK, speaker
 from bot.core.chat.text import t
 from bot.core.failures import diagnosis
+from bot.core.failures.remedies import remedy as remedy_of
 
 PIECE = 2**20
 """Characters that are read at a time."""
@@ -27,7 +28,7 @@ def diagnose(file: str, as_json: bool, settings: Settings) -> int:
     except OSError as error:
         print(f"{file}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
-    summary, remedy = say(t(f"cause.{found.cause}")), say(t(f"remedy.{found.cause}"))
+    summary, remedy = say(t(f"cause.{found.cause}")), say(remedy_of(found.cause))
     if as_json:
         result = {
             "cause": found.cause,

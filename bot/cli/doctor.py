@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 from bot.app import platform_factory, wiring
+from bot.app.engines import ENGINE
 from bot.app.settings import PlatformSettingsByName, Settings
 from bot.cli.shell import speaker
 from bot.cluster.rights import examine
@@ -23,7 +24,7 @@ async def doctor(settings: Settings, platform_settings: PlatformSettingsByName) 
 
 async def _findings(settings: Settings, platform_settings: PlatformSettingsByName) -> AsyncIterator[Finding]:
     yield "ok", t("doctor.settings"), None
-    async for finding in examine(settings.kubeconfig, wiring.workload_settings(settings)):
+    async for finding in examine(settings.kubeconfig, wiring.workload_settings(settings), ENGINE):
         yield finding
     platforms = platform_factory.create(settings, platform_settings, Changes().listening)
     for platform in platforms:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from cachetools import LRUCache
@@ -19,6 +20,7 @@ from bot.cluster.manifests import (
     owned_by,
     workload_objects,
 )
+from bot.cluster.model_cache import find_claim, is_shared
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Listening
@@ -26,10 +28,13 @@ from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
+NOBODYS = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
+"""What a manifest is made with that is looked at and not sent."""
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
 
@@ -50,6 +55,8 @@ class KubernetesCluster:
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
+        self._claim: Json | None = None
+        """Of the volume of all weights."""
         self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
@@ -90,6 +97,13 @@ class KubernetesCluster:
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs as last seen."""
         return self._view.nodes()
+
+    def lacks(self, spec: Spec) -> Shortage | None:
+        """What a pod of it asks more of than any node with enough GPUs has, were it empty."""
+        objects = workload_objects(spec, NOBODYS, self._settings, self._engine)
+        pod = objects["Deployment"]["spec"]["template"]
+        found = (self._view.lacks(pod, resource) for resource in ("cpu", "memory"))
+        return next(filter(None, found), None)
 
     def changes(self) -> Listening:
         """Names of workloads as they change."""
@@ -222,6 +236,16 @@ class KubernetesCluster:
         url = self._url_template.format(service=service, namespace=self.namespace)
         url = ready[0].url if len(ready) == 1 else url
         return Endpoint(url, workload.name, self._keys[service])
+
+    async def cache_on_one_node(self) -> bool:
+        """Asked once: the access modes of a claim never change."""
+        if self._claim is None:
+            try:
+                self._claim = await find_claim(self._api, self._settings, self._engine)
+            except UserError:
+                return False
+        shared = self._claim is None or is_shared(self._claim)
+        return not shared and len(self.nodes()) > 1
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""

@@ -1,12 +1,13 @@
 """How the runs of a workload's engine have ended, from its pods and from what is written down of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from bot.cluster.client import Json
 from bot.cluster.pod_events import PodEvent, killed_by_probe
-from bot.cluster.pod_fields import condition, container_status, parse_time
+from bot.cluster.pod_fields import condition, container_status, is_ending, parse_time
 from bot.core.deployment.ending import BY_EXIT_CODE, MUTE, Ending
 from bot.core.failures.redact import redact
 
@@ -21,7 +22,6 @@ TO_END = timedelta(minutes=3)
 LOGS_SAY_MORE = MUTE | {"container_oomkilled"}
 """Causes that the log of a run may know better."""
 _REJECTED = {
-    "Evicted": "evicted",
     "UnexpectedAdmissionError": "gpu_lost",
     "Preempting": "preempted",
     "Preempted": "preempted",
@@ -33,12 +33,32 @@ _REJECTED = {
 }
 """Causes by the reason of a pod that has failed; one that begins with `OutOf` is `node_full`."""
 _DISRUPTED = {
-    "TerminationByKubelet": "evicted",
+    "EvictionByEvictionAPI": "drained",
     "PreemptionByScheduler": "preempted",
-    "DeletionByTaintManager": "node_lost",
+    "DeletionByTaintManager": "tainted",
     "DeletionByPodGC": "node_lost",
 }
 """Causes by the reason of the condition DisruptionTarget."""
+_EVICTED = (
+    ("disk_limit", re.compile(r"exceeds the (total )?limit")),
+    ("disk_pressure", re.compile(r"ephemeral-storage|DiskPressure|inodes")),
+    ("memory_pressure", re.compile(r"resource: memory|MemoryPressure")),
+    ("pid_pressure", re.compile(r"resource: pids|PIDPressure")),
+)
+"""Causes by what a kubelet says of an eviction; the first that is found."""
+_EXEC_FORMAT = "exec format error"
+_NOT_STARTED = (
+    ("other_processor", re.compile(_EXEC_FORMAT)),
+    ("no_program", re.compile(r"no such file or directory|executable file not found")),
+    ("not_executable", re.compile(r"permission denied")),
+)
+"""Causes by what a container runtime says of a program that it cannot start (StartError)."""
+_RUNTIME = re.compile(r"^failed to create .*unable to start container process: ", re.DOTALL)
+"""What it says before that."""
+_ECHO = re.compile(r"(Killed|Terminated|Aborted|Segmentation fault|INFO|DEBUG)\b|KeyboardInterrupt")
+"""Lines that do not say why: that it was ended, as a shell or Python tells, or that all is well."""
+NEVER_SEEN = "ContainerStatusUnknown"
+"""The reason of a container that a kubelet lost sight of: `restartCount` counts that as a restart."""
 
 
 class _Ended(NamedTuple):
@@ -48,18 +68,21 @@ class _Ended(NamedTuple):
     ends: int
     at: datetime
     cause: str
+    node: str
     exit_code: int | None
     evidence: str
 
 
 def last_ending(
-    pods: Sequence[Json], events: Events, known: Ending | None, *, container: str
+    pods: Sequence[Json], events: Events, known: Ending | None, *, container: str, now: datetime
 ) -> Ending | None:
     """How the last run ended: as the `pods` tell, or as it is `known` from the record if that is as new;
     None if none has ended.
 
-    A cause that a log has given stands until a run ends otherwise, or its own log has been read."""
-    ended = [found for pod in pods if (found := _ended(pod, events, container))]
+    A cause that a log has given stands until a run ends otherwise, or its own log has been read. The clock of
+    a node may be off by minutes: nothing has ended before its pod was made, or later than `now`."""
+    ends = (_ended(pod, events, container) for pod in pods)
+    ended = [found._replace(at=min(found.at, now)) for found in ends if found]
     fresh = sum(_unseen(found, known) for found in ended)
     if not fresh:
         return known
@@ -74,6 +97,7 @@ def last_ending(
         run=f"{last.uid}/{last.ends - 1}",
         at=last.at,
         cause=cause,
+        node=last.node,
         exit_code=exit_code,
         evidence=(same and same.evidence) or evidence,
         alike=(same.alike if same else 0) + fresh,
@@ -93,21 +117,34 @@ def _unseen(found: _Ended, known: Ending | None) -> int:
 
 
 def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
-    """The ends of a pod; None if its engine has not ended, and it was not rejected."""
+    """The ends of a pod; None if its engine has not ended, and nothing has ended the pod. One that a person
+    or its Deployment removes has not ended by that."""
     status, uid = container_status(pod, container), pod["metadata"]["uid"]
-    before, now = status.get("lastState", {}).get("terminated"), status.get("state", {})
-    last: Json = now.get("terminated") or before or {}
-    count = int(status.get("restartCount", 0)) + ("running" not in now and bool(last))
-    told = events.get(pod["metadata"]["name"], ())
+    before, now = status.get("lastState", {}).get("terminated") or {}, status.get("state", {})
     rejected = _rejection(pod)
+    if is_ending(pod) and not rejected:
+        return None
+    last: Json = now.get("terminated") or before
     if not last and not rejected:
         return None
-    at = last.get("finishedAt") or condition(pod, "Ready").get("lastTransitionTime")
+    lost_sight = before.get("reason") == NEVER_SEEN
+    stopped = "running" not in now and bool(last)
+    count = int(status.get("restartCount", 0)) - lost_sight + (bool(rejected) or stopped)
+    told = events.get(pod["metadata"]["name"], ())
     cause = rejected or _exit_cause(last, told, _patience(pod, container))
-    message = pod["status"].get("message", "") if rejected else _last_line(last.get("message", ""))
-    evidence = redact(message.strip()[:EVIDENCE])
-    when = parse_time(at or pod["metadata"]["creationTimestamp"])  # one that was refused has no conditions
-    return _Ended(uid, max(1, count), when, cause, last.get("exitCode"), evidence)
+    message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
+    node = pod["spec"].get("nodeName", "")
+    message = _RUNTIME.sub("", message.strip())[:EVIDENCE]
+    return _Ended(
+        uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), redact(message)
+    )
+
+
+def _ended_at(pod: Json, ended: Json) -> datetime:
+    """When a pod or its container ended; a pod that a kubelet refused says only when it was made."""
+    known = (condition(pod, kind).get("lastTransitionTime") for kind in ("DisruptionTarget", "Ready"))
+    made = pod["metadata"]["creationTimestamp"]
+    return max(parse_time(made), parse_time(next(filter(None, (ended.get("finishedAt"), *known, made)))))
 
 
 def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) -> str:
@@ -120,7 +157,11 @@ def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) ->
     began, at = _stamp(ended.get("startedAt")), _stamp(ended.get("finishedAt"))
     if cause := killed_by_probe(events, began):
         return cause
-    code = int(ended.get("exitCode", 1))
+    code, message = int(ended.get("exitCode", 1)), ended.get("message", "")
+    if ended.get("reason") == "StartError":
+        return next((cause for cause, said in _NOT_STARTED if said.search(message)), "not_started")
+    if _EXEC_FORMAT in message.lower():
+        return "other_processor"
     if began and at and code in KILLED and patience <= at - began <= patience + TO_END:
         return "not_ready_in_time"
     return BY_EXIT_CODE.get(code, "crashed")
@@ -137,21 +178,35 @@ def _patience(pod: Json, container: str) -> timedelta:
 
 
 def _rejection(pod: Json) -> str:
-    """Why the kubelet or the cluster has ended a whole pod; empty if they have not."""
+    """Why the kubelet or the cluster has ended a whole pod, or is about to; empty if they have not."""
     status = pod.get("status", {})
-    if status.get("phase") != "Failed":
+    if status.get("phase") == "Failed":
+        reason, message = status.get("reason", ""), status.get("message", "")
+        if reason == "Evicted":
+            return next((cause for cause, said in _EVICTED if said.search(message)), "evicted")
+        if reason.startswith("OutOf"):
+            return "node_full"
+        if reason in _REJECTED:
+            return _REJECTED[reason]
+    elif not is_ending(pod):
         return ""
-    reason = status.get("reason", "")
-    if reason.startswith("OutOf"):
-        return "node_full"
-    disrupted = condition(pod, "DisruptionTarget").get("reason", "")
-    return _REJECTED.get(reason) or _DISRUPTED.get(disrupted, "")
+    return _disruption(pod)
+
+
+def _disruption(pod: Json) -> str:
+    """Why the cluster removes a pod. One whose node is lost has had its Ready condition taken away by the
+    cluster, without a reason; a taint that somebody sets leaves it to the kubelet."""
+    disrupted, ready = condition(pod, "DisruptionTarget"), condition(pod, "Ready")
+    cause = _DISRUPTED.get(disrupted.get("reason", ""), "") if disrupted.get("status") == "True" else ""
+    lost = ready.get("status") != "True" and not ready.get("reason")
+    return "node_lost" if cause == "tainted" and lost else cause
 
 
 def _stamp(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def _last_line(message: str) -> str:
-    lines = [line for line in message.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+def _last_words(message: str) -> str:
+    """The last line that may say why it ended."""
+    lines = (line.strip() for line in reversed(message.splitlines()))
+    return next((line for line in lines if line and not _ECHO.match(line)), "")

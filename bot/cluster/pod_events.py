@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from bot.cluster.client import Json
+from bot.cluster.waits import volume_wait
 
 OF_PODS = "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started"
 """Field selector of events: what every start has is not asked for."""
-PULLING, PULLED, KILLING = "Pulling", "Pulled", "Killing"
+PULLING, PULLED, KILLING, FAILED = "Pulling", "Pulled", "Killing", "Failed"
+NOT_PULLED = "Failed to pull image"
+"""How an event `Failed` begins that says why a pull failed."""
 _TOOK = re.compile(r" in (?:(\d+)h)?(?:(\d+)m)?(?:([\d.]+)(m?)s)?(?: |$)")
 """How long a pull took: `Successfully pulled image "…" in 1m2.345s (1m3s including waiting). …`; kubelets
 before 1.20 do not tell."""
@@ -24,7 +27,7 @@ TROUBLE = {
     "NetworkNotReady": "sandbox",
     "FailedPrepareDynamicResources": "start",
 }
-"""Reasons of events that tell why a container is not created, and the sentence `[card] waits_…`; the status
+"""Reasons of events that tell why a container is not created, and the sentence `[waits]`; the status
 of the pod does not tell. Of the volume's permissions and of dynamic resources only newer kubelets tell."""
 PROBES = {"startup probe": "not_ready_in_time", "liveness probe": "stopped_answering"}
 """Causes by what the event `Killing` says: `Container vllm failed startup probe, will be restarted`."""
@@ -49,9 +52,10 @@ class PodEvent(NamedTuple):
 def reduce_event(event: Json) -> PodEvent | None:
     """What to keep of an event; None if it tells nothing that is needed."""
     reason = event.get("reason", "")
-    if reason not in (PULLING, PULLED, KILLING, *TROUBLE):
-        return None
     pod, message = event["involvedObject"]["name"], event.get("message", "").strip()
+    not_pulled = reason == FAILED and message.startswith(NOT_PULLED)
+    if reason not in (PULLING, PULLED, KILLING, *TROUBLE) and not not_pulled:
+        return None
     series = event.get("series") or {}
     last = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
     times = event.get("count") or series.get("count") or 1
@@ -89,7 +93,17 @@ def trouble(events: Collection[PodEvent]) -> tuple[str, str]:
     nothing stops it."""
     found = [event for event in events if event.reason in TROUBLE]
     last = max(found, key=lambda event: event.last, default=None)
-    return (TROUBLE[last.reason], last.message) if last else ("", "")
+    if last is None:
+        return "", ""
+    wait = TROUBLE[last.reason]
+    return volume_wait(last.message) if wait == "mount" else wait, last.message
+
+
+def failed_pull(events: Collection[PodEvent]) -> str:
+    """What was said of the last pull that failed; empty: nothing was."""
+    found = [event for event in events if event.reason == FAILED]
+    last = max(found, key=lambda event: event.last, default=None)
+    return last.message.partition('": ')[2] if last else ""
 
 
 def killed_by_probe(events: Collection[PodEvent], started: datetime | None) -> str:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from bot.cluster.client import Json
+from bot.cluster.resources import amount
 
 
 def is_ready(pod: Json) -> bool:
@@ -42,6 +43,11 @@ def requests_of(pod: Json, resource: str) -> list[str]:
 def gpus_of(pod: Json) -> int:
     """How many GPUs all containers of a pod ask for together."""
     return sum(map(int, requests_of(pod, "nvidia.com/gpu")))
+
+
+def asked_of(pod: Json, resource: str) -> float:
+    """What all containers of a pod ask for together of `cpu` (in cores) or `memory` (in bytes)."""
+    return sum(map(amount, requests_of(pod, resource)))
 
 
 def parse_time(stamp: str | None) -> datetime:

@@ -1,14 +1,16 @@
 """What a workload does, from its Deployment, its pods and their events: the one place that judges it."""
 
+import re
 from collections.abc import Callable, Sequence, Set
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
 from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
 from bot.cluster.endings import EVIDENCE, Events, last_ending
-from bot.cluster.pod_events import PodEvent, is_pulling, trouble
+from bot.cluster.gpus import UNITS
+from bot.cluster.pod_events import PodEvent, failed_pull, is_pulling, trouble
 from bot.cluster.pod_fields import (
     condition,
     container_status,
@@ -19,9 +21,20 @@ from bot.cluster.pod_fields import (
     parse_time,
 )
 from bot.cluster.stages import first_stages
-from bot.cluster.waits import CONFIG, IMAGE, MENDS, NEVER_PULLED, PATIENCE, unmet_need
-from bot.core.deployment.ending import ENDS_FORGIVEN, GARBLED, Ending
+from bot.cluster.waits import (
+    CONFIG,
+    IMAGE,
+    MENDS,
+    NEVER_PULLED,
+    PATIENCE,
+    config_wait,
+    image_wait,
+    lasting_cause,
+    unmet_need,
+)
+from bot.core.deployment.ending import DISPLACED, ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import UNREADY, Phase, Workload
 from bot.core.failures.redact import redact
 
@@ -33,12 +46,16 @@ class PodState(NamedTuple):
     since: datetime
     """When the phase began."""
     cause: str = ""
-    """Of a failure, the name of a `[cause]` sentence; of a wait, the end of the name of a sentence
-    `[card] waits_…`; empty if it goes on."""
+    """Of a failure, the name of a `[cause]` sentence; of a wait, of a `[waits]` sentence; empty if it goes
+    on."""
     evidence: str = ""
     """What the cluster wrote of that."""
 
 
+_LIMIT_RANGE = re.compile(r"(maximum|minimum|max|min) .* usage per|limit to request ratio")
+"""What is said of a pod that the namespace's LimitRange does not allow."""
+_PASSING = re.compile(r"(?<= )[\d.]+:\d+->| \"[0-9a-f]{64}\"")
+"""The port that a node asked a name server from; the id of a sandbox."""
 _FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
@@ -63,6 +80,10 @@ class PodSurroundings(NamedTuple):
     """Nodes whose kubelets do not answer."""
     has_room: Callable[[int], bool | None] = lambda gpus: None
     """Whether a node has so many GPUs free; None: that is not known."""
+    lacks: Callable[[Json, str], Shortage | None] = lambda pod, resource: None
+    """What a pod lacks of `cpu` or `memory` on every node that has GPUs free for it."""
+    now: datetime = datetime.max.replace(tzinfo=UTC)
+    """Nothing has happened later than this, whatever the clock of a node says."""
     waited: timedelta = timedelta(0)
     """How long it has been in a wait that often mends itself."""
 
@@ -76,7 +97,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
     alive = [pod for pod in staying if not is_dead(pod)]
     ending = [pod for pod in pods if is_ending(pod)]
     record = read_record(metadata)
-    end = last_ending(staying, around.events, record.last_end, container=around.container)
+    end = last_ending(pods, around.events, record.last_end, container=around.container, now=around.now)
     states = [pod_state(pod, around) for pod in alive]
     state = _state(deployment, states, draining=bool(alive or ending))
     state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1))
@@ -92,12 +113,42 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         ready_replicas=sum(map(is_ready, alive)),
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
-        evidence=redact(state.evidence[:EVIDENCE]),
+        shortage=_shortage(state, alive, around),
+        evidence=redact(_steady(state.evidence)[:EVIDENCE]),
         last_end=end,
         stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _steady(message: str) -> str:
+    """What the cluster wrote, in one line, without what is another in each try and says nothing."""
+    return _PASSING.sub("", " ".join(message.split()))
+
+
+def since_before(workload: Workload, before: Workload | None, now: datetime) -> Workload:
+    """The workload with what only its view `before` tells."""
+    if before is None or before.phase is not workload.phase:
+        ahead = workload.since > now  # the clock of its node is
+        return workload.model_copy(update={"since": now}) if ahead else workload
+    if workload.phase is Phase.FAILED:  # each crash looks like the first
+        return workload.model_copy(update={"since": min(before.since, workload.since)})
+    return workload.model_copy(update={"since": before.since}) if workload.since > now else workload
+
+
+def still_held_up(workload: Workload, before: Workload) -> Workload:
+    """A workload that waits for its next try, held up by what held it up before that."""
+    shown = {name: getattr(before, name) for name in ("phase", "cause", "since", "evidence")}
+    return workload.model_copy(update=shown)
+
+
+def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:
+    """The numbers of a wait for CPU or memory."""
+    if state.cause not in UNITS or state.phase is Phase.FAILED:
+        return None
+    unplaced = [pod for pod in alive if not pod["spec"].get("nodeName")]
+    return around.lacks(unplaced[0], state.cause) if unplaced else None
 
 
 def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
@@ -108,7 +159,7 @@ def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
     if state.phase is Phase.READY:
         garbled = end.cause == GARBLED and end.number and end.at >= state.since
         return PodState(Phase.FAILED, end.at, GARBLED, end.evidence) if garbled else state
-    if end.number > ENDS_FORGIVEN * replicas:
+    if end.number > ENDS_FORGIVEN * replicas and end.cause not in DISPLACED:
         return PodState(Phase.FAILED, end.at, end.cause, end.evidence)
     return state
 
@@ -116,7 +167,7 @@ def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
 def _if_it_lasts(state: PodState, waited: timedelta) -> PodState:
     """A wait that has lasted too long is a failure."""
     if state.cause in MENDS and state.phase is not Phase.FAILED and waited >= PATIENCE:
-        return state._replace(phase=Phase.FAILED, cause=MENDS[state.cause])
+        return state._replace(phase=Phase.FAILED, cause=lasting_cause(state.cause, state.evidence))
     return state
 
 
@@ -149,7 +200,8 @@ def _state(deployment: Json, pods: list[PodState], *, draining: bool) -> PodStat
             message = found.get("message", "")
             if "exceeded quota" in message:
                 return PodState(Phase.SCHEDULING, since, "quota", message)
-            return PodState(Phase.FAILED, since, "admission_denied", message)
+            limited = _LIMIT_RANGE.search(message)
+            return PodState(Phase.FAILED, since, "limit_range" if limited else "admission_denied", message)
     return PodState(Phase.SCHEDULING, since)
 
 
@@ -184,12 +236,8 @@ def _container_state(
     now = status.get("state", {})
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    if reason in NEVER_PULLED:
-        return PodState(Phase.FAILED, since, "image_pull", message)
-    if reason in IMAGE:
-        return PodState(Phase.PULLING, since, "pull", message)
-    if reason in CONFIG:
-        return PodState(Phase.PREPARING, since, "config", message)
+    if reason in (*NEVER_PULLED, *IMAGE, *CONFIG):
+        return _refused(reason, message, since, events)
     if "running" in now:
         began = now["running"].get("startedAt", "")
         stopped_answering = status.get("started") and unready > began
@@ -199,6 +247,19 @@ def _container_state(
     if is_pulling(events):
         return PodState(Phase.PULLING, since)
     return PodState(Phase.PREPARING, since, *trouble(events))
+
+
+def _refused(reason: str, message: str, since: datetime, events: Sequence[PodEvent]) -> PodState:
+    """The state of a container that its node cannot create now, for a `reason` of the kubelet."""
+    if reason in NEVER_PULLED:
+        cause = "image_name" if reason == "InvalidImageName" else "image_pull"
+        return PodState(Phase.FAILED, since, cause, message)
+    if reason in IMAGE:
+        wait, message = image_wait(reason, message, failed_pull(events))
+        return PodState(Phase.PULLING if wait == "pull" else Phase.PREPARING, since, wait, message)
+    if wait := config_wait(message):
+        return PodState(Phase.PREPARING, since, wait, message)
+    return PodState(Phase.FAILED, since, "root_image", message)
 
 
 def _unplaced(pod: Json, created: datetime, around: PodSurroundings) -> PodState:

@@ -3,18 +3,17 @@
 import re
 from collections.abc import Mapping
 
+from kubernetes.utils.quantity import parse_quantity
+
 from bot.cluster.client import Json
 
-UNITS = {"": 1.0, "m": 0.001, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
-"""What a quantity is counted in, by how it ends: cores, thousandths of one, bytes."""
 Resources = Mapping[str, Mapping[str, str]]
 """Quantities as Kubernetes writes them, by `requests` or `limits` and then by name, such as `cpu`."""
 
 
 def amount(quantity: str) -> float:
     """A quantity such as `500m` (0.5) or `2Gi` as a number of cores or bytes."""
-    number, unit = _split(quantity)
-    return number * UNITS[unit]
+    return float(parse_quantity(quantity))
 
 
 def lay_over(resources: Json, per_gpu: Resources, gpus: int) -> None:

@@ -6,9 +6,11 @@ from typing import NamedTuple
 from bot.cluster.client import Api, Json, connect
 from bot.cluster.gpus import reduce_node
 from bot.cluster.manifests import WorkloadSettings
+from bot.cluster.model_cache import find_claim, is_shared
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.finding import Finding
+from bot.core.ports import Engine
 
 
 class Right(NamedTuple):
@@ -34,7 +36,7 @@ RIGHTS = (
     Right("", "services", ("create", "patch", "delete")),
     Right("", "configmaps", ("get", "create", "patch")),
     Right("", "secrets", ("get", "list", "create", "patch")),
-    Right("", "persistentvolumeclaims", ("create",)),
+    Right("", "persistentvolumeclaims", ("get", "create")),
     Right("coordination.k8s.io", "leases", ("get", "create", "update")),
     Right("networking.k8s.io", "ingresses", ("create", "patch", "delete")),
     Right("", "nodes", ("list", "watch"), everywhere=True, needed=False),
@@ -44,7 +46,7 @@ RIGHTS = (
 """All that the requests in this folder use; `manifests/bot/` grants it, and a test compares them."""
 
 
-async def examine(kubeconfig: str, settings: WorkloadSettings) -> AsyncIterator[Finding]:
+async def examine(kubeconfig: str, settings: WorkloadSettings, engine: Engine) -> AsyncIterator[Finding]:
     """Look at connection, rights, GPU nodes and storage; findings as they are made."""
     try:
         api = await connect(kubeconfig)
@@ -57,8 +59,13 @@ async def examine(kubeconfig: str, settings: WorkloadSettings) -> AsyncIterator[
         for right in RIGHTS:
             async for finding in _allowed(api, right, settings.namespace):
                 yield finding
-        yield await _nodes(api)
+        nodes, finding = await _nodes(api)
+        yield finding
         yield await _storage(api, settings.storage_class)
+        claim = await find_claim(api, settings, engine)
+        if claim and not is_shared(claim) and nodes > 1:
+            text = t("doctor.cache_one_node", claim=claim["metadata"]["name"], count=nodes)
+            yield "warn", text, t("doctor.cache_todo")
     except UserError as error:
         yield "fail", t("doctor.cluster_away", why=error.text), t("doctor.cluster_todo")
     finally:
@@ -90,15 +97,16 @@ async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Find
             yield level, text, t("doctor.right_todo")
 
 
-async def _nodes(api: Api) -> Finding:
+async def _nodes(api: Api) -> tuple[int, Finding]:
+    """How many nodes have GPUs, and whether that is enough."""
     try:
         nodes = [reduce_node(node) for node in (await api.request("GET", "/api/v1/nodes"))["items"]]
     except UserError:
         nodes = []
     gpus = [node.gpus for node in nodes if node.gpus]
     if not gpus:
-        return "warn", t("doctor.nodes_none"), t("doctor.nodes_todo")
-    return "ok", t("doctor.nodes", count=len(gpus), gpus=sum(gpus)), None
+        return 0, ("warn", t("doctor.nodes_none"), t("doctor.nodes_todo"))
+    return len(gpus), ("ok", t("doctor.nodes", count=len(gpus), gpus=sum(gpus)), None)
 
 
 async def _storage(api: Api, wanted: str) -> Finding:

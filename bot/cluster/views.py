@@ -1,8 +1,8 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -12,16 +12,17 @@ from bot.cluster.annotations import NewerFormat
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
-from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
+from bot.cluster.pod_events import OF_PODS, TROUBLE, PodEvent, reduce_event
 from bot.cluster.pod_fields import is_ready, server_id
-from bot.cluster.pods import PodSurroundings, read_workload
+from bot.cluster.pods import PodSurroundings, read_workload, since_before, still_held_up
 from bot.cluster.replica_owner import managed_by, scaled_deployment
-from bot.cluster.waits import MENDS, PATIENCE
+from bot.cluster.waits import MENDING, PATIENCE
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import GpuNode, Server
 
@@ -29,7 +30,7 @@ MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
 """Label selector of what the bot made."""
 SYNC_SECONDS = 20.0
 """How long a start may take until everything is known."""
-TOLD_IN_TURNS = {*MENDS, *MENDS.values(), "mount", "sandbox"}
+TOLD_IN_TURNS = {*MENDING, *TROUBLE.values()}
 """What a kubelet tells of again and again in other words: another id, another side of the same trouble."""
 IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
 """The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
@@ -40,9 +41,18 @@ log = structlog.get_logger()
 class ClusterView:
     """Workloads and GPU nodes as last seen, and the names of workloads as they change.
 
-    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are."""
+    `container` is the name of the container that the engine runs in, `pace` how patient the mirrors are,
+    `now` what time it is."""
 
-    def __init__(self, api: Api, namespace: str, container: str, pace: Pace = USUAL_PACE) -> None:
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        container: str,
+        pace: Pace = USUAL_PACE,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._now = now
         self._namespace = namespace
         self._container = container
         self._changes = Changes()
@@ -66,8 +76,8 @@ class ClusterView:
             f"{autoscaling}/horizontalpodautoscalers", self._scaler_changed, scaled_deployment
         )
         self._nodes = mirror("/api/v1/nodes", self._node_changed, gpus.reduce_node)
-        self._gpu_holders = mirror(
-            "/api/v1/pods", _ignore_change, gpus.reduce_pod, fieldSelector=gpus.RUNNING_PODS
+        self._all_pods = mirror(
+            "/api/v1/pods", self._holder_changed, gpus.reduce_pod, fieldSelector=gpus.RUNNING_PODS
         )
         self._mirrors = {
             "deployments": self.deployments,
@@ -75,7 +85,7 @@ class ClusterView:
             "events": self._events,
             "horizontalpodautoscalers": self._scalers,
             "nodes": self._nodes,
-            "pods (all namespaces)": self._gpu_holders,
+            "pods (all namespaces)": self._all_pods,
         }
         self._following: list[asyncio.Task[None]] = []
 
@@ -152,14 +162,24 @@ class ClusterView:
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs; without the right to see all pods, `used` counts only ours."""
         names = {name: workload.name for name, workload in self._workloads.items()}
-        holders = list(self._gpu_holders.items.values())
-        if self._gpu_holders.forbidden:
-            holders = [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
-        return gpus.inventory(self._nodes.items.values(), holders, names)
+        return gpus.inventory(self._nodes.items.values(), self._holders(), names)
+
+    def _holders(self) -> list[gpus.Holder | None]:
+        """The pods on nodes; without the right to see all of them, ours."""
+        if self._all_pods.forbidden:
+            return [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
+        return list(self._all_pods.items.values())
+
+    def lacks(self, pod: Json, resource: str) -> Shortage | None:
+        """What a pod asks more of than any node with enough GPUs has, were it empty."""
+        return gpus.shortage(pod, resource, self._nodes.items.values(), ())
+
+    def _lacks_now(self, pod: Json, resource: str) -> Shortage | None:
+        return gpus.shortage(pod, resource, self._nodes.items.values(), self._holders())
 
     def missing_rights(self) -> Sequence[str]:
         """Resources that the API server does not let us follow, of those that the bot can do without."""
-        optional = {"nodes": self._nodes, "pods": self._gpu_holders, "events": self._events}
+        optional = {"nodes": self._nodes, "pods": self._all_pods, "events": self._events}
         return [name for name, mirror in optional.items() if mirror.forbidden]
 
     def stalled(self) -> Sequence[str]:
@@ -197,10 +217,21 @@ class ClusterView:
 
     def _node_changed(self, old: gpus.Node | None, new: gpus.Node | None) -> None:
         """What runs on it is lost or found with it."""
+        self._count_again()
         if old and (new is None or old.ready != new.ready):
             pods = [pod for pod in self._pods.items.values() if pod["spec"].get("nodeName") == old.name]
             for name in {_workload_of(pod) for pod in pods} - {""}:
                 self._refresh(name)
+
+    def _holder_changed(self, old: gpus.Holder | None, new: gpus.Holder | None) -> None:
+        """Who holds GPUs is read when it is asked for; what is left for those that wait is not."""
+        self._count_again()
+
+    def _count_again(self) -> None:
+        """What those wait for that have no node depends on what is left there."""
+        waiting = (Phase.SCHEDULING, Phase.QUEUED)
+        for name in [n for n, w in self._workloads.items() if w.phase in waiting and w.replicas]:
+            self._refresh(name)
 
     def _scaler_changed(self, old: str | None, new: str | None) -> None:
         self._refresh(new or old or "")
@@ -230,7 +261,7 @@ class ClusterView:
 
     def _read(self, name: str, deployment: Json) -> Workload:
         """ValueError if its annotations are not ours."""
-        pods = self.pods_of(name)
+        pods, now = self.pods_of(name), self._now()
         names = [pod["metadata"]["name"] for pod in pods]
         around = PodSurroundings(
             container=self._container,
@@ -238,12 +269,16 @@ class ClusterView:
             managed_by=managed_by(deployment, name in self._scalers.items.values()),
             lost={node.name for node in self._nodes.items.values() if not node.ready},
             has_room=self._has_room,
+            lacks=self._lacks_now,
+            now=now,
             waited=self._waited(name),
         )
         workload = read_workload(deployment, pods, around)
-        self._note_wait(name, workload)
         before = self._workloads.get(name)
-        return _as_before(workload, before) if before else workload
+        if before and before.cause in MENDING and workload.cause == "restart":
+            workload = still_held_up(workload, before)  # the kubelet tells of the two in turns
+        self._note_wait(name, workload)
+        return since_before(_with_evidence_of(workload, before), before, now)
 
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
@@ -255,7 +290,7 @@ class ClusterView:
 
     def _note_wait(self, name: str, workload: Workload) -> None:
         """Look again when a wait that often mends itself has lasted."""
-        waits = workload.cause in (*MENDS, *MENDS.values())
+        waits = workload.cause in MENDING
         if waits and name not in self._short_waits:
             since, seconds = self._time(), PATIENCE.total_seconds()
             timer = asyncio.get_running_loop().call_later(seconds, self._refresh, name)
@@ -278,20 +313,13 @@ class ClusterView:
         self._forget(name)
 
 
-def _as_before(workload: Workload, before: Workload) -> Workload:
-    """The workload, where it only repeats itself, as it was `before`: each crash looks like the first."""
-    same: dict[str, object] = {}
-    if before.phase is workload.phase is Phase.FAILED:
-        same["since"] = min(before.since, workload.since)
+def _with_evidence_of(workload: Workload, before: Workload | None) -> Workload:
+    """The workload with the evidence of its view `before`, if it only repeats itself in other words."""
+    if before is None or not before.evidence or workload.cause not in TOLD_IN_TURNS:
+        return workload
     repeated = (before.phase, before.cause) == (workload.phase, workload.cause)
-    if repeated and before.evidence and workload.cause in TOLD_IN_TURNS:
-        same["evidence"] = before.evidence
-    return workload.model_copy(update=same) if same else workload
+    return workload.model_copy(update={"evidence": before.evidence}) if repeated else workload
 
 
 def _workload_of(thing: Json) -> str:
     return str((thing["metadata"].get("labels") or {}).get(WORKLOAD, ""))
-
-
-def _ignore_change(old: object, new: object) -> None:
-    """Who holds GPUs is read when it is asked for."""

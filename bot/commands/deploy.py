@@ -42,6 +42,8 @@ class Deploy(ModelRequest):
         lines = [memory_line(spec)]
         if option.entry.caution and option.setup.quantization is not Quantization.NONE:
             lines.append(t(f"caution.{option.entry.caution}"))
+        if await ctx.services.cluster.cache_on_one_node():
+            lines.append(t("caution.cache_one_node"))
         if lease:
             lines.append(t("deploy.lease", lease=lease))
         smallest = self.tensor_parallel_size is None and self.replicas == 1

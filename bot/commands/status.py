@@ -91,7 +91,8 @@ def _lines(workload: Workload, ctx: Context) -> tuple[Text, ...]:
     """How often it was tried, what to do about what holds it up, and how long its start still takes."""
     left = left_lines(workload, ctx.services.progress.of(workload), ctx.services.clock.now())
     remedy = (remedy_text(workload),) if workload.phase is Phase.FAILED else ()
-    return (*tries_lines(workload), *next_step_lines(workload)[-1:], *remedy, *left)
+    steps = next_step_lines(workload)
+    return (*tries_lines(workload), *(steps if workload.shortage else steps[-1:]), *remedy, *left)
 
 
 def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:

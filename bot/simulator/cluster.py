@@ -11,6 +11,7 @@ from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Clock, Endpoint, GpuNode, Server, WebUi
 from bot.simulator.pods import Pod, SimulatedWorkload, gpus_by_node
@@ -93,6 +94,10 @@ class SimulatedCluster:
             GpuNode(name, total, dict(used.get(name, {})), name not in self.cordoned)
             for name, total in self.capacity.items()
         ]
+
+    def lacks(self, spec: Spec) -> Shortage | None:
+        """Its nodes have as much CPU and memory as anybody wants."""
+        return None
 
     def workloads(self) -> Sequence[Workload]:
         """Every workload as it is now."""
@@ -177,6 +182,10 @@ class SimulatedCluster:
     async def log_of_run(self, name: str, run: str, lines: int) -> str:
         """As `logs`: what crashed here is not started again."""
         return await self.logs(name, lines)
+
+    async def cache_on_one_node(self) -> bool:
+        """Every node has all weights."""
+        return False
 
     async def endpoint(self, name: str) -> Endpoint:
         """Its address and key."""

@@ -10,8 +10,9 @@ from bot.cluster import pod_fields
 from bot.cluster import pods as cluster_pods
 from bot.cluster.pod_events import PodEvent
 from bot.cluster.pod_fields import is_ready
-from bot.cluster.pods import PodState, PodSurroundings
+from bot.cluster.pods import PodState, PodSurroundings, since_before
 from bot.cluster.waits import PATIENCE
+from bot.core.deployment.cards import card
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import LastUse, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Workload
@@ -150,45 +151,87 @@ LASTING = PATIENCE + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
-    ("reason", "message"),
+    ("reason", "message", "cause"),
     [
-        ("ErrImagePull", "rpc error: code = Unknown desc = Error response from daemon: pull access denied"),
-        ("ImagePullBackOff", 'Back-off pulling image "ghcr.io/none/none:v1"'),
-        ("ImageInspectError", 'Failed to inspect image "absent:v1"'),
-        ("RegistryUnavailable", "registry is not available"),
+        ("ErrImagePull", "rpc error: Error response from daemon: pull access denied", "image_denied"),
+        ("ErrImagePull", "manifest for ghcr.io/none/none:v1 not found: manifest unknown", "image_absent"),
+        ("ErrImagePull", "toomanyrequests: You have reached your pull rate limit", "image_limit"),
+        ("ErrImagePull", "no matching manifest for linux/amd64 in the manifest list", "image_platform"),
+        ("ImagePullBackOff", 'Back-off pulling image "ghcr.io/none/none:v1"', "image_pull"),
+        ("ImageInspectError", 'Failed to inspect image "absent:v1"', "image_pull"),
+        ("RegistryUnavailable", "registry is not available", "image_pull"),
     ],
 )
-def test_an_image_that_cannot_be_pulled_for_a_while_is_a_failure(reason: str, message: str) -> None:
+def test_an_image_that_cannot_be_pulled_for_a_while_is_a_failure(
+    reason: str, message: str, cause: str
+) -> None:
     waiting = pod(containerStatuses=container({"waiting": {"reason": reason, "message": message}}))
     seen = read_workload(deployment(), [waiting])
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PULLING, "pull", message)
+    assert (seen.phase, seen.cause) == (Phase.PULLING, "pull")
     seen = read_workload(deployment(), [waiting], waited=LASTING)
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "image_pull", message)
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, cause, message)
 
 
-@pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed"])
-def test_an_image_that_is_never_pulled_is_a_failure_at_once(reason: str) -> None:
-    state = pod_state(pod(containerStatuses=container({"waiting": {"reason": reason, "message": "no"}})))
-    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, "image_pull", "no")
+def test_trying_to_pull_and_backing_off_show_the_same() -> None:
+    why = "failed to resolve image: dial tcp: i/o timeout"
+    told = event("Failed", f'Failed to pull image "x:v1": {why}')
+    shown = {
+        read_workload(deployment(), [waiting], told).evidence
+        for reason, message in (
+            ("ErrImagePull", why),
+            ("ImagePullBackOff", f'Back-off pulling image "x:v1": ErrImagePull: {why}'),
+            ("ImagePullBackOff", 'Back-off pulling image "x:v1"'),
+        )
+        for waiting in [pod(containerStatuses=container({"waiting": {"reason": reason, "message": message}}))]
+    }
+    assert shown == {why}
 
 
 @pytest.mark.parametrize(
-    ("reason", "message"),
+    ("reason", "cause"),
     [
-        ("CreateContainerConfigError", 'secret "absent" not found'),
-        ("CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition"),
-        ("CreateContainerError", "context deadline exceeded"),
-        ("RunContainerError", "failed to create containerd task: exec: no such file or directory"),
-        ("PreCreateHookError", "Internal PreCreateContainer hook failed"),
-        ("PreStartHookError", "Internal PreStartContainer hook failed"),
+        ("InvalidImageName", "image_name"),
+        ("ErrImageNeverPull", "image_pull"),
+        ("SignatureValidationFailed", "image_pull"),
     ],
 )
-def test_a_container_that_cannot_be_created_for_a_while_is_a_failure(reason: str, message: str) -> None:
+def test_an_image_that_is_never_pulled_is_a_failure_at_once(reason: str, cause: str) -> None:
+    state = pod_state(pod(containerStatuses=container({"waiting": {"reason": reason, "message": "no"}})))
+    assert (state.phase, state.cause, state.evidence) == (Phase.FAILED, cause, "no")
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "wait", "cause"),
+    [
+        ("CreateContainerConfigError", 'secret "absent" not found', "config", "config_missing"),
+        (
+            "CreateContainerConfigError",
+            "failed to sync secret cache: timed out waiting for the condition",
+            "config",
+            "config_missing",
+        ),
+        ("ImageInspectError", "dial unix /run/containerd.sock: connect: refused", "runtime", "runtime_down"),
+        ("CreateContainerError", "context deadline exceeded", "container", "config"),
+        ("RunContainerError", "failed to create containerd task: no such device", "container", "config"),
+        ("PreCreateHookError", "Internal PreCreateContainer hook failed", "container", "config"),
+        ("PreStartHookError", "Internal PreStartContainer hook failed", "container", "config"),
+    ],
+)
+def test_a_container_that_cannot_be_created_for_a_while_is_a_failure(
+    reason: str, message: str, wait: str, cause: str
+) -> None:
     waiting = pod(containerStatuses=container({"waiting": {"reason": reason, "message": message}}))
     seen = read_workload(deployment(), [waiting])
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PREPARING, "config", message)
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PREPARING, wait, message)
     seen = read_workload(deployment(), [waiting], waited=LASTING)
-    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "config", message)
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, cause, message)
+
+
+def test_an_image_that_runs_as_root_never_will() -> None:
+    for message in ("container has runAsNonRoot and image will run as root", "breaks non-root policy"):
+        refused = {"waiting": {"reason": "CreateContainerConfigError", "message": message}}
+        seen = read_workload(deployment(), [pod(containerStatuses=container(refused))])
+        assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "root_image", message)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +243,8 @@ def test_a_container_that_cannot_be_created_for_a_while_is_a_failure(reason: str
             "timed out waiting for the condition",
             "mount",
         ),
-        ("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"', "mount"),
+        ("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"', "volume_used"),
+        ("FailedMount", 'MountVolume.SetUp failed for volume "x" : configmap "y" not found', "config"),
         ("FailedCreatePodSandBox", "Failed to create pod sandbox: rpc error: failed to setup net", "sandbox"),
         ("NetworkNotReady", "network is not ready", "sandbox"),
         ("FailedPrepareDynamicResources", "no driver", "start"),
@@ -390,7 +434,11 @@ def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
-        ({"reason": "Evicted", "message": "The node was low on resource: memory."}, "evicted"),
+        ({"reason": "Evicted", "message": "The node was low on resource: memory."}, "memory_pressure"),
+        ({"reason": "Evicted", "message": "The node was low on resource: pids."}, "pid_pressure"),
+        ({"reason": "Evicted", "message": "The node was low on resource: inodes."}, "disk_pressure"),
+        ({"reason": "Evicted", "message": "Usage of EmptyDir volume exceeds the limit."}, "disk_limit"),
+        ({"reason": "Evicted", "message": "something new"}, "evicted"),
         (
             {"reason": "UnexpectedAdmissionError", "message": "Allocate failed due to x, unexpected"},
             "gpu_lost",
@@ -549,3 +597,43 @@ def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours: list[di
 
 def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet() -> None:
     assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PREPARING
+
+
+def test_a_node_whose_clock_is_off_ends_nothing_in_the_future_and_nothing_unseen() -> None:
+    now = BEGUN + timedelta(minutes=20)
+    ahead = pod(name="a", minute=10, containerStatuses=container(BACK_OFF, ended(minute=25)))
+    seen = read_workload(deployment(), [ahead], now=now)
+    assert seen.last_end and (seen.ends, seen.last_end.at) == (1, now)
+    behind = pod(name="b", node="gpu-2", minute=21, containerStatuses=container(BACK_OFF, ended(minute=16)))
+    record = RECORD.changed(last_end=seen.last_end)
+    later = read_workload(deployment(record=record), [behind], now=now + timedelta(minutes=2))
+    assert later.last_end and (later.ends, later.last_end.at) == (2, BEGUN + timedelta(minutes=21))
+    assert card(later, now).text is not None
+
+
+def test_a_node_whose_clock_is_ahead_makes_nothing_ready_in_the_future() -> None:
+    now = BEGUN + timedelta(minutes=5)  # it has been ready since minute 9, as its node says
+    first = since_before(read_workload(deployment(), [pod(ready=True)], now=now), None, now)
+    assert first.since == now
+    again = read_workload(deployment(), [pod(ready=True)], now=now)
+    assert since_before(again, first, now + timedelta(minutes=1)).since == now
+
+
+@pytest.mark.parametrize(
+    ("messages", "shown"),
+    [
+        (
+            [f"lookup hub on 10.0.0.53:53: read udp 10.0.0.9:{n}->10.0.0.53:53: i/o timeout" for n in (1, 2)],
+            "lookup hub on 10.0.0.53:53: read udp 10.0.0.53:53: i/o timeout",
+        ),
+        (
+            [f'failed to setup network for sandbox "{n * 64}": no plugin' for n in "ab"],
+            "failed to setup network for sandbox: no plugin",
+        ),
+    ],
+)
+def test_what_is_another_in_each_try_is_not_shown(messages: list[str], shown: str) -> None:
+    for message in messages:
+        assert (
+            read_workload(deployment(), [pod()], event("FailedCreatePodSandBox", message)).evidence == shown
+        )

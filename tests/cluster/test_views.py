@@ -14,6 +14,7 @@ from bot.cluster.mirror import Pace
 from bot.cluster.pod_events import TROUBLE
 from bot.cluster.views import ClusterView
 from bot.core.chat.errors import UserError
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase
 from tests.cluster.objects import container, deployment, node, pod, stamp, unplaced, warning
 from tests.conftest import eventually
@@ -31,7 +32,8 @@ Start = Callable[[], Coroutine[None, None, ClusterView]]
 async def start(kubernetes: FakeKubernetes, tmp_path: Path) -> AsyncIterator[Start]:
     """Call it when what was there before is written."""
     api = await connect(kubernetes.kubeconfig(tmp_path))
-    views = ClusterView(api, "demo", "vllm", Pace(0.1, 0.2, forbidden_pause=0.3, stalled_after=0.5))
+    pace = Pace(0.1, 0.2, forbidden_pause=0.3, stalled_after=0.5)
+    views = ClusterView(api, "demo", "vllm", pace, lambda: datetime.fromisoformat(stamp(59)))
 
     async def start() -> ClusterView:
         await views.start()
@@ -136,7 +138,9 @@ async def test_a_warning_tells_what_holds_a_pod_up(
     await kubernetes.put(EVENTS, warning("llm-tiny-1", reason, f"{message} "))
     await eventually(lambda: views.find("tiny").cause)
     held = views.find("tiny")
-    assert (held.phase, held.cause, held.evidence) == (Phase.PREPARING, TROUBLE[reason], message)
+    wait = {"FailedAttachVolume": "volume_used"}.get(reason, TROUBLE[reason])
+    wait = "config" if "secret" in message else wait
+    assert (held.phase, held.cause, held.evidence) == (Phase.PREPARING, wait, message)
 
 
 async def test_a_warning_that_was_there_before_counts_and_its_end_too(
@@ -376,3 +380,53 @@ async def test_what_is_shown_as_it_was_is_named_until_it_is_followed_again(
     await eventually(lambda: views.stalled() == ["deployments"] and views.missing_rights() == ["events"])
     kubernetes.forbid = set()
     await eventually(lambda: (views.stalled(), views.missing_rights()) == ([], []))
+
+
+async def test_what_holds_a_container_up_is_not_forgotten_while_its_next_try_waits(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
+    ended = {"terminated": {"exitCode": 1, "startedAt": stamp(2), "finishedAt": stamp(3)}}
+    missing = {"reason": "CreateContainerConfigError", "message": 'configmap "gone" not found'}
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, pod(containerStatuses=container({"waiting": missing}, ended)))
+    views = await start()
+    backing_off = container({"waiting": {"reason": "CrashLoopBackOff"}}, ended)
+    with views.changes() as changes:
+        await kubernetes.put(PODS, pod(containerStatuses=backing_off))
+        assert await anext(aiter(changes)) == "tiny"
+    seen = views.find("tiny")
+    assert (seen.phase, seen.cause, seen.evidence) == (Phase.PREPARING, "config", missing["message"])
+    await kubernetes.put(PODS, pod(containerStatuses=container({"running": {"startedAt": stamp(4)}}, ended)))
+    await becomes(views, Phase.LOADING)
+
+
+def busy(cpu: str, name: str = "other", gpus: int = 0) -> dict[str, Any]:
+    """A pod of somebody else on a node with GPUs."""
+    made = pod(name=name, gpus=gpus)
+    made["metadata"] |= {"namespace": "theirs", "labels": {}}
+    made["spec"]["containers"][0]["resources"]["requests"] |= {"cpu": cpu, "memory": "1Gi"}
+    return made
+
+
+async def test_a_wait_for_cpu_has_numbers_and_they_change_with_what_others_take(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
+    gpu_node = node("gpu-1")
+    gpu_node["status"]["allocatable"] |= {"cpu": "2", "memory": "8Gi"}
+    waiting = unplaced("0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 Insufficient cpu.")
+    waiting["spec"]["containers"][0]["resources"]["requests"] |= {"cpu": "1500m", "memory": "512Mi"}
+    await kubernetes.put(NODES, gpu_node)
+    await kubernetes.put(DEPLOYMENTS, deployment())
+    await kubernetes.put(PODS, waiting)
+    theirs = "/api/v1/namespaces/theirs/pods"
+    await kubernetes.put(theirs, busy("1500m"))
+    views = await start()
+    assert views.find("tiny").phase is Phase.SCHEDULING
+    assert views.find("tiny").shortage == Shortage(resource="cpu", asked=1.5, left=0.5, node="gpu-1")
+    await kubernetes.put(theirs, busy("250m", "another"))
+    short = Shortage(resource="cpu", asked=1.5, left=0.25, node="gpu-1")
+    await eventually(lambda: views.find("tiny").shortage == short)
+    assert views.lacks(waiting, "cpu") is None
+    waiting["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "3"
+    assert views.lacks(waiting, "cpu") == Shortage(resource="cpu", asked=3, left=2, node="gpu-1")
+    assert views.lacks(waiting, "memory") is None

@@ -9,6 +9,7 @@ from bot.core.alerts.state import REMINDED_EVERY, Alert, AlertKind
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t, verbatim
 from bot.core.deployment.names import object_name
+from bot.core.failures.remedies import remedy
 
 LONGEST = 2500
 """Characters of a line at most, so that no platform cuts it."""
@@ -34,7 +35,7 @@ def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
     lines = [t("card.evidence", line=alert.evidence)] if alert.evidence else []
     failed = alert.kind is AlertKind.FAILED
     todo = t(f"todo.{alert.kind.value}", about=alert.about, label=object_name(alert.about))
-    lines.append(t(f"remedy.{alert.detail}") if failed else todo)
+    lines.append(remedy(alert.detail, alert.where) if failed else todo)
     if alert.tries > 1:
         lines.append(t("alert.tried", count=alert.tries))
     if now - alert.since >= REMINDED_EVERY:

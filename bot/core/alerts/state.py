@@ -1,6 +1,6 @@
 """What is wrong, and what admins have been told of it. Pure: each change makes a new state."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bot.core.chat.reply import Button
 from bot.core.frozen import Frozen
+from bot.core.ports import GpuNode
 
 REMINDED_EVERY = timedelta(days=1)
 """An alert that is open for so long, and that nobody takes care of, is posted again."""
@@ -153,7 +154,8 @@ class AlertState(Frozen):
     silenced: dict[str, datetime] = Field(default_factory=dict)
     """Until when admins do not want to hear of an incident, by fingerprint."""
     gpus: dict[str, int] = Field(default_factory=dict)
-    """The GPUs that each node should have: the most that it has shown, or as many as it had when an admin
+    """The GPUs that each node should have: the most that it has shown or should have by what it reports and
+    the other nodes have, or as many as it had when an admin
     acknowledged that there are fewer."""
     reported: date | None = None
     """The last day, in the zone of the settings, whose morning report was posted; None: there was none."""
@@ -198,10 +200,13 @@ class AlertState(Frozen):
         }
         return self.model_copy(update={"posts": posts})
 
-    def with_gpu_counts(self, nodes: Mapping[str, int], now: datetime) -> "AlertState":
-        """The state with the GPUs that each node (by name) has now, where these are more than before; without
-        silences that are over."""
-        most = {n: max(nodes.get(n, 0), self.gpus.get(n, 0)) for n in {*nodes, *self.gpus}}
+    def with_gpu_counts(self, nodes: Sequence[GpuNode], now: datetime) -> "AlertState":
+        """The state with the GPUs that each node has now, where these are more than before; of a node that is
+        new, with those that it should have. Without silences that are over."""
+        usual = max((node.total for node in nodes), default=0)
+        seen = {node.name: node.total for node in nodes}
+        new = {node.name: _should_have(node, usual) for node in nodes if node.name not in self.gpus}
+        most = new | {name: max(seen.get(name, 0), before) for name, before in self.gpus.items()}
         silenced = {name: until for name, until in self.silenced.items() if until > now}
         return self.model_copy(update={"gpus": {n: m for n, m in most.items() if m}, "silenced": silenced})
 
@@ -261,3 +266,12 @@ class AlertState(Frozen):
         post = post.model_copy(update={"total": post.total + len(alerts), "stale": True})
         moved = [alert.model_copy(update={"key": key}) for alert in alerts]
         return self.with_alerts(moved, posts=self.posts | {key: post})
+
+
+def _should_have(node: GpuNode, usual: int) -> int:
+    """How many GPUs a node should have that is seen for the first time, where others have up to `usual`.
+
+    Servers are built with 1, 2, 4, 8 or 16, so that 3 of 4 or 7 of 8 have lost some; 2 beside 4 is another
+    kind of server."""
+    is_whole = node.total & (node.total - 1) == 0
+    return max(node.total, node.installed, 0 if is_whole else usual)

@@ -23,6 +23,9 @@ BY_EXIT_CODE = {
 of the signal that ended the process."""
 MUTE = {"crashed", "not_ready_in_time", "stopped_answering", *BY_EXIT_CODE.values()}
 """Causes that say how it ended, and not why: the log may."""
+DISPLACED = {"drained", "tainted", "preempted", "node_lost", "node_shutdown"}
+"""Causes that lie with the cluster: the pod had to go, its Deployment makes another one, and whatever that
+waits for is more worth telling. They never make a start a failed one."""
 GARBLED = "garbled_answers"
 """The cause of an engine that runs and answers nonsense."""
 
@@ -39,6 +42,8 @@ class Ending(Frozen):
     """When it ended."""
     cause: str
     """Why: the name of a sentence `[cause]`."""
+    node: str = ""
+    """The name of the node that it was on; empty: it is not known."""
     exit_code: int | None = None
     """Of the container; None: it never ran, or still runs."""
     evidence: str = ""

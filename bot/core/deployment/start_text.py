@@ -3,6 +3,7 @@
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import MUTE, Ending
 from bot.core.deployment.workload import Phase, Workload
+from bot.core.failures.remedies import remedy
 from bot.core.ports import Progress
 
 
@@ -30,7 +31,9 @@ def cause_text(workload: Workload) -> Text:
 
 def remedy_text(workload: Workload) -> Text:
     """What to do about a failure."""
-    return t(f"remedy.{workload.cause or 'unknown'}")
+    end = workload.last_end
+    node = end.node if end and end.node else ", ".join(workload.nodes)
+    return remedy(workload.cause or "unknown", node)
 
 
 def tries_lines(workload: Workload) -> tuple[Text, ...]:
@@ -48,11 +51,18 @@ def tries_lines(workload: Workload) -> tuple[Text, ...]:
 
 
 def next_step_lines(workload: Workload) -> tuple[Text, ...]:
-    """What the cluster wrote of what it waits for, and what to do if that goes on."""
-    if not workload.cause or workload.phase is Phase.FAILED:
+    """What the cluster wrote of what it waits for, or of how the try before ended; and what to do if that
+    goes on."""
+    end = workload.last_end if workload.ends else None
+    if workload.phase in (Phase.FAILED, Phase.READY) or not (workload.cause or end):
         return ()
-    evidence = (t("card.evidence", line=workload.evidence),) if workload.evidence else ()
-    return (*evidence, t(f"waits_next.{workload.cause}"))
+    written = workload.evidence or (end.evidence if end else "")
+    evidence = (t("card.evidence", line=written),) if written else ()
+    if workload.shortage:
+        evidence = (workload.shortage.text,)
+    if workload.cause:
+        return (*evidence, t(f"waits_next.{workload.cause}"))
+    return (*evidence, remedy(end.cause, end.node)) if end else ()
 
 
 def how(end: Ending) -> Text:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.start_times import Stages
 from bot.core.fit.shape import Shape
 from bot.core.frozen import Frozen
@@ -106,12 +107,14 @@ class Workload(Frozen):
     nodes: tuple[str, ...] = ()
     """Names of the nodes that its pods are on, sorted."""
     cause: str = ""
-    """Why it failed, the name of a sentence `[cause]`; while it starts, what it waits for, the end of the
-    name of a sentence `[card] waits_…`. Empty: neither."""
+    """Why it failed, the name of a sentence `[cause]`; while it starts, what it waits for, the name
+    of a sentence `[waits]`. Empty: neither."""
     last_end: Ending | None = None
     """How the last run of its engine ended in this start; None: none has."""
     stages: Stages | None = None
     """How long the start of the pod took that has answered longest; None: none does, or nobody knows."""
+    shortage: Shortage | None = None
+    """The numbers of a wait for CPU or memory; None: it waits for neither, or they are not known."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""

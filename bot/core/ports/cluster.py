@@ -6,6 +6,7 @@ from typing import Protocol, Unpack
 
 from bot.core.changes import Listening
 from bot.core.deployment.record import Record, RecordChanges
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports.state_store import StateStore
 from bot.core.ports.web_ui import WebUiHost
@@ -26,6 +27,8 @@ class GpuNode:
     """It takes new pods."""
     ready: bool = True
     """Its kubelet answers."""
+    installed: int = 0
+    """GPUs that its device plugin knows, those that it calls unhealthy among them; 0: that is not known."""
 
     @property
     def free(self) -> int:
@@ -80,6 +83,10 @@ class ClusterReader(Protocol):
 
     def nodes(self) -> Sequence[GpuNode]:
         """The nodes with GPUs; empty if the bot may not read nodes."""
+
+    def lacks(self, spec: Spec) -> Shortage | None:
+        """What a replica asks more of than any node with enough GPUs has, were it empty; None: nothing, or
+        that is not known."""
 
     def changes(self) -> Listening:
         """The names of workloads as they change."""
@@ -151,6 +158,10 @@ class WorkloadAccess(Protocol):
 
     async def log_of_run(self, name: str, run: str, lines: int) -> str:
         """The last lines of a run, as an `Ending.run` names it; empty if its log is gone."""
+
+    async def cache_on_one_node(self) -> bool:
+        """Whether only one of several nodes with GPUs can mount the volume of all weights at a time; False
+        also if that is not known."""
 
     async def endpoint(self, name: str) -> Endpoint:
         """Its address and key; UserError when it is gone."""

@@ -247,7 +247,11 @@ class Lifecycle:
         )
 
     def _check_size(self, spec: Spec, user: User, others: list[Workload]) -> None:
-        """UserError if the quota does not allow the spec beside the person's other workloads."""
+        """UserError if no node could ever take the spec, or the quota does not allow it beside the person's
+        other workloads."""
+        if short := self._cluster.lacks(spec):
+            todo = t(f"waits_next.never_{short.resource}")
+            raise UserError(t("deploy.no_node", name=spec.name), lines=(short.text, todo))
         quota = self._access.quota(user)
         tp, largest = spec.tensor_parallel_size, quota.tensor_parallel_size
         if largest is not None and tp > largest:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 
+from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
@@ -82,8 +83,11 @@ class SweepActions:
         await self._announce_sleep(workload)
 
     async def _give_up(self, workload: Workload, _: Evidence) -> None:
-        """Put it to sleep; its owner gets the end of its log."""
-        lines = await self._cluster.logs(workload.name, LOG_LINES)
+        """Put it to sleep; its owner gets the end of its log, if its node still has it."""
+        try:
+            lines = await self._cluster.logs(workload.name, LOG_LINES)
+        except UserError:
+            lines = ""
         await self._scale_down.at_once(workload, SleepReason.FAILED)
         await self._announce_sleep(workload, lines)
 

@@ -212,7 +212,7 @@ class AlertService:
         now, before = self._clock.now(), self.state
         incidents = list(self.incidents.current(before))
         self._buttons = {incident.fingerprint: incident.buttons for incident in incidents}
-        state = before.with_gpu_counts({node.name: node.total for node in self._cluster.nodes()}, now)
+        state = before.with_gpu_counts(self._cluster.nodes(), now)
         state = state.with_incidents(incidents, now)
         changed = {a.key for name, a in state.alerts.items() if a != before.alerts.get(name)}
         if self._admins is None:

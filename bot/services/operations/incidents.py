@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from bot.core.alerts.state import Alert, AlertKind, AlertState, Incident
 from bot.core.chat.reply import Button
 from bot.core.deployment.cards import buttons
+from bot.core.deployment.ending import ENDS_FORGIVEN, Ending
 from bot.core.deployment.record import SleepReason
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
@@ -15,6 +16,10 @@ from bot.core.ports import Clock, ClusterReader, Figures, Messenger
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_failures import SweepFailures
 
+GPU_FAULTS = ("gpu_lost", "gpu_hardware")
+"""Causes that lie with a node's GPUs."""
+FAULT_LASTS = timedelta(days=1)
+"""How long a GPU that has failed a model is an incident, if nothing else is heard of it."""
 STARTING = (Phase.SCHEDULING, Phase.PREPARING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 WAITS_LONG = timedelta(minutes=30)
 """How long a deployment may wait in the queue before it is an incident."""
@@ -48,8 +53,12 @@ class Incidents:
     def current(self, state: AlertState) -> Iterator[Incident]:
         """All incidents; that of a failed model goes on until the model is ready again, or sleeps. `state` is
         that of the alerts so far."""
+        nodes = {node.name for node in self._cluster.nodes() if node.schedulable}
         for workload in self._cluster.workloads():
-            yield from self._of(workload, state)
+            if (end := self._faulty(workload)) is None:
+                yield from self._of(workload, state)
+            elif end.node in nodes:
+                yield Incident(AlertKind.FAULT, end.node, workload.name, evidence=end.evidence)
         yield from self._of_nodes(state)
         yield from self._of_figures(self._activity.figures)
         yield from self._of_the_bot()
@@ -70,6 +79,16 @@ class Incidents:
             yield _about(workload, AlertKind.ENDING)
         if record.keep_until and record.keep_until > now and workload.phase is Phase.READY:
             yield from self._kept(workload, now)
+
+    def _faulty(self, workload: Workload) -> Ending | None:
+        """How a model ended lately that a node's GPUs have failed again and again; None if that is not why.
+
+        It is an incident of the node, one however many models there are, until somebody drains it; also while
+        the model sleeps because of it."""
+        end = workload.last_end
+        if end is None or not end.node or end.cause not in GPU_FAULTS or end.number <= ENDS_FORGIVEN:
+            return None
+        return end if self._clock.now() - end.at < FAULT_LASTS else None
 
     def _failed(self, workload: Workload) -> Incident:
         return _about(
@@ -98,7 +117,7 @@ class Incidents:
 
     def _of_figures(self, figures: Figures) -> Iterator[Incident]:
         for host, number in figures.faults.items():
-            yield Incident(AlertKind.FAULT, host, str(number))
+            yield Incident(AlertKind.FAULT, host, f"XID {number}")
         own_pods = {f"{self._cluster.namespace}/{pod}" for pod in self._pods()}
         for node in self._cluster.nodes():
             for holder, gpus in node.used.items():

@@ -1,8 +1,8 @@
 """Admins hear of what is wrong: once, changed in place, and that it is over."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
@@ -18,7 +18,8 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, User
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
-from bot.core.deployment.workload import Phase
+from bot.core.deployment.ending import Ending
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Figures
 from bot.engines.vllm.inference import VllmInference
 from bot.platforms.mattermost.render import render
@@ -348,6 +349,37 @@ async def test_nodes_and_their_gpus(
     assert "resolved" in board()[1]
 
 
+class Faulty:
+    """A cluster with models that their node's GPUs have failed."""
+
+    def __init__(self, cluster: SimulatedCluster, at: datetime) -> None:
+        self._cluster = cluster
+        self.end = Ending(number=2, run="uid/1", at=at, cause="gpu_lost", node="icc-gpu-1", evidence="lost")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def workloads(self) -> Sequence[Workload]:
+        """All with that end."""
+        return [w.model_copy(update={"last_end": self.end}) for w in self._cluster.workloads()]
+
+
+async def test_a_lost_gpu_is_one_alert_of_its_node_until_somebody_drains_it(
+    build: Build, cluster: SimulatedCluster, board: Board, say_to: SayTo, clock: Clock, chat: Chat, say: Say
+) -> None:
+    bot = build(cluster=Faulty(cluster, clock.now()))
+    for name in ("one", "two"):
+        await say_to(bot, f"deploy tinyllama name={name}")
+    await bot.alerts.look()
+    assert [text.split(" · ")[0] for text in board()] == ["#1 a GPU of icc-gpu-1 is faulty (two)"]
+    shown = next(history[-1] for history in chat.messages.values() if history[-1].key)
+    told = [say(line) for line in shown.lines]
+    assert told[0] == "“lost”" and "kubectl drain icc-gpu-1 --ignore-daemonsets" in told[1]
+    cluster.cordoned.add("icc-gpu-1")
+    await bot.alerts.look()
+    assert "resolved" in board()[0]
+
+
 async def test_what_monitoring_shows(
     build: Build, cluster: SimulatedCluster, board: Board, monitoring: Monitoring
 ) -> None:
@@ -355,7 +387,7 @@ async def test_what_monitoring_shows(
     monitoring.now = Figures(faults={"icc-gpu-1": 79}, volumes={"llm-models": 0.9, "other": 0.2})
     await bot.tick()
     assert sorted(text.split(" · ")[0] for text in board()) == [
-        "#1 a GPU of icc-gpu-1 reports a fault: XID 79",
+        "#1 a GPU of icc-gpu-1 is faulty (XID 79)",
         "#2 volume llm-models is 90% full",
     ]
 
