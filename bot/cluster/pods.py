@@ -157,7 +157,7 @@ def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
     if end is None or state.phase in (Phase.DRAINING, Phase.ASLEEP):
         return state
     if state.phase is Phase.READY:
-        garbled = end.cause == GARBLED and end.number and end.at >= state.since
+        garbled = end.is_garbled(state.since)
         return PodState(Phase.FAILED, end.at, GARBLED, end.evidence) if garbled else state
     if end.number > ENDS_FORGIVEN * replicas and end.cause not in DISPLACED:
         return PodState(Phase.FAILED, end.at, end.cause, end.evidence)

@@ -71,6 +71,9 @@ class SimulatedWorkload:
         phase, since = self.phase(now)
         timelines = [pod.timeline for pod in self.pods if pod.timeline]
         end = self._end(timelines, since) if phase is Phase.FAILED else None
+        known = self.record.last_end
+        if known and phase is Phase.READY and known.is_garbled(since):
+            phase, since, end = Phase.FAILED, known.at, known
         return Workload(
             spec=self.spec,
             record=self.record,

@@ -55,6 +55,10 @@ class Ending(Frozen):
     log_read: bool = False
     """Its log has been read, or says nothing: no better cause will become known."""
 
+    def is_garbled(self, ready_since: datetime) -> bool:
+        """An engine that has been ready since then has answered nonsense."""
+        return self.cause == GARBLED and self.number > 0 and self.at >= ready_since
+
     def forgiven(self) -> Self:
         """The end, now that it has been ready since: later ends are counted from 1 again."""
         return self.model_copy(update={"number": 0, "alike": 0})

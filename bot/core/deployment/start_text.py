@@ -1,7 +1,7 @@
 """What a workload does, in words: the card, `status`, `why`, `gpus` and alerts say it alike."""
 
 from bot.core.chat.text import Text, t
-from bot.core.deployment.ending import MUTE, Ending
+from bot.core.deployment.ending import DISPLACED, MUTE, Ending
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import remedy
 from bot.core.ports import Progress
@@ -45,6 +45,8 @@ def tries_lines(workload: Workload) -> tuple[Text, ...]:
     if end is None or not end.number:
         nodes = ", ".join(workload.record.last_nodes)
         return (t("start.moved", nodes=nodes),) if workload.is_moving and nodes else ()
+    if workload.phase is not Phase.FAILED and end.cause in DISPLACED:
+        return (t("start.displaced", how=how(end)),)
     if workload.phase is not Phase.FAILED:
         return (t("start.again", number=end.number + 1, at=end.at, how=how(end)),)
     return (t("start.tried", count=end.number, at=end.at),) if end.number > 1 else ()
