@@ -319,6 +319,17 @@ async def test_a_bug_is_one_calm_sentence_and_the_bot_lives_on(
     assert say(reply.text) == "ada (ada)"
 
 
+async def test_home_offers_a_person_only_what_that_person_may_start(ask: Ask, say: Say) -> None:
+    [for_admin], [for_student] = await ask("home", who="grace"), await ask("home", who="eve")
+    assert for_admin.footnote and "llama-3-70b" in say(for_admin.footnote)
+    assert for_student.footnote and "llama-3-8b" in say(for_student.footnote)
+    assert "70b" not in say(for_student.footnote)
+    await ask("deploy tinyllama", who="eve")
+    await ask("deploy qwen3-0.6b", who="eve")
+    [at_the_limit] = await ask("home", who="eve")
+    assert at_the_limit.footnote and say(at_the_limit.footnote).startswith("You hold as much as you may")
+
+
 async def test_open_webui_follows_the_models(ask: Ask, bot: App, cluster: SimulatedCluster, say: Say) -> None:
     following = asyncio.create_task(bot.services.web_ui.run())
     await settle()

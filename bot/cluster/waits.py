@@ -47,6 +47,8 @@ _TAINTS = re.compile(r"\{[^}]*\}")
 """Older schedulers name them, and people choose the names: `had untolerated taint {volume-test: yes}`."""
 _PREEMPTION = re.compile(r"\bpreemption: .*", re.DOTALL)
 _GPU = "Insufficient nvidia.com/gpu"
+_ONLY_GPUS = re.compile(r"0/(\d+) nodes are available: \1 Insufficient nvidia\.com/gpu\.\s*$")
+"""What the scheduler says when every node lacks GPUs, and nothing else is missing anywhere."""
 _UNMET = (
     ("volume_node", re.compile(r"volume node affinity conflict|PersistentVolume's node affinity")),
     ("volume", re.compile(r"volume|\bpvc?\(s\)|free storage|available disk|storage ?class", re.IGNORECASE)),
@@ -65,9 +67,10 @@ def unmet_need(message: str, *, gpus_free: bool | None) -> str:
     """What a pod misses that the scheduler finds no node for; empty if it is GPUs alone.
 
     `gpus_free`: a node has as many free as it needs; None: that is not known. A cluster has nodes without
-    GPUs, so that nearly every message says that some lack them: it counts only if none has them."""
+    GPUs, so that nearly every message says that some lack them: it counts only if none has them. Where all
+    lack them, GPUs that are free now were freed since: the scheduler has yet to look again."""
     said = _PREEMPTION.sub("", message)
-    if _GPU in said and not gpus_free:
+    if _ONLY_GPUS.match(said) or (_GPU in said and not gpus_free):
         return ""
     said = _TAINTS.sub("taint", said)
     return next((need for need, pattern in _UNMET if pattern.search(said)), "node")

@@ -16,18 +16,22 @@ class Home(Command):
 
     async def run(self, ctx: Context) -> Replies:
         nodes, planner = ctx.services.cluster.nodes(), ctx.services.planner
-        largest = max((node.free for node in nodes), default=0)
+        own_workloads = ctx.services.cluster.owned_by(ctx.user.id)
+        held = sum(workload.gpus_held for workload in own_workloads)
+        allowed = ctx.services.access.quota(ctx.user).largest_more(held, len(own_workloads))
+        free = max((node.free for node in nodes), default=0)
+        largest = free if allowed is None else min(free, allowed)
         fitting = [
             entry.key
             for entry in planner.catalog.entries.values()
             if (option := planner.smallest_option(entry)) and option.setup.tensor_parallel_size <= largest
         ]
-        own_workloads = ctx.services.cluster.owned_by(ctx.user.id)
+        none = t("home.full") if not free or allowed is None else t("home.limit")
         yield Reply(
             t("home.title", free=sum(node.free for node in nodes), total=sum(node.total for node in nodes)),
             lines=(t("home.mine", count=len(own_workloads)) if own_workloads else t("home.none"),),
             fields=tuple((verbatim(workload.name), _state(workload)) for workload in own_workloads),
-            footnote=t("home.fits", models=fitting[:OFFERED]) if fitting else t("home.full"),
+            footnote=t("home.fits", models=fitting[:OFFERED]) if fitting else none,
             buttons=(
                 Button(t("button.deploy_new"), "deploy"),
                 *(Button(t(f"button.{verb}"), verb) for verb in ("status", "gpus", "models")),

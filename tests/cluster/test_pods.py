@@ -78,13 +78,19 @@ def test_a_pod_that_lacks_gpus_waits_in_line(message: str, room: bool | None) ->
         ("1 node(s) were unschedulable, 2 Insufficient nvidia.com/gpu.", "cordoned"),
         ("1 node(s) had untolerated taint(s), 2 Insufficient nvidia.com/gpu.", "taints"),
         ("1 node(s) didn't match Pod's node affinity/selector, 2 Insufficient nvidia.com/gpu.", "node"),
-        ("3 Insufficient nvidia.com/gpu.", "node"),
     ],
 )
 def test_where_gpus_are_free_something_else_is_missing(reasons: str, need: str) -> None:
     message = f"0/3 nodes are available: {reasons}{PREEMPTION}"
     state = pod_state(unplaced(message), has_room=lambda gpus: True)
     assert (state.phase, state.cause, state.evidence) == (Phase.SCHEDULING, need, message)
+
+
+@pytest.mark.parametrize("preemption", ["", PREEMPTION])
+def test_gpus_that_were_freed_since_the_scheduler_looked_are_not_a_forbidden_node(preemption: str) -> None:
+    message = f"0/3 nodes are available: 3 Insufficient nvidia.com/gpu.{preemption}"
+    state = pod_state(unplaced(message), has_room=lambda gpus: True)
+    assert (state.phase, state.cause, state.evidence) == (Phase.QUEUED, "", message)
 
 
 @pytest.mark.parametrize(

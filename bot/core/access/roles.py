@@ -39,6 +39,14 @@ class Quota:
     ttl: timedelta | None = None
     """How long a lease may be; None: no limit, and a deployment needs no lease."""
 
+    def largest_more(self, gpus: int, deployments: int) -> int | None:
+        """On how many GPUs one more deployment may run beside the `gpus` and `deployments` that are held;
+        0: there may be none. None: no limit."""
+        if self.deployments is not None and deployments >= self.deployments:
+            return 0
+        left = None if self.gpus is None else max(0, self.gpus - gpus)
+        return min((n for n in (left, self.tensor_parallel_size) if n is not None), default=None)
+
 
 class Access:
     """The roles of people: `members` are user ids, groups or channels by role. Anybody else is a student."""

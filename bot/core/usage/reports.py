@@ -87,8 +87,8 @@ def _lines(content: UsageReport) -> Iterable[Text]:
         yield t("report.back", hours=given_back / HOUR)
     if times:
         yield t("report.waited", count=times, span=timedelta(seconds=waited / times))
-    if content.uses:
-        longest = max(content.uses, key=lambda use: use.idle_gpu_seconds)
+    longest = max(content.uses, key=lambda use: use.idle_gpu_seconds, default=None)
+    if longest and longest.idle_gpu_seconds:
         yield t(
             "report.longest",
             model=longest.model,

@@ -71,6 +71,14 @@ async def test_a_report_of_what_happened(
     assert refused.tone is Tone.FAILED
 
 
+async def test_a_report_names_nobody_as_idle_where_nothing_was(ask: Ask, hours: Hours, say: Say) -> None:
+    await ask("deploy tinyllama name=fail-x", who="ada")
+    await hours(0.2)
+    *_, told = await ask("report", who="grace")
+    lines = [say(line) for line in told.lines]
+    assert lines == ["failures: 1 × cuda_oom"]
+
+
 async def test_everybody_sees_their_own_usage_and_no_other(
     ask: Ask, pass_time: PassTime, hours: Hours, say: Say
 ) -> None:
