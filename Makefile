@@ -10,10 +10,10 @@ help: ## what there is
 demo: .venv ## the whole bot in this terminal, on a simulated cluster, 20 times as fast as a real one
 	@$(BIN)/python -m bot demo --speed 20
 
-test: .venv ## with KUBEBUILDER_ASSETS and VLLM_BIN also on a real control plane and a real vLLM
+test: .venv ## with KUBEBUILDER_ASSETS and VLLM_BIN also on a real cluster and a real vLLM
 	$(BIN)/python -m pytest
 
-parts: .venv ## a control plane and a vLLM to test on: makes what is missing, once, and prints what to export
+parts: .venv ## a Kubernetes and a vLLM to test on: makes what is missing, once, and prints what to export
 	@$(BIN)/python -m tests.real.parts
 
 lint: .venv ## ruff, mypy and the import contracts

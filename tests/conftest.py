@@ -1,12 +1,11 @@
 """A cluster, a clock, people, and `ask("deploy qwen2.5-7b", who="ada")`."""
 
 import asyncio
-import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import hypothesis
 import pytest
@@ -23,7 +22,10 @@ from bot.core.chat.text import Phrasebook, Text
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.server import SimulatedServer
+from tests.real.cluster import RealCluster
+from tests.real.clusters import some_cluster
 from tests.real.control_plane import ControlPlane
+from tests.real.missing import needed
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")  # a busy machine is no failure
@@ -270,13 +272,8 @@ def vllm_binary() -> Path:
     return Path(needed("VLLM_BIN", "no real vLLM to test against"))
 
 
-def needed(name: str, without: str) -> str:
-    """An environment variable that names a real part; without it tests are skipped, but not in CI."""
-    return os.environ.get(name) or without_part(f"{name} is not set: {without}")
-
-
-def without_part(reason: str) -> NoReturn:
-    """Skip a test whose real part is missing; in CI, where nothing may be skipped, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+@pytest.fixture(scope="session")
+def real_cluster(vllm_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """A cluster whose nodes really run pods: the bot's image is on them, and engines are a real vLLM."""
+    with some_cluster(vllm_binary, tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster

@@ -6,6 +6,7 @@ from bot.core.access.roles import Role
 from bot.core.chat.message import Place
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import LastUse, Record, RecordChanges, SleepReason, SleepState
+from bot.core.deployment.start_times import StartTimes
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 FULL = Record(
@@ -17,7 +18,10 @@ FULL = Record(
     card_message_id="m1",
     announced_news="ready:x",
     start_requested_at=NOW,
-    start_seconds=(301.2, 90.0),
+    start_times=(
+        StartTimes(waiting=2, pulling=201.5, downloading=60.4, loading=90.2),
+        StartTimes(waiting=600, pulling=None, downloading=0, loading=88),
+    ),
     ready_at=NOW,
     last_end=Ending(number=2, run="uid/1", at=NOW, cause="cuda_oom", exit_code=1, log_read=True),
     lease_ends_at=NOW + timedelta(hours=4),
@@ -38,7 +42,7 @@ EMPTY: RecordChanges = {
     "card_place": None,
     "card_message_id": "",
     "announced_news": "",
-    "start_seconds": (),
+    "start_times": (),
     "ready_at": None,
     "last_end": None,
     "lease_ends_at": None,

@@ -17,6 +17,7 @@ from bot.commands import COMMANDS
 from bot.core.access.roles import Role
 from bot.core.chat.text import Phrasebook, t
 from bot.core.deployment.record import LastUse, Record, SleepReason, SleepState
+from bot.core.deployment.start_times import StartTimes
 from bot.core.deployment.workload import Spec
 from bot.core.failures.log_signs import LAST_RESORT, SIGNS
 from bot.core.failures.remedies import remedy
@@ -199,7 +200,13 @@ def _annotations() -> Iterator[str]:
     yield "## What is remembered of a deployment"
     yield ""
     yield from table(("annotation", "type", "meaning"), _fields(Record, NAMES))
-    for name, value in ((SPEC, Spec), (NAMES["last_uses"], LastUse), (NAMES["sleep_state"], SleepState)):
+    stored: tuple[tuple[str, type[Frozen]], ...] = (
+        (SPEC, Spec),
+        (NAMES["start_times"], StartTimes),
+        (NAMES["last_uses"], LastUse),
+        (NAMES["sleep_state"], SleepState),
+    )
+    for name, value in stored:
         yield from (f"### In `{name}`", "", (value.__doc__ or "").strip(), "")
         yield from table(("field", "type", "meaning"), _fields(value, {}))
     reasons = source.field_docstrings(SleepReason)

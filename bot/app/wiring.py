@@ -246,7 +246,7 @@ def _card_updater(parts: _Parts) -> CardUpdater:
         gpu_queue=parts.gpu_queue,
         progress=parts.progress,
         smoke_test=SmokeTest(parts.cluster, parts.inference),
-        start_recorder=StartRecorder(parts.cluster, parts.clock),
+        start_recorder=StartRecorder(parts.cluster, ENGINE, parts.clock),
         gpus_per_node=parts.planner.gpu.per_node,
     )
 

@@ -4,24 +4,23 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from cachetools import LRUCache
 
-from bot.cluster import state_store, web_ui
+from bot.cluster import dead_pods, state_store, web_ui
 from bot.cluster.annotations import record_patch, replacement
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
-from bot.cluster.logs import read_log
+from bot.cluster.logs import read_log, read_run_log
 from bot.cluster.manifests import (
     Objects,
     WorkloadSettings,
     hf_secret,
     owned_by,
+    pod_template,
     workload_objects,
 )
-from bot.cluster.model_cache import find_claim, is_shared
-from bot.cluster.pod_fields import is_dead, is_ending
+from bot.cluster.model_cache import ModelCache
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Listening
@@ -34,8 +33,6 @@ from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
-NOBODYS = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
-"""What a manifest is made with that is looked at and not sent."""
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
 
@@ -56,8 +53,7 @@ class KubernetesCluster:
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
-        self._claim: Json | None = None
-        """Of the volume of all weights."""
+        self._model_cache = ModelCache(settings, engine)
         self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
@@ -101,10 +97,7 @@ class KubernetesCluster:
 
     def lacks(self, spec: Spec) -> Shortage | None:
         """What a pod of it asks more of than any node with enough GPUs has, were it empty."""
-        objects = workload_objects(spec, NOBODYS, self._settings, self._engine)
-        pod = objects["Deployment"]["spec"]["template"]
-        found = (self._view.lacks(pod, resource) for resource in ("cpu", "memory"))
-        return next(filter(None, found), None)
+        return self._view.lacks(pod_template(spec, self._settings, self._engine))
 
     def changes(self) -> Listening:
         """Names of workloads as they change."""
@@ -163,14 +156,8 @@ class KubernetesCluster:
             return
         objects = workload_objects(spec, self._view.find(spec.name).record, self._settings, self._engine)
         await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        missing = ["Service"]
-        try:
-            await self._api.request("GET", f"{self._core}/secrets/{name}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            missing.append("Secret")
-        await self._apply_rest(objects, deployment, *missing)
+        has_key = await self._api.exists(f"{self._core}/secrets/{name}")
+        await self._apply_rest(objects, deployment, "Service", *(() if has_key else ("Secret",)))
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Server-side apply of the Deployment: one step, whatever of it changes.
@@ -197,20 +184,8 @@ class KubernetesCluster:
         await self._patch(name, {"metadata": record_patch(self._metadata(name), version, **changes)})
 
     async def remove_dead_pods(self, name: str) -> None:
-        """One request per pod. Each carries the uid of its pod, so that it removes no other one."""
-        pods = self._view.pods_of(object_name(name))
-        dead = [pod for pod in pods if is_dead(pod) and not is_ending(pod)]
-        if dead and dead[-1] is pods[-1]:
-            dead.pop()
-        for pod in dead:
-            metadata = pod["metadata"]
-            options = {"preconditions": {"uid": metadata["uid"]}}
-            path = f"{self._core}/pods/{metadata['name']}"
-            try:
-                await self._api.request("DELETE", path, options)
-            except (Changed, ApiError) as error:
-                if not isinstance(error, Changed) and error.status != 404:
-                    raise
+        """One request per pod."""
+        await dead_pods.remove(self._api, self._core, self._view.pods_of(object_name(name)))
 
     async def remove(self, name: str, version: str = "") -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""
@@ -226,6 +201,15 @@ class KubernetesCluster:
         """The last lines of the newest pod, of the run before if that one crashed; or nothing."""
         pods = self._view.pods_of(object_name(name))
         return await read_log(self._api, pods[-1], self._engine.container, lines) if pods else ""
+
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
+        """From the pod that it ran in, as long as the kubelet keeps it: that of the last run and of the one
+        before."""
+        uid, _, index = run.rpartition("/")
+        pods = [pod for pod in self._view.pods_of(object_name(name)) if pod["metadata"]["uid"] == uid]
+        if not pods:
+            return ""
+        return await read_run_log(self._api, pods[0], self._engine.container, int(index), lines)
 
     async def endpoint(self, name: str) -> Endpoint:
         """Where it answers; the key is read once and kept in memory.
@@ -243,13 +227,7 @@ class KubernetesCluster:
 
     async def cache_on_one_node(self) -> bool:
         """Asked once: the access modes of a claim never change."""
-        if self._claim is None:
-            try:
-                self._claim = await find_claim(self._api, self._settings, self._engine)
-            except UserError:
-                return False
-        shared = self._claim is None or is_shared(self._claim)
-        return not shared and len(self.nodes()) > 1
+        return len(self.nodes()) > 1 and not await self._model_cache.is_shared(self._api)
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""
@@ -287,11 +265,9 @@ class KubernetesCluster:
     def _metadata(self, name: str) -> Json:
         """The metadata of its Deployment as last seen; UserError when there is none."""
         self._check_format(name)
-        deployment = self._view.deployment(object_name(name))
-        if deployment is None:
+        if (deployment := self._view.deployment(object_name(name))) is None:
             raise UserError(t("workload.gone", name=name))
-        metadata: Json = deployment["metadata"]
-        return metadata
+        return dict(deployment["metadata"])
 
     async def _patch(self, name: str, body: Json) -> None:
         async with self._unchanged(name):

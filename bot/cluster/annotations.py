@@ -1,7 +1,9 @@
 """What the bot remembers, as annotations of the Deployment: the cluster is the database.
 
 The names are part of the stored format, whatever the fields of a Record are called in the code. Format 1 was
-written by versions up to 0.1.0; it is read, and written again as format 2 with the first change."""
+written by versions up to 0.1.0; it is read, and written again as format 2 with the first change.
+`start-seconds`, which format 2 had before `start-times`, is not read: those were totals, of which nobody
+knows how much was loading."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +33,7 @@ NAMES = {
     "card_message_id": f"{PREFIX}card-message-id",
     "announced_news": f"{PREFIX}announced-news",
     "start_requested_at": f"{PREFIX}start-requested-at",
-    "start_seconds": f"{PREFIX}start-seconds",
+    "start_times": f"{PREFIX}start-times",
     "ready_at": f"{PREFIX}ready-at",
     "last_end": f"{PREFIX}last-end",
     "lease_ends_at": f"{PREFIX}lease-ends-at",
@@ -50,7 +52,7 @@ NAMES = {
 """The annotation of each field of a Record."""
 _JSON = {
     "card_place",
-    "start_seconds",
+    "start_times",
     "last_end",
     "sleep_state",
     "last_uses",

@@ -17,7 +17,6 @@ RENAMED = {
     "card": "card_message_id",
     "announced": "announced_news",
     "started": "start_requested_at",
-    "starts": "start_seconds",
     "ends": "lease_ends_at",
     "kept": "keep_until",
     "window": "idle_window",
@@ -30,9 +29,11 @@ RENAMED = {
     "waiting": "pending_questions",
 }
 """What each annotation is called in a Record now."""
-_JSON = {"place", "starts", "used", "waiting"}
+_JSON = {"place", "used", "waiting"}
 SLEPT, SLEEP = "slept", "sleep"
-NAMES = [f"llm-bot/{name}" for name in (*RENAMED, SLEPT, SLEEP)]
+STARTS = "starts"
+"""How long starts took, all stages together: it teaches nothing and is not read."""
+NAMES = [f"llm-bot/{name}" for name in (*RENAMED, SLEPT, SLEEP, STARTS)]
 """All annotations that this format has."""
 
 

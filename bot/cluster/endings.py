@@ -91,7 +91,7 @@ def last_ending(
     counted = known.number if known else 0
     if known and counted and cause in MUTE and (known.log_read and known.exit_code == exit_code):
         cause, evidence = known.cause, known.evidence
-    alike = known.alike + fresh if known and counted and known.cause == cause else fresh
+    same = known if known and counted and known.cause == cause else None
     return Ending(
         number=counted + fresh,
         run=f"{last.uid}/{last.ends - 1}",
@@ -99,8 +99,8 @@ def last_ending(
         cause=cause,
         node=last.node,
         exit_code=exit_code,
-        evidence=evidence,
-        alike=alike,
+        evidence=(same and same.evidence) or evidence,
+        alike=(same.alike if same else 0) + fresh,
         fitting_context=known.fitting_context if known and known.cause == cause else 0,
         log_read=last.cause not in LOGS_SAY_MORE,
     )

@@ -9,11 +9,21 @@ async def read_log(api: Api, pod: Json, container: str, lines: int) -> str:
     """The container's last lines, without secrets; of the run before if it waits to be started again.
 
     Empty if it has not started yet or is gone."""
-    metadata = pod["metadata"]
     status = container_status(pod, container)
-    query = {"tailLines": str(lines), "container": container}
-    if "waiting" in status.get("state", {}) and status.get("restartCount", 0):
-        query["previous"] = "true"
+    previous = "waiting" in status.get("state", {}) and bool(status.get("restartCount", 0))
+    return await _read(api, pod, container, lines, previous=previous)
+
+
+async def read_run_log(api: Api, pod: Json, container: str, run: int, lines: int) -> str:
+    """The last lines of the container's run with this number (the first is 0), without secrets; empty if the
+    kubelet does not keep them any more: it keeps two runs."""
+    behind = int(container_status(pod, container).get("restartCount", 0)) - run
+    return await _read(api, pod, container, lines, previous=behind == 1) if behind in (0, 1) else ""
+
+
+async def _read(api: Api, pod: Json, container: str, lines: int, *, previous: bool) -> str:
+    metadata = pod["metadata"]
+    query = {"tailLines": str(lines), "container": container} | ({"previous": "true"} if previous else {})
     path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
     try:
         return redact(str(await api.request("GET", path, query=query)))

@@ -1,5 +1,6 @@
 """What the events of a pod tell that its status does not: pulls, probes that kill, mounts that fail."""
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +13,10 @@ OF_PODS = "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Sta
 PULLING, PULLED, KILLING, FAILED = "Pulling", "Pulled", "Killing", "Failed"
 NOT_PULLED = "Failed to pull image"
 """How an event `Failed` begins that says why a pull failed."""
+_TOOK = re.compile(r" in (?:(\d+)h)?(?:(\d+)m)?(?:([\d.]+)(m?)s)?(?: |$)")
+"""How long a pull took: `Successfully pulled image "…" in 1m2.345s (1m3s including waiting). …`; kubelets
+before 1.20 do not tell."""
+_WAS_THERE = "already present on machine"
 TROUBLE = {
     "FailedMount": "mount",
     "FailedAttachVolume": "mount",
@@ -40,6 +45,8 @@ class PodEvent(NamedTuple):
     """What happened, as a kubelet wrote it."""
     last: str
     """When it happened last, as the API writes it."""
+    times: int = 1
+    """How often it happened."""
 
 
 def reduce_event(event: Json) -> PodEvent | None:
@@ -51,7 +58,8 @@ def reduce_event(event: Json) -> PodEvent | None:
         return None
     series = event.get("series") or {}
     last = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
-    return PodEvent(event["metadata"]["name"], pod, reason, message, last)
+    times = event.get("count") or series.get("count") or 1
+    return PodEvent(event["metadata"]["name"], pod, reason, message, last, times)
 
 
 def is_pulling(events: Collection[PodEvent]) -> bool:
@@ -59,6 +67,25 @@ def is_pulling(events: Collection[PodEvent]) -> bool:
     began = max((event.last for event in events if event.reason == PULLING), default="")
     ended = max((event.last for event in events if event.reason == PULLED), default="")
     return began > ended
+
+
+def pull_seconds(events: Collection[PodEvent]) -> float | None:
+    """How long the images of a pod were pulled, the longest of them; 0 if all were there. None if that is
+    not known, or it took more than one try."""
+    tries = sum(event.times for event in events if event.reason == PULLING)
+    ended = [_took(event.message) for event in events if event.reason == PULLED]
+    known = [seconds for seconds in ended if seconds is not None]
+    return max(known) if known and len(known) == len(ended) and tries <= len(ended) else None
+
+
+def _took(message: str) -> float | None:
+    if _WAS_THERE in message:
+        return 0.0
+    found = _TOOK.search(message)
+    if not found:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()[:3])
+    return 3600 * hours + 60 * minutes + (seconds / 1000 if found[4] else seconds)
 
 
 def trouble(events: Collection[PodEvent]) -> tuple[str, str]:

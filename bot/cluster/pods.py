@@ -20,6 +20,7 @@ from bot.cluster.pod_fields import (
     is_ready,
     parse_time,
 )
+from bot.cluster.stages import first_stages
 from bot.cluster.waits import (
     CONFIG,
     IMAGE,
@@ -34,11 +35,8 @@ from bot.cluster.waits import (
 from bot.core.deployment.ending import DISPLACED, ENDS_FORGIVEN, GARBLED, Ending
 from bot.core.deployment.record import Record
 from bot.core.deployment.shortage import Shortage
-from bot.core.deployment.workload import Phase, Workload
+from bot.core.deployment.workload import UNREADY, Phase, Workload
 from bot.core.failures.redact import redact
-
-UNREADY = "unready"
-"""Why a model that has answered before is loading: it does not answer now."""
 
 
 class PodState(NamedTuple):
@@ -56,8 +54,6 @@ class PodState(NamedTuple):
 
 _LIMIT_RANGE = re.compile(r"(maximum|minimum|max|min) .* usage per|limit to request ratio")
 """What is said of a pod that the namespace's LimitRange does not allow."""
-_PASSING = re.compile(r"(?<= )[\d.]+:\d+->| \"[0-9a-f]{64}\"")
-"""The port that a node asked a name server from; the id of a sandbox."""
 _FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
@@ -116,32 +112,12 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),
-        evidence=redact(_steady(state.evidence)[:EVIDENCE]),
+        evidence=redact(" ".join(state.evidence.split())[:EVIDENCE]),
         last_end=end,
+        stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
-
-
-def _steady(message: str) -> str:
-    """What the cluster wrote, in one line, without what is another in each try and says nothing."""
-    return _PASSING.sub("", " ".join(message.split()))
-
-
-def since_before(workload: Workload, before: Workload | None, now: datetime) -> Workload:
-    """The workload with what only its view `before` tells."""
-    if before is None or before.phase is not workload.phase:
-        ahead = workload.since > now  # the clock of its node is
-        return workload.model_copy(update={"since": now}) if ahead else workload
-    if workload.phase is Phase.FAILED:  # each crash looks like the first
-        return workload.model_copy(update={"since": min(before.since, workload.since)})
-    return workload.model_copy(update={"since": before.since}) if workload.since > now else workload
-
-
-def still_held_up(workload: Workload, before: Workload) -> Workload:
-    """A workload that waits for its next try, held up by what held it up before that."""
-    shown = {name: getattr(before, name) for name in ("phase", "cause", "since", "evidence")}
-    return workload.model_copy(update=shown)
 
 
 def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:
@@ -174,8 +150,6 @@ def _if_it_lasts(state: PodState, waited: timedelta) -> PodState:
 
 def _as_recorded(state: PodState, record: Record) -> PodState:
     """The state with what only the record tells."""
-    if state.cause == UNREADY and record.ready_at is None:
-        return state._replace(cause="", evidence="")  # it is about to answer for the first time
     if record.queued_since and state.phase is Phase.ASLEEP:
         return PodState(Phase.QUEUED, record.queued_since)
     if state.phase in (Phase.DRAINING, Phase.ASLEEP):
@@ -219,9 +193,8 @@ def pod_state(pod: Json, around: PodSurroundings) -> PodState:
     if not pod["spec"].get("nodeName"):
         return _unplaced(pod, created, around)
     status = container_status(pod, around.container)
-    return _container_state(
-        status, _unready_since(pod, status), around.events.get(pod["metadata"]["name"], ())
-    )
+    told = around.events.get(pod["metadata"]["name"], ())
+    return _container_state(status, _unready_since(pod, status), told, ready.get("lastTransitionTime", ""))
 
 
 def _unready_since(pod: Json, status: Json) -> datetime:
@@ -233,15 +206,19 @@ def _unready_since(pod: Json, status: Json) -> datetime:
     return max((parse_time(stamp) for stamp in stamps if stamp), default=created)
 
 
-def _container_state(status: Json, since: datetime, events: Sequence[PodEvent]) -> PodState:
+def _container_state(
+    status: Json, since: datetime, events: Sequence[PodEvent], unready: str = ""
+) -> PodState:
+    """`unready` is the stamp of when it was found not to be ready: before its container began, or since."""
     now = status.get("state", {})
     waiting = now.get("waiting", {})
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in (*NEVER_PULLED, *IMAGE, *CONFIG):
         return _refused(reason, message, since, events)
     if "running" in now:
-        began = parse_time(now["running"].get("startedAt"))
-        return PodState(Phase.LOADING, began, UNREADY if status.get("started") else "")
+        began = now["running"].get("startedAt", "")
+        stopped_answering = status.get("started") and unready > began
+        return PodState(Phase.LOADING, parse_time(began), UNREADY if stopped_answering else "")
     if reason == "CrashLoopBackOff" or "terminated" in now:
         return PodState(Phase.PREPARING, since, "restart")
     if is_pulling(events):

@@ -29,7 +29,7 @@ class Right(NamedTuple):
 
 RIGHTS = (
     Right("apps", "deployments", ("get", "list", "watch", "create", "patch", "delete")),
-    Right("", "pods", ("list", "watch")),
+    Right("", "pods", ("list", "watch", "delete")),
     Right("", "pods/log", ("get",)),
     Right("", "events", ("list", "watch"), needed=False),
     Right("autoscaling", "horizontalpodautoscalers", ("list", "watch"), needed=False),

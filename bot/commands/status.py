@@ -6,6 +6,7 @@ from bot.core.chat.reply import Button, Reply, Table
 from bot.core.chat.text import Text, t, verbatim
 from bot.core.chat.units import Tokens
 from bot.core.deployment.cards import READY_VERBS, buttons, tone
+from bot.core.deployment.estimate import left_lines
 from bot.core.deployment.start_text import next_step_lines, remedy_text, state_text, tries_lines
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
@@ -80,17 +81,19 @@ def one(workload: Workload, ctx: Context) -> Reply:
     return Reply(
         verbatim(workload.name),
         tone=tone(workload),
-        lines=_lines(workload),
+        lines=_lines(workload, ctx),
         fields=tuple((t(f"status.{name}"), value) for name, value in fields),
         buttons=(*_fixes(workload, ctx), *buttons(*_verbs(workload), workload=workload)),
     )
 
 
-def _lines(workload: Workload) -> tuple[Text, ...]:
-    """How often it was tried, and what to do about what holds it up."""
+def _lines(workload: Workload, ctx: Context) -> tuple[Text, ...]:
+    """How often it was tried, what to do about what holds it up, and how long its start still takes."""
+    left = left_lines(workload, ctx.services.progress.of(workload), ctx.services.clock.now())
     remedy = (remedy_text(workload),) if workload.phase is Phase.FAILED else ()
     steps = next_step_lines(workload)
-    return (*tries_lines(workload), *(steps if workload.shortage else steps[-1:]), *remedy)
+    steps = steps if workload.shortage else steps[-1:]
+    return (*tries_lines(workload), *steps, *remedy, *left)
 
 
 def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:

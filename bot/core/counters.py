@@ -13,6 +13,10 @@ FIRST_REPLY = Histogram(
 )
 SWEEP = Histogram("llm_bot_sweep_seconds", "Duration of a sweep", buckets=FAST)
 SCALE_DOWNS = Counter("llm_bot_scale_downs", "Models put to sleep by the bot", ["reason"])
-STARTS = Histogram("llm_bot_start_seconds", "From deploy or wake to ready", buckets=SLOW)
+STARTS = Histogram(
+    "llm_bot_start_seconds",
+    "From pod to ready, if nothing interrupted it",
+    buckets=SLOW,
+)
 API_ERRORS = Counter("llm_bot_api_errors", "Answers of the Kubernetes API that are no success", ["status"])
 ALERTS = Counter("llm_bot_alerts", "Alerts opened", ["kind"])

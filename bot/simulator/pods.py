@@ -7,10 +7,11 @@ from datetime import datetime
 
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
+from bot.core.deployment.start_times import Stages
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.simulator.timeline import Timeline
 
-FURTHEST_FIRST = [Phase.READY, Phase.FAILED, Phase.LOADING, Phase.PULLING, Phase.SCHEDULING]
+FURTHEST_FIRST = [Phase.READY, Phase.FAILED, Phase.LOADING, Phase.PULLING, Phase.PREPARING, Phase.SCHEDULING]
 """The phase of a workload is the first of these that one of its pods has."""
 
 
@@ -83,7 +84,14 @@ class SimulatedWorkload:
             cause=end.cause if end else "",
             evidence=end.evidence if end else "",
             last_end=end,
+            stages=self._stages(now),
         )
+
+    def _stages(self, now: datetime) -> Stages | None:
+        """How long the start of the first pod took, if that is ready."""
+        first = self.pods[0].timeline if self.pods else None
+        ready = first is not None and first.phase(now)[0] is Phase.READY
+        return first.stages(f"{self.spec.name}/0", self.queued) if first and ready else None
 
     def _end(self, timelines: Sequence[Timeline], at: datetime) -> Ending:
         """How it ended: as it is recorded, or as a kubelet would tell before its log is read."""

@@ -297,6 +297,22 @@ async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_s
     assert await cluster.logs("tiny", 5) == "ValueError: before\n"
 
 
+async def test_the_log_of_a_run_is_that_of_the_pod_and_the_container_it_ran_in(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
+    await kubernetes.put(f"{CORE}/pods", pod(containerStatuses=container({"running": {}}, restarts=2)))
+    kubernetes.logs |= {("llm-tiny-1", "previous"): "ValueError: before", "llm-tiny-1": "now"}
+    await eventually(lambda: cluster.workloads()[0].phase is Phase.LOADING)
+
+    async def log(run: str) -> str:
+        return (await cluster.log_of_run("tiny", run, 9)).strip()
+
+    uid = "uid-llm-tiny-1"
+    logs = [await log(run) for run in (f"{uid}/2", f"{uid}/1", f"{uid}/0", "uid-gone/1")]
+    assert logs == ["now", "ValueError: before", "", ""]
+
+
 async def test_state_that_was_saved_is_loaded(kubernetes: FakeKubernetes, cluster: KubernetesCluster) -> None:
     assert await cluster.load_state() == ""
     await cluster.save_state("first")

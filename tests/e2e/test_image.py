@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bot import __version__
-from tests.e2e import containers, inside_image
-from tests.e2e.containers import Image
+from tests.e2e import inside_image
+from tests.real import containers
+from tests.real.containers import Image
 from tests.real.control_plane import ControlPlane
 from tests.real.world import real_world
 

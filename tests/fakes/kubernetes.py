@@ -117,6 +117,12 @@ class FakeKubernetes:
         found = _parse(path)
         return (found["namespace"] or "", found["name"]) in self._objects.get(_collection(found), {})
 
+    def names(self, path: str) -> list[str]:
+        """The names of the objects in a collection of a namespace, sorted."""
+        found = _parse(path)
+        held = self._objects.get(_collection(found), {})
+        return sorted(name for namespace, name in held if namespace == found["namespace"])
+
     def asked(self, method: str, end: str) -> list[Request]:
         """Requests of a method whose path ends so."""
         return [r for r in self.requests if r.method == method and r.path.endswith(end)]

@@ -1,4 +1,4 @@
-"""A Mattermost server on loopback: REST and websocket, and people who write, click and fill in.
+"""A Mattermost server on this machine: REST and websocket, and people who write, click and fill in.
 
 It refuses what Mattermost refuses and misbehaves on demand (`faults`, by method and path)."""
 
@@ -55,16 +55,17 @@ class FakeMattermost:
         self._pending: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
-    async def start(self, tls: ssl.SSLContext | None = None) -> str:
-        """The address for MATTERMOST_URL."""
+    async def start(self, tls: ssl.SSLContext | None = None, host: str = "localhost") -> str:
+        """The address for MATTERMOST_URL; the host is this machine, as the bot calls it."""
         app = web.Application()
         app.router.add_get("/api/v4/websocket", self._socket)
         app.router.add_post("/hooks/commands/{hook}", self._hook)
         app.router.add_route("*", "/api/v4/{path:.*}", self._api)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls).start()
-        return f"{'https' if tls else 'http'}://localhost:{self._runner.addresses[0][1]}"
+        listen = "127.0.0.1" if host == "localhost" else "0.0.0.0"
+        await web.TCPSite(self._runner, listen, 0, ssl_context=tls).start()
+        return f"{'https' if tls else 'http'}://{host}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Close everything."""

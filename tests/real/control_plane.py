@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler on loopback, from KUBEBUILDER_ASSETS."""
+"""etcd, kube-apiserver, kube-controller-manager and kube-scheduler, from KUBEBUILDER_ASSETS."""
 
 import json
 import os
@@ -6,7 +6,11 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Protocol
 
 ADMIN = "admin-token"
 AUDIT = {
@@ -25,20 +29,58 @@ START_SECONDS = 240
 """A busy machine takes its time; an idle one needs five."""
 
 
+class Process(Protocol):
+    """One that goes on until it is killed."""
+
+    def kill(self) -> None: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self) -> int: ...
+
+
+def start_here(command: list[str], log: Path) -> Process:
+    """As a process of this machine."""
+    with log.open("ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, cwd=log.parent)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a control plane runs; by default on loopback, for nodes that are none."""
+
+    start: Callable[[list[str], Path], Process] = start_here
+    """Starts a command that logs to a file."""
+    address: str = "127.0.0.1"
+    """Of the API."""
+    port: int = 0
+    """Of the API; 0: one that is free on this machine."""
+    people: tuple[str, ...] = ()
+    """More of them: lines of `token,name,uid,"group"`."""
+    api_flags: tuple[str, ...] = ("--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount")
+    controller_flags: tuple[str, ...] = ()
+
+
+HERE = Site()
+
+
 class ControlPlane:
     """One cluster in a folder; `kubeconfig(token)` writes a way in."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, site: Site = HERE) -> None:
         self._binaries = binaries
         self._folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._etcd, self._peer, self.port = (_free_port() for _ in range(3))
-        self.url = f"https://127.0.0.1:{self.port}"
+        self._site = site
+        self._processes: list[Process] = []
+        self._etcd, self._peer, free = (_free_port() for _ in range(3))
+        self.port = site.port or free
+        self.url = f"https://{site.address}:{self.port}"
 
     def start(self) -> None:
         """Start everything; returns when the API is ready."""
         self._make_keys()
-        (self._folder / "tokens.csv").write_text(f'{ADMIN},admin,admin,"system:masters"\n')
+        people = (f'{ADMIN},admin,admin,"system:masters"', *self._site.people)
+        (self._folder / "tokens.csv").write_text("\n".join(people) + "\n")
         self._run(
             "etcd",
             f"--data-dir={self._folder}/etcd",
@@ -57,8 +99,10 @@ class ControlPlane:
             "--leader-elect=false",
             f"--service-account-private-key-file={self._folder}/sa.key",
             "--pvclaimbinder-sync-period=1s",  # a claim that is seen before its volume waits for this
+            f"--flex-volume-plugin-dir={self._folder}/volume-plugins",  # else it makes one in /usr
             *FAST,
             *self._no_ports("kube-controller-manager"),
+            *self._site.controller_flags,
         )
         ports = self._no_ports("kube-scheduler")
         self._run("kube-scheduler", f"--kubeconfig={admin}", "--leader-elect=false", *FAST, *ports)
@@ -76,19 +120,18 @@ class ControlPlane:
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd}",
             f"--cert-dir={folder}/certs",
-            "--bind-address=127.0.0.1",
+            f"--bind-address={self._site.address}",
             f"--secure-port={self.port}",
             f"--service-account-key-file={folder}/sa.pub",
             f"--service-account-signing-key-file={folder}/sa.key",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.96.0.0/16",
-            "--authorization-mode=RBAC",
             f"--token-auth-file={folder}/tokens.csv",
             "--allow-privileged=true",
             "--kubelet-preferred-address-types=InternalIP",
-            "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={folder}/audit.json",
             f"--audit-log-path={folder}/audit.log",
+            *self._site.api_flags,
         )
         self._wait_until_ready()
 
@@ -108,23 +151,21 @@ class ControlPlane:
             process.wait()
 
     def kubeconfig(self, token: str) -> Path:
-        """A kubeconfig that logs in with a token."""
+        """A kubeconfig that logs in with a token; written once, since programs read it meanwhile."""
         file = self._folder / f"kubeconfig-{abs(hash(token))}"
-        file.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "test",
-                    "clusters": [
-                        {"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}
-                    ],
-                    "users": [{"name": "test", "user": {"token": token}}],
-                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-                }
-            )
-        )
-        return file
+        if file.exists():
+            return file
+        content = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "test", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        with NamedTemporaryFile("w", dir=self._folder, delete=False) as whole:
+            json.dump(content, whole)
+        return Path(whole.name).replace(file)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run kubectl as admin; its output."""
@@ -152,11 +193,8 @@ class ControlPlane:
         assert found, f"{name} is neither in {self._binaries} nor on PATH: `make parts` builds it"
         return found
 
-    def _run(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
-        with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [self._program(name), *flags], stdout=log, stderr=log, cwd=self._folder
-            )
+    def _run(self, name: str, *flags: str) -> Process:
+        process = self._site.start([self._program(name), *flags], self._folder / f"{name}.log")
         self._processes.append(process)
         return process
 

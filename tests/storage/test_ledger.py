@@ -27,7 +27,8 @@ from bot.simulator.cluster import SimulatedCluster
 from bot.storage.ledger import CONNECT_SECONDS, STATEMENT_SECONDS, SqlLedger
 from bot.storage.schema import KNOWN, NEWEST, VERSION_TABLE, revision
 from bot.storage.tables import METADATA
-from tests.conftest import THREAD, Ask, Chat, Clock, PassTime, Say, eventually, without_part
+from tests.conftest import THREAD, Ask, Chat, Clock, PassTime, Say, eventually
+from tests.real.missing import without_part
 from tests.real.postgres import Postgres
 
 DAY, EVER = date(2030, 1, 1), date(2000, 1, 1)

@@ -36,6 +36,8 @@ def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
     failed = alert.kind is AlertKind.FAILED
     todo = t(f"todo.{alert.kind.value}", about=alert.about, label=object_name(alert.about))
     lines.append(remedy(alert.detail, alert.where) if failed else todo)
+    if alert.tries > 1:
+        lines.append(t("alert.tried", count=alert.tries))
     if now - alert.since >= REMINDED_EVERY:
         lines.append(t("alert.still", span=timedelta(days=(now - alert.since).days)))
     if alert.by:
@@ -50,9 +52,11 @@ def message(alert: Alert, buttons: Sequence[Button], now: datetime) -> Reply:
 
 
 def resolved(alert: Alert) -> Reply:
-    """An alert that is over."""
+    """An alert that is over: mended, or given up."""
     ended = alert.ended or alert.since
     params = {"number": f"#{alert.number}", "what": sentence(alert)}
+    if alert.given_up:
+        return Reply(t("alert.given_up", at=ended, count=max(1, alert.tries), **params), Tone.ASLEEP)
     return Reply(t("alert.resolved", at=ended, took=ended - alert.since, **params), Tone.READY)
 
 

@@ -74,8 +74,12 @@ class Incident:
     """The names of the nodes where it is, separated by commas; empty: none."""
     evidence: str = ""
     """The line of a log or event that shows it; empty: there is none."""
+    tries: int = 0
+    """Of a failed model, how often it was tried; 0: that is not known, or it is another incident."""
     buttons: tuple[Button, ...] = ()
     """Commands that may help."""
+    given_up: bool = False
+    """A failed model that the bot has put to sleep: that is the end of it, though nothing is mended."""
 
     @property
     def fingerprint(self) -> str:
@@ -100,6 +104,8 @@ class Alert(Frozen):
     """As in the incident: names of nodes, or empty."""
     evidence: str = ""
     """As in the incident: a line of a log or event, or empty."""
+    tries: int = 0
+    """As in the incident: how often a model was tried, or 0."""
     since: datetime
     """When it was first seen."""
     ended: datetime | None = None
@@ -108,16 +114,19 @@ class Alert(Frozen):
     """The key of the post that shows it, alone or with others; empty: it has not been posted."""
     by: str = ""
     """The name of the person who takes care of it; empty: nobody does."""
+    given_up: bool = False
+    """It is over because the bot has put the failed model to sleep, and not because it is mended."""
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint of its incident."""
         return f"{self.kind.value}:{self.about}"
 
-    def updated_from(self, incident: Incident) -> "Alert":
-        """The alert with what the incident shows now; it is open."""
-        fields = ("detail", "owner", "where", "evidence")
-        return self.model_copy(update={name: getattr(incident, name) for name in fields} | {"ended": None})
+    def updated_from(self, incident: Incident, now: datetime) -> "Alert":
+        """The alert with what the incident shows `now`; it is open, unless the model has been given up."""
+        fields = ("detail", "owner", "where", "evidence", "tries", "given_up")
+        shown = {name: getattr(incident, name) for name in fields}
+        return self.model_copy(update=shown | {"ended": now if incident.given_up else None})
 
 
 class AlertPost(Frozen):
@@ -206,14 +215,16 @@ class AlertState(Frozen):
         incident is gone."""
         current = {incident.fingerprint: incident for incident in incidents}
         before = {
-            name: alert.updated_from(current[name])
+            name: alert.updated_from(current[name], now)
             if name in current
             else alert.model_copy(update={"ended": alert.ended or now})
             for name, alert in self.alerts.items()
         }
         fresh = [incident for name, incident in current.items() if name not in before][: MOST - len(before)]
         numbered = enumerate(fresh, self.number + 1)
-        opened = [Alert(number=n, kind=i.kind, about=i.about, since=now).updated_from(i) for n, i in numbered]
+        opened = [
+            Alert(number=n, kind=i.kind, about=i.about, since=now).updated_from(i, now) for n, i in numbered
+        ]
         last = self.number + len(fresh)
         return self.model_copy(update={"alerts": before}).with_alerts(opened, number=last)
 

@@ -7,6 +7,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.chat.units import Tokens
+from bot.core.deployment.estimate import left_lines, usual_lines
 from bot.core.deployment.start_text import cause_text, next_step_lines, remedy_text, state_text, tries_lines
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.failures.remedies import fixes
@@ -90,7 +91,7 @@ def waking(workload: Workload, gpu: str) -> Reply:
     return Reply(
         headline(workload.spec, gpu),
         tone=Tone.LOADING,
-        lines=(t("wake.asking", name=workload.name),),
+        lines=(t("wake.asking", name=workload.name), *usual_lines(workload.record)),
         buttons=(Button(t("button.cancel"), f"sleep {workload.name}"),),
         live=True,
     )
@@ -101,16 +102,8 @@ def _starting(workload: Workload, now: datetime, progress: Progress | None) -> R
     key = "card.starting_on" if workload.nodes else "card.starting"
     state = state_text(workload, progress)
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
-    lines = (*tries_lines(workload), *next_step_lines(workload), *_time_left(workload, now))
+    lines = (*tries_lines(workload), *next_step_lines(workload), *left_lines(workload, progress, now))
     return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
-
-
-def _time_left(workload: Workload, now: datetime) -> tuple[Text, ...]:
-    """How long a first try will take that nothing holds up."""
-    usual, passed = workload.record.usual_start, now - workload.record.start_requested_at
-    if workload.cause or workload.ends or not usual or usual <= passed:
-        return ()
-    return (t("card.left", left=usual - passed, usual=usual),)
 
 
 def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:
@@ -132,9 +125,12 @@ def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timede
 
 
 def _ready_text(workload: Workload) -> Text:
-    """How long this start took; not if it is ready again, or was never away."""
+    """How long this start took; not if it is ready again, or was never away.
+
+    A node that comes back says that its pods have been ready all the time: then only what was told counts."""
     asked, ready_at = workload.record.start_requested_at, workload.record.ready_at
-    if ready_at and workload.since > ready_at:
+    told_down = workload.record.announced_news.startswith(workload.down_news)
+    if ready_at and (workload.since > ready_at or told_down):
         return t("card.ready_again", name=workload.name)
     if workload.since <= asked:
         return t("card.ready_still", name=workload.name)
@@ -157,7 +153,7 @@ def _queued(workload: Workload, nodes: Sequence[GpuNode], position: QueuePositio
     if position is not None:
         place = {"waits": text, "place": position.place, "of": position.total}
         text = t("card.turn_at", at=position.at, **place) if position.at else t("card.turn", **place)
-    leave = "sleep" if workload.record.start_seconds else "stop"  # one that ran before keeps all it has
+    leave = "sleep" if workload.record.ran_before else "stop"  # one that ran before keeps all it has
     return Reply(
         text,
         tone=Tone.QUEUED,

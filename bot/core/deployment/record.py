@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from statistics import median
 from typing import Self, Unpack
 
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -11,6 +10,7 @@ from typing_extensions import TypedDict
 from bot.core.access.roles import Role
 from bot.core.chat.message import Place, User
 from bot.core.deployment.ending import Ending
+from bot.core.deployment.start_times import StartTimes
 from bot.core.frozen import Frozen
 
 USERS_KEPT, STARTS_KEPT = 20, 5
@@ -54,10 +54,13 @@ class SleepState(Frozen):
     """Samples of its servers that there were in its last idle window."""
     samples_expected: int = 0
     """Samples that a whole window has."""
+    cause: str = ""
+    """Of one that had failed, why: the name of a sentence `[cause]`; empty: it took too long, or has not."""
     told: bool = False
     """Its owner has been told, or need not be."""
     office_closed: bool = False
-    """A person put it to sleep, and its office has closed since: it wakes when the office opens again."""
+    """A person put it to sleep, or it had failed, and its office has closed since: it wakes when the office
+    opens again."""
     removal_announced_at: datetime | None = None
     """When its owner was told that it will be removed; None: not yet."""
 
@@ -80,11 +83,11 @@ class SleepState(Frozen):
 
     @property
     def opens(self) -> bool:
-        """It is to wake when its office hours begin. What a person has put to sleep during
-        office hours stays asleep until the next ones."""
+        """It is to wake when its office hours begin. What a person has put to sleep during office hours, or
+        has failed in them, stays asleep until the next ones."""
         if self.reason in (SleepReason.IDLE, SleepReason.OFFICE_HOURS):
             return True
-        return self.office_closed or (self.told and self.reason.automatic)
+        return self.office_closed or (self.told and self.reason is SleepReason.LEASE)
 
 
 class LastUse(Frozen):
@@ -110,7 +113,7 @@ class RecordChanges(TypedDict, total=False):
     card_message_id: str
     announced_news: str
     start_requested_at: datetime
-    start_seconds: tuple[float, ...]
+    start_times: tuple[StartTimes, ...]
     ready_at: datetime | None
     last_end: Ending | None
     lease_ends_at: datetime | None
@@ -158,8 +161,9 @@ class Record(Frozen):
 
     start_requested_at: datetime
     """When it was last asked to start: deployed, changed or woken."""
-    start_seconds: tuple[float, ...] = ()
-    """How long its last starts took, in seconds; the latest is the last."""
+    start_times: tuple[StartTimes, ...] = ()
+    """How long the stages of its last starts took, in seconds; the latest is the last. A start that was
+    interrupted or held up is not among them; with a new spec there are none."""
     ready_at: datetime | None = None
     """When it first answered after it was last asked to start; None: not yet."""
     last_end: Ending | None = None
@@ -188,8 +192,8 @@ class Record(Frozen):
     last_uses: dict[str, LastUse] = Field(default_factory=dict)
     """When each person asked it last, by user id; the latest 20 people."""
     last_nodes: tuple[str, ...] = ()
-    """Names of the nodes that it answered from when it was last put to sleep: their memory may still hold its
-    weights, so it wakes there if it can. They stay the same while it is awake."""
+    """Names of the nodes that it answered from last: their memory may still hold its weights, so it wakes
+    there if it can."""
     pending_questions: dict[str, Place] = Field(default_factory=dict)
     """Where the questions are that wait until it is ready, by the id of the message that says so."""
 
@@ -215,13 +219,13 @@ class Record(Frozen):
         return max(available, *known, state.last_activity or available)
 
     @property
-    def usual_start(self) -> timedelta | None:
-        """The median of its last starts; None if it never started."""
-        return timedelta(seconds=median(self.start_seconds)) if self.start_seconds else None
+    def ran_before(self) -> bool:
+        """It has been ready before it was last asked to start, as far as is known."""
+        return bool(self.start_times or self.last_nodes or self.last_uses)
 
-    def with_start(self, took: timedelta) -> tuple[float, ...]:
-        """`start_seconds` with this start added."""
-        return (*self.start_seconds, round(took.total_seconds(), 1))[-STARTS_KEPT:]
+    def with_start(self, times: StartTimes) -> tuple[StartTimes, ...]:
+        """`start_times` with this start added."""
+        return (*self.start_times, times)[-STARTS_KEPT:]
 
     def with_use(self, user: User, now: datetime) -> dict[str, LastUse]:
         """`last_uses` with this use added; the latest USERS_KEPT people only."""

@@ -25,7 +25,7 @@ def cause_text(workload: Workload) -> Text:
     """Why it failed; with the exit code of its engine, if that is why."""
     end = workload.last_end
     if end and end.cause == workload.cause:
-        return _how(end)
+        return how(end)
     return t(f"cause.{workload.cause or 'unknown'}")
 
 
@@ -37,12 +37,16 @@ def remedy_text(workload: Workload) -> Text:
 
 
 def tries_lines(workload: Workload) -> tuple[Text, ...]:
-    """Which try of its start it is, and how the one before ended; of a failure, how often it was tried."""
+    """Which try of its start it is, and how the one before ended; of a failure, how often it was tried; of a
+    model that has been ready, that it starts again because its pod was removed."""
     end = workload.last_end
-    if end is None or not end.number or workload.phase is Phase.READY:
+    if workload.phase in (Phase.READY, Phase.DRAINING, Phase.ASLEEP):
         return ()
+    if end is None or not end.number:
+        nodes = ", ".join(workload.record.last_nodes)
+        return (t("start.moved", nodes=nodes),) if workload.is_moving and nodes else ()
     if workload.phase is not Phase.FAILED:
-        return (t("start.again", number=end.number + 1, at=end.at, how=_how(end)),)
+        return (t("start.again", number=end.number + 1, at=end.at, how=how(end)),)
     return (t("start.tried", count=end.number, at=end.at),) if end.number > 1 else ()
 
 
@@ -61,8 +65,8 @@ def next_step_lines(workload: Workload) -> tuple[Text, ...]:
     return (*evidence, remedy(end.cause, end.node)) if end else ()
 
 
-def _how(end: Ending) -> Text:
-    """Its cause; with the exit code where nothing better is known."""
+def how(end: Ending) -> Text:
+    """The cause of an end; with the exit code where nothing better is known."""
     cause = t(f"cause.{end.cause}")
     told = end.exit_code and end.cause in MUTE
     return t("start.ended", cause=cause, code=end.exit_code) if told else cause

@@ -7,6 +7,7 @@ from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
 from bot.core.deployment.shortage import Shortage
+from bot.core.deployment.start_times import Stages
 from bot.core.fit.shape import Shape
 from bot.core.frozen import Frozen
 
@@ -44,6 +45,10 @@ class Phase(StrEnum):
     def settled(self) -> bool:
         """It stays like this until somebody does something, or gives GPUs back."""
         return self in (Phase.READY, Phase.ASLEEP, Phase.FAILED, Phase.QUEUED)
+
+
+UNREADY = "unready"
+"""Why a model that has answered before is loading: it does not answer now."""
 
 
 class Spec(Frozen):
@@ -108,6 +113,8 @@ class Workload(Frozen):
     """How the last run of its engine ended in this start; None: none has."""
     shortage: Shortage | None = None
     """The numbers of a wait for CPU or memory; None: it waits for neither, or they are not known."""
+    stages: Stages | None = None
+    """How long the start of the pod took that has answered longest; None: none does, or nobody knows."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""
@@ -129,6 +136,13 @@ class Workload(Frozen):
     def ends(self) -> int:
         """How many runs of its engine have ended since it was asked to start, or was last ready."""
         return self.last_end.number if self.last_end else 0
+
+    @property
+    def is_moving(self) -> bool:
+        """It has been ready, nothing has ended there, and it starts: its pod was removed, by a drain or by
+        hand."""
+        starts = self.phase not in (Phase.READY, Phase.FAILED, Phase.DRAINING, Phase.ASLEEP)
+        return starts and self.record.ready_at is not None and not self.ends and self.cause != UNREADY
 
     @property
     def nodes_to_remember(self) -> tuple[str, ...]:
@@ -155,7 +169,14 @@ class Workload(Frozen):
         """A word that changes when the owner should be told something: with the phase, the start and the
         lease."""
         ends = self.record.lease_ends_at.isoformat() if self.record.lease_ends_at else ""
+        if self.phase is Phase.FAILED and self.record.ready_at:
+            return f"{self.down_news}:{ends}"
         return f"{self.phase.value}:{self.record.start_requested_at.isoformat()}:{ends}"
+
+    @property
+    def down_news(self) -> str:
+        """How `news` begins when it does not answer, and has been ready since this start."""
+        return f"down:{self.record.start_requested_at.isoformat()}"
 
     @property
     def start_news(self) -> str:

@@ -6,6 +6,7 @@ from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.deployment.cards import buttons
 from bot.core.deployment.record import SleepReason, SleepState
+from bot.core.deployment.start_text import how
 from bot.core.deployment.workload import Workload
 from bot.core.idle.verdict import BUSY, IdlePolicy, IdleVerdict
 
@@ -45,9 +46,19 @@ def slept(workload: Workload) -> Reply:
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,
-        lines=(t("idle.wakes", name=workload.name),),
+        lines=(*_why_failed(workload), t("idle.wakes", name=workload.name)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
+
+
+def _why_failed(workload: Workload) -> tuple[Text, ...]:
+    """Why a model that was given up had failed, and how often it was tried."""
+    state, end = workload.record.sleep_state, workload.last_end
+    if state is None or not state.cause:
+        return ()
+    if end and end.number and end.cause == state.cause:
+        return (t("idle.why_failed", cause=how(end), count=end.number),)
+    return (t("idle.why_failed", cause=t(f"cause.{state.cause}"), count=1),)
 
 
 def removal(workload: Workload, at: datetime) -> Reply:
@@ -100,7 +111,7 @@ def why_asleep(workload: Workload) -> Reply:
     return Reply(
         t("why.asleep", name=name, since=workload.since),
         Tone.ASLEEP,
-        lines=(reason, *_last_question(workload), t("idle.wakes", name=name)),
+        lines=(reason, *_why_failed(workload), *_last_question(workload), t("idle.wakes", name=name)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
 

@@ -53,8 +53,8 @@ class Step(StrEnum):
     OPEN = "open"
     """Its office opens: wake it."""
     NOTE_OFFICE_CLOSED = "note-office-closed"
-    """A person put it to sleep during its office hours, and these are over: note that it is to wake at the
-    next ones."""
+    """A person put it to sleep during its office hours, or it failed in them, and these are over: note that
+    it is to wake at the next ones."""
     ANNOUNCE_REMOVAL = "announce-removal"
     """It has slept for long: say that it will be removed."""
     REMOVE = "remove"

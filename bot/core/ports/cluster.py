@@ -156,6 +156,9 @@ class WorkloadAccess(Protocol):
         """The last lines of its newest pod's log, or of the run before if this one crashed; empty if there is
         none."""
 
+    async def log_of_run(self, name: str, run: str, lines: int) -> str:
+        """The last lines of a run, as an `Ending.run` names it; empty if its log is gone."""
+
     async def cache_on_one_node(self) -> bool:
         """Whether only one of several nodes with GPUs can mount the volume of all weights at a time; False
         also if that is not known."""

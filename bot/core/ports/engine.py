@@ -2,6 +2,7 @@
 bot/engines/."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ class Progress:
     """What the log shows: downloading or loading."""
     text: Text
     """How far it is, for the card."""
+    left: timedelta | None = None
+    """How long that takes until it is done, if the text tells; None: it does not."""
 
 
 class Engine(Protocol):
@@ -45,3 +48,7 @@ class Engine(Protocol):
         """The progress that the last lines of its log show; None if they show none.
 
         `weights_gib` are the GiB that it has to download."""
+
+    def download_seconds(self, log: str) -> float | None:
+        """How long it downloaded weights, by the log of a start from its first line on; 0 if they were there.
+        None if the log does not tell."""

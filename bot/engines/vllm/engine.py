@@ -9,7 +9,7 @@ from bot.core.deployment.manifest import named
 from bot.core.deployment.workload import Spec
 from bot.core.fit.gpu import FORMATS, Quantization
 from bot.core.ports import Progress
-from bot.engines.vllm.progress import progress
+from bot.engines.vllm.progress import download_seconds, progress
 
 Json = dict[str, Any]
 
@@ -42,6 +42,10 @@ class Vllm:
     def progress(self, log: str, weights_gib: float) -> Progress | None:
         """The last sign of progress in the end of its log; None if there is none."""
         return progress(log, weights_gib)
+
+    def download_seconds(self, log: str) -> float | None:
+        """How long it downloaded weights, by its whole log; None if that does not tell."""
+        return download_seconds(log)
 
 
 def arguments(template: list[str], spec: Spec) -> list[str]:

@@ -48,7 +48,11 @@ class Console(Platform):
         self._session = secrets.token_hex(4)
         self._numbers = count(1)
         self._printed: LRUCache[str, str] = LRUCache(MESSAGES_KEPT)
+        self._above = ""
+        """The message whose lines were printed last."""
         self._live: set[str] = set()
+        """Messages of the command in the foreground, or of the last one, that are not final yet."""
+        self._answering = False
         self._settled = asyncio.Event()
         self._foreground = asyncio.Lock()
         self._buttons: tuple[Button, ...] = ()
@@ -71,6 +75,8 @@ class Console(Platform):
             task = asyncio.ensure_future(self.converse(message, handle))
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGINT, task.cancel)
+            self._live.clear()
+            self._answering = True
             try:
                 last = await task
                 if last is not None and last.question and last.tone is not Tone.FAILED:
@@ -82,6 +88,7 @@ class Console(Platform):
                 self._end_line()
                 self._write(f"  {self._say_in(self._language)(t('ask.stopped'))}\n")
             finally:
+                self._answering = False
                 loop.remove_signal_handler(signal.SIGINT)
                 self._end_line()
         await self._show_news()
@@ -89,6 +96,7 @@ class Console(Platform):
             await self._until_settled()
 
     async def _until_settled(self) -> None:
+        """What this command began is final. What changes again later holds nobody up."""
         while self._live:
             self._settled.clear()
             await self._settled.wait()
@@ -102,20 +110,19 @@ class Console(Platform):
 
     async def update(self, place: Place, message: str, reply: Reply, say: Say) -> None:
         """Print what is new in a message."""
-        if reply.live:
+        if reply.live and self._answering:
             self._live.add(message)
         before = self._printed.get(message, "")
         now = render(reply, say)
         if reply.picture:
             now += f"\n  {_saved(reply.picture)}"
         self._printed[message] = now
-        if before and now.startswith(before):
+        if reply.answer and before and now.startswith(before):
             self._write(now[len(before) :])
         else:
-            known = set(before.splitlines())
-            fresh = [line for line in now.splitlines() if line not in known or not line]
             self._end_line()
-            self._write("\n".join(fresh))
+            self._write("\n".join(self._fresh(message, before, now)))
+        self._above = message
         if not reply.answer:
             self._end_line()
         if now != before and reply.buttons:
@@ -124,9 +131,20 @@ class Console(Platform):
             self._live.discard(message)
             self._settled.set()
 
+    def _fresh(self, message: str, before: str, now: str) -> list[str]:
+        """The lines that are new in a message; below those of another one, its first line says whose they
+        are."""
+        known, lines = set(before.splitlines()), now.splitlines()
+        fresh = [line for line in lines if line not in known or not line]
+        if fresh and message != self._above and lines[0] not in fresh:
+            return [lines[0], *fresh]
+        return fresh
+
     async def edit(self, place: Place, message: str, reply: Reply, locale: str = "") -> None:
         """An edit waits until the command in the foreground has finished; of several edits of a message only
-        the latest is printed."""
+        the latest is printed. What another terminal printed is that one's to change."""
+        if message not in self._printed:
+            return
         self._news[message] = (place, reply)
         if not self._foreground.locked():
             await self._show_news()

@@ -91,7 +91,7 @@ class GpuQueue:
     async def _start(self, workload: Workload) -> None:
         record = workload.record.restarted(self._clock.now(), workload.last_end).changed(queued_since=None)
         await self._cluster.change(workload.spec, record, awake=True, version=workload.version)
-        if record.card_place is not None:
+        if record.card_place is not None and self._messenger.reaches(record.card_place):
             reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
             await self._messenger.post(record.card_place, reply, record.locale)
 

@@ -160,6 +160,8 @@ class Lifecycle:
             keep_until=None,
             lease_ends_at=lease_ends_at,
         )
+        if spec.model_copy(update={"replicas": workload.spec.replicas}) != workload.spec:
+            record = record.changed(start_times=())  # they are of another model, or of another way to run it
         if awake and workload.phase is Phase.ASLEEP:
             record = self._queued_if_needed(spec, record)
         starts = awake and record.queued_since is None

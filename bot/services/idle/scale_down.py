@@ -8,7 +8,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
 from bot.core.counters import SCALE_DOWNS
 from bot.core.deployment.record import RecordChanges, SleepReason, SleepState
-from bot.core.deployment.workload import Workload
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Cluster, Endpoint, Inference, Sampling
 from bot.services.idle.activity import Activity
@@ -55,6 +55,7 @@ class ScaleDown:
             last_activity=verdict.since,
             samples_seen=verdict.seen,
             samples_expected=verdict.expected,
+            cause=workload.cause if workload.phase is Phase.FAILED else "",
         )
         changes: RecordChanges = {
             "sleep_state": state,

@@ -107,7 +107,7 @@ class SweepActions:
     async def _post_warning(self, workload: Workload, reply: Reply, now: datetime) -> None:
         name, record = workload.name, workload.record
         await self._cluster.update_record(name, workload.version, warned_at=now, warning_message_id="")
-        if record.card_place is not None:
+        if record.card_place is not None and self._messenger.reaches(record.card_place):
             message = await self._messenger.post(record.card_place, reply, record.locale)
             await self._cluster.update_record(name, warning_message_id=message)
 
@@ -174,9 +174,10 @@ class SweepActions:
         await until_unchanged(announce)
 
     async def _tell(self, workload: Workload, reply: Reply) -> None:
-        """Tell its owner: the message of the warning changes, or a new one is posted if there is none."""
+        """Tell its owner, if this process reaches them: the message of the warning changes, or a new one is
+        posted if there is none."""
         record = workload.record
-        if record.card_place is None:
+        if record.card_place is None or not self._messenger.reaches(record.card_place):
             return
         if record.warning_message_id:
             await self._messenger.edit(record.card_place, record.warning_message_id, reply, record.locale)

@@ -1,12 +1,14 @@
 """Finds what is wrong now with models, nodes and the bot itself."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from bot.core.alerts.state import AlertKind, AlertState, Incident
+from bot.core.alerts.state import Alert, AlertKind, AlertState, Incident
 from bot.core.chat.reply import Button
 from bot.core.deployment.cards import buttons
 from bot.core.deployment.ending import ENDS_FORGIVEN, Ending
+from bot.core.deployment.record import SleepReason
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
 from bot.core.idle.verdict import IdleState
@@ -49,8 +51,8 @@ class Incidents:
         self._away: dict[str, datetime] = {}
 
     def current(self, state: AlertState) -> Iterator[Incident]:
-        """All incidents; that of a failed model goes on until the model is ready again. `state` is that of
-        the alerts so far."""
+        """All incidents; that of a failed model goes on until the model is ready again, or sleeps. `state` is
+        that of the alerts so far."""
         nodes = {node.name for node in self._cluster.nodes() if node.schedulable}
         for workload in self._cluster.workloads():
             if (end := self._faulty(workload)) is None:
@@ -67,8 +69,8 @@ class Incidents:
         before = state.alerts.get(f"{AlertKind.FAILED.value}:{workload.name}")
         if workload.phase is Phase.FAILED:
             yield self._failed(workload)
-        elif workload.phase in STARTING and before and before.ended is None:
-            yield _about(workload, AlertKind.FAILED, before.detail, before.evidence)
+        elif before and before.ended is None and (going_on := _going_on(workload, before)):
+            yield going_on
         elif workload.phase in STARTING and now - record.start_requested_at >= policy.failed_after:
             yield _about(workload, AlertKind.SLOW, evidence=workload.evidence)
         if record.queued_since and now - record.queued_since >= WAITS_LONG:
@@ -95,6 +97,7 @@ class Incidents:
             workload.cause or "unknown",
             workload.evidence,
             (*buttons("logs", workload=workload), *fixes(workload, self._gpus_per_node)),
+            tries=workload.ends,
         )
 
     def _kept(self, workload: Workload, now: datetime) -> Iterator[Incident]:
@@ -143,8 +146,23 @@ class Incidents:
                 yield Incident(AlertKind.CHAT, name)
 
 
+def _going_on(workload: Workload, before: Alert) -> Incident | None:
+    """The failure of a model that is tried again, or was given up; None: it is over."""
+    state, asleep = workload.record.sleep_state, workload.phase in (Phase.DRAINING, Phase.ASLEEP)
+    given_up = asleep and state is not None and state.reason is SleepReason.FAILED
+    if workload.phase is Phase.READY or (asleep and not given_up):
+        return None
+    going_on = _about(workload, AlertKind.FAILED, before.detail, before.evidence, tries=before.tries)
+    return replace(going_on, where=going_on.where or before.where, given_up=given_up)
+
+
 def _about(
-    workload: Workload, kind: AlertKind, detail: str = "", evidence: str = "", actions: Sequence[Button] = ()
+    workload: Workload,
+    kind: AlertKind,
+    detail: str = "",
+    evidence: str = "",
+    actions: Sequence[Button] = (),
+    tries: int = 0,
 ) -> Incident:
-    where = ", ".join(workload.nodes)
-    return Incident(kind, workload.name, detail, workload.record.owner_name, where, evidence, tuple(actions))
+    where, owner = ", ".join(workload.nodes), workload.record.owner_name
+    return Incident(kind, workload.name, detail, owner, where, evidence, tries, tuple(actions))

@@ -143,8 +143,9 @@ class Conversation:
         """How much longer a question may wait that has waited since `begun`; UserError when its time is over
         or the model has failed."""
         if workload.phase is Phase.FAILED:
+            key = "ask.down" if workload.record.ready_at else "ask.failed"
             raise UserError(
-                t("ask.failed", name=workload.name, cause=cause_text(workload)),
+                t(key, name=workload.name, cause=cause_text(workload)),
                 buttons=(Button(t("button.logs"), f"logs {workload.name}"),),
             )
         waited = self._clock.now() - begun

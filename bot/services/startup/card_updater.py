@@ -15,10 +15,10 @@ from bot.core.ports import Clock, Messenger, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.smoke_test import SmokeTest
-from bot.services.startup.start_recorder import StartRecorder
+from bot.services.startup.start_recorder import StartRecorder, is_settled
 
 ASK_EVERY = 3.0
-"""Seconds until a model that did not pass its smoke test is tested again."""
+"""Seconds until a model that did not pass its smoke test is tested again, and a failure looked at again."""
 
 log = structlog.get_logger()
 
@@ -125,6 +125,9 @@ class CardUpdater:
         if not self._is_own_card(workload.record):
             return
         self._untested.discard(name)
+        if self._guest and not is_settled(workload, self._clock.now()):
+            self._untested.add(name)  # the process that leads is about to read why it failed
+            return
         if not await self._smoke_test.passed(workload):
             self._untested.add(name)
             return
@@ -151,8 +154,12 @@ class CardUpdater:
         if self._same(name, record, reply, workload):
             return
         self._shown[name] = (record, reply)
-        if await self._edit(record, reply) and workload.phase.settled:
-            await self._announced(workload)
+        if not await self._edit(record, reply):
+            return
+        if workload.phase.settled:
+            await self._announced(workload, workload.news)
+        elif self._shown_news(workload).startswith(workload.start_news):
+            await self._announced(workload, workload.down_news)
 
     def _same(self, name: str, record: Record, reply: Reply, workload: Workload) -> bool:
         """The card shows this already, or differs only in durations."""
@@ -160,7 +167,8 @@ class CardUpdater:
         if shown is None or shown[0].card_message_id != record.card_message_id:
             return False
         settled = workload.phase in (Phase.READY, Phase.ASLEEP)
-        return shown[1] == reply or (settled and self._shown_news(workload) == workload.news)
+        told = shown[1].tone is reply.tone and self._shown_news(workload) == workload.news
+        return shown[1] == reply or (settled and told)
 
     def _is_own_card(self, record: Record) -> bool:
         """This process updates the card. While another one leads, that does it, except for cards in this
@@ -191,11 +199,11 @@ class CardUpdater:
             return False
         return True
 
-    async def _announced(self, workload: Workload) -> None:
+    async def _announced(self, workload: Workload, news: str) -> None:
         if self._guest:
-            self._news[workload.name] = workload.news
+            self._news[workload.name] = news
             return
-        changes: RecordChanges = {"announced_news": workload.news}
+        changes: RecordChanges = {"announced_news": news}
         try:
             await self._cluster.update_record(workload.name, **changes)
         except UserError as error:

@@ -9,12 +9,13 @@ from bot.core.chat.errors import Changed, UserError
 from bot.core.counters import STARTS
 from bot.core.deployment.ending import GARBLED, Ending
 from bot.core.deployment.record import RecordChanges
+from bot.core.deployment.start_times import StartTimes, learned
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.diagnosis import Diagnosis, diagnose
-from bot.core.ports import Clock, Cluster
+from bot.core.ports import Clock, Cluster, Engine
 
 LINES = 3000
-"""Lines at the end of a log in which a cause is searched."""
+"""Lines at the end of a log in which a cause is searched, or a download."""
 TIME_TO_READ = timedelta(seconds=30)
 """From an end until its log has been read, or will not say more."""
 NO_CAUSE = ("healthy", "unknown", "probe_killed")
@@ -28,19 +29,21 @@ class StartRecorder:
     ready: everybody reads it there, and a restart of the bot forgets nothing. Only the process that leads
     may do so."""
 
-    def __init__(self, cluster: Cluster, clock: Clock) -> None:
-        self._cluster, self._clock = cluster, clock
+    def __init__(self, cluster: Cluster, engine: Engine, clock: Clock) -> None:
+        self._cluster, self._engine, self._clock = cluster, engine, clock
 
     async def note_end(self, workload: Workload) -> Workload:
-        """Store the last end, if it is not stored or its log was not read; remove pods that have ended.
-        Returns the workload as it is then."""
+        """Store the last end, if it is not stored or its log was not read; then remove pods that have ended,
+        which show it. Returns the workload as it is then."""
         end = workload.last_end
         if end and end.number and (end != workload.record.last_end or not end.log_read):
             workload = await self._store(workload, last_end=await self._with_cause(workload, end))
+        if workload.last_end != workload.record.last_end:
+            return workload  # it has changed meanwhile: the next look tries again
         try:
             await self._cluster.remove_dead_pods(workload.name)
         except UserError as error:
-            log.warning("dead_pods.not_removed", workload=workload.name, why=error.text.key)
+            log.warning("pods.not_removed", workload=workload.name, why=error.text.key)
         return workload
 
     async def note_ready(self, workload: Workload, nonsense: str) -> Workload:
@@ -48,14 +51,37 @@ class StartRecorder:
         the workload as it is then."""
         if workload.phase is not Phase.READY:
             return workload
-        record, end = workload.record, workload.last_end
+        end = workload.last_end
         if nonsense:
             return await self._store(workload, last_end=self._garbled(workload, nonsense))
-        if record.ready_at is None:
-            workload = await self._store(workload, **_first_ready(workload))
+        changes: RecordChanges = {"last_nodes": workload.nodes}
+        first = workload.record.ready_at is None
+        if first:
+            changes |= await self._first_ready(workload)
         if end and end.number:
-            workload = await self._store(workload, last_end=end.forgiven())
-        return workload
+            changes["last_end"] = end.forgiven()
+        stored = await self._store(workload, **changes)
+        if first and workload.stages and stored.record.start_times != workload.record.start_times:
+            STARTS.observe(workload.stages.total)
+        return stored
+
+    async def _first_ready(self, workload: Workload) -> RecordChanges:
+        """When it was ready, and how long that took if nothing interrupted it."""
+        record, times = workload.record, await self._learned(workload)
+        changes: RecordChanges = {"ready_at": max(workload.since, record.start_requested_at)}
+        if times:
+            changes["start_times"] = record.with_start(times)
+        return changes
+
+    async def _learned(self, workload: Workload) -> StartTimes | None:
+        stages, asked = workload.stages, workload.record.start_requested_at
+        if workload.ends or stages is None:
+            return None
+        try:
+            log = await self._cluster.log_of_run(workload.name, stages.run, LINES)
+        except UserError:
+            return None
+        return learned(stages, self._engine.download_seconds(log), asked, self._clock.now())
 
     def _garbled(self, workload: Workload, answer: str) -> Ending:
         before, at = workload.last_end, max(self._clock.now(), workload.since)
@@ -68,7 +94,7 @@ class StartRecorder:
             return end
         too_late = self._clock.now() - end.at >= TIME_TO_READ
         try:
-            text = await self._cluster.logs(workload.name, LINES)
+            text = await self._cluster.log_of_run(workload.name, end.run, LINES)
         except UserError:
             return end.model_copy(update={"log_read": too_late})
         found = diagnose([text])
@@ -89,23 +115,15 @@ class StartRecorder:
         return self._cluster.find(workload.name) or workload
 
 
-def _first_ready(workload: Workload) -> RecordChanges:
-    """How long a start took is learned only if it went through at once."""
-    record, took = workload.record, workload.since - workload.record.start_requested_at
-    changes: RecordChanges = {"ready_at": max(workload.since, record.start_requested_at)}
-    if not workload.ends and took > timedelta(0):
-        changes["start_seconds"] = record.with_start(took)
-        STARTS.observe(took.total_seconds())
-    return changes
-
-
 def _explained(end: Ending, found: Diagnosis, before: Ending | None) -> Ending:
-    """The end with the cause of its log; it may be that of the ends before."""
+    """The end with the cause of its log; if that is the cause of the ends before, with their evidence: the
+    lines differ in numbers only, and what is told once need not change."""
     same = before is not None and before.cause == found.cause and before.number
     alike = end.alike
     if before and found.cause != end.cause:
         alike = before.alike + end.number - before.number if same else end.number - before.number
-    fields = {"cause": found.cause, "evidence": found.evidence, "alike": max(1, alike), "log_read": True}
+    evidence = (same and before and before.evidence) or found.evidence
+    fields = {"cause": found.cause, "evidence": evidence, "alike": max(1, alike), "log_read": True}
     return end.model_copy(update=fields | {"fitting_context": found.fitting_context})
 
 

@@ -157,6 +157,10 @@ LEADS = {
         ASLEEP.but(record={"sleep_state": slept(SleepReason.OFFICE_HOURS), "office_hours": CLOSED}),
         Step.NOTHING,
     ),
+    "it failed today": (
+        ASLEEP.but(record={"sleep_state": slept(SleepReason.FAILED), "office_hours": OPEN}),
+        Step.NOTHING,
+    ),
     "a person put it to sleep today": (ASLEEP.but(record={"office_hours": OPEN}), Step.NOTHING),
     "and that day is over": (ASLEEP.but(record={"office_hours": CLOSED}), Step.NOTE_OFFICE_CLOSED),
     "which was noted": (

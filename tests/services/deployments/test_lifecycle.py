@@ -147,3 +147,18 @@ async def test_a_use_that_another_has_just_written_down_is_kept(
     [workload] = cluster.workloads()
     uses = workload.record.last_uses
     assert uses["ada"].at - uses["eve"].at == timedelta(minutes=1)
+
+
+async def test_other_arguments_begin_anew_with_what_starts_teach(
+    ask: Ask, pass_time: PassTime, cluster: SimulatedCluster
+) -> None:
+    def known() -> int:
+        return len(cluster.workloads()[0].record.start_times)
+
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    assert known() == 1
+    await ask("scale tinyllama replicas=2")
+    assert known() == 1
+    await ask("scale tinyllama tp=2")
+    assert known() == 0

@@ -495,6 +495,34 @@ async def test_in_report_mode_admins_hear_once_and_nothing_happens(
     assert len(told(chat, say)) == 1
 
 
+class WithoutTerminal(Chat):
+    """No platform of this process has the terminal."""
+
+    def reaches(self, place: Place) -> bool:
+        return place.platform != "console"
+
+    async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
+        assert self.reaches(place)
+        return await super().post(place, reply, locale)
+
+
+async def test_whom_only_another_terminal_reaches_is_not_told_and_all_goes_on(
+    settings: Settings,
+    cluster: SimulatedCluster,
+    inference: VllmInference,
+    clock: Clock,
+    sweeps: Sweeps,
+    ready: Ready,
+) -> None:
+    await cluster.update_record("tinyllama", card_place=Place("console", "terminal"))
+    built = wiring.build(settings, cluster, inference, WithoutTerminal(), clock)
+    await sweeps(45, sweep=built.sweep)
+    state = ready().record.sleep_state
+    assert state and (state.reason, state.told) == (SleepReason.IDLE, True)
+    assert built.sweep_failures.lasting() == []
+    await built.close()
+
+
 async def test_what_has_failed_gives_its_gpus_back_after_a_while_and_says_so(
     ready: Ready, sweeps: Sweeps, cluster: SimulatedCluster, chat: Chat, say: Say
 ) -> None:

@@ -11,6 +11,7 @@ from bot.app.settings import Settings
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
 from bot.core.usage.records import UsageKind
+from bot.engines.vllm.engine import Vllm
 from bot.engines.vllm.inference import VllmInference
 from bot.services.startup.start_recorder import StartRecorder
 from bot.simulator.cluster import SimulatedCluster
@@ -95,6 +96,6 @@ async def test_a_failure_is_written_down_once_its_log_has_been_read(
         return [event.about for _, event in events if event.kind is UsageKind.FAILED]
 
     assert await failures() == []
-    await StartRecorder(cluster, clock).note_end(cluster.workloads()[0])
+    await StartRecorder(cluster, Vllm(), clock).note_end(cluster.workloads()[0])
     assert await failures() == ["cuda_oom"]
     await built.close()

@@ -201,14 +201,19 @@ async def test_a_start_is_estimated_from_the_last_ones(
 ) -> None:
     await ready("ada: deploy tinyllama")
     [workload] = cluster.workloads()
-    assert workload.record.start_seconds == (91.2,)
+    assert [times.model_dump() for times in workload.record.start_times] == [
+        {"waiting": 0, "pulling": 40, "downloading": 8.2, "loading": 41}
+    ]
     await ask("sleep tinyllama")
-    await ask("wake tinyllama")
+    [waking] = await ask("wake tinyllama")
+    assert say(waking.lines[1]) == "about 41 s of loading (last start)"
     await pass_time(10)
     [card] = [history[-1] for history in chat.messages.values() if "tinyllama · " in say(history[-1].text)]
-    assert say(card.lines[0]).startswith("about 1 min 2") and "usually 1 min 31 s" in say(card.lines[0])
+    assert say(card.lines[0]) == "about 40 s left (last start: 41 s of loading)"
+    [status] = await ask("status tinyllama")
+    assert say(status.lines[0]) == "about 36 s left (last start: 41 s of loading)"
     await pass_time(100)
-    assert len(cluster.workloads()[0].record.start_seconds) == 2
+    assert len(cluster.workloads()[0].record.start_times) == 2
 
 
 async def test_a_question_that_cannot_be_answered_listens_no_longer(
@@ -289,7 +294,7 @@ async def test_a_model_that_answers_nothing_but_exclamation_marks_has_failed(
             await pass_time(1)
     assert "did not start: it answers nothing but “!”" in say(card[-1].text)
     assert "bitsandbytes" in say(card[-1].lines[1]) and "!!!!" in say(card[-1].lines[0])
-    assert cluster.workloads()[0].record.start_seconds == ()
+    assert cluster.workloads()[0].record.start_times == ()
 
 
 async def test_a_base_model_that_cannot_chat_is_ready(

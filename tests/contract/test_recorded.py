@@ -1,14 +1,12 @@
 """Every recorded case of a real kubelet, and what the bot says of it."""
 
-from pathlib import Path
-
 import pytest
 
 from bot.cluster.waits import PATIENCE
 from bot.core.deployment.workload import Phase
-from tests.cluster.recorded import CASES, SEQUENCES, Replay, cards, case, sequence
+from tests.cluster.recorded import CASES, RECORDED, SEQUENCES, Replay, cards, case, sequence
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = RECORDED.parents[1] / "cluster" / "golden"
 SEEN = {
     "abort-as-first-process": ("failed", "segfault", "segfault x5", ""),
     "bad-name": ("failed", "image_name", "", ""),
@@ -109,7 +107,6 @@ STORIES = {
         scheduling
         preparing
         loading
-        loading (unready)
         ready
     """,
     "config-map-gone": """
@@ -132,12 +129,10 @@ STORIES = {
         ready
         preparing (restart) [crashed x1]
         loading [crashed x1]
-        loading (unready) [crashed x1]
         ready [crashed x1]
         ready
         preparing (restart) [crashed x1]
         loading [crashed x1]
-        loading (unready) [crashed x1]
         ready [crashed x1]
         ready
     """,
@@ -159,7 +154,6 @@ STORIES = {
         scheduling (taints) [drained x1]
         preparing [drained x1]
         loading [drained x1]
-        loading (unready) [drained x1]
         ready [drained x1]
         ready
     """,
@@ -192,7 +186,6 @@ STORIES = {
         queued
         preparing
         loading
-        loading (unready)
         ready
     """,
     "gpu-refused": """
@@ -210,15 +203,11 @@ STORIES = {
         loading
         ready
         loading (unready)
-        loading (unready) [stopped_answering x1]
         loading [stopped_answering x1]
-        loading (unready) [stopped_answering x1]
         ready [stopped_answering x1]
         ready
         loading (unready)
-        loading (unready) [stopped_answering x1]
         loading [stopped_answering x1]
-        loading (unready) [stopped_answering x1]
         ready [stopped_answering x1]
         ready
     """,
@@ -256,7 +245,6 @@ STORIES = {
         scheduling (taints) [node_lost x1]
         preparing [node_lost x1]
         loading [node_lost x1]
-        loading (unready) [node_lost x1]
         ready [node_lost x1]
         ready
     """,
@@ -325,7 +313,6 @@ STORIES = {
         scheduling (taints) [tainted x1]
         preparing [tainted x1]
         loading [tainted x1]
-        loading (unready) [tainted x1]
         ready [tainted x1]
         ready
     """,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from tests.conftest import without_part
+from tests.real.missing import without_part
 
 BUILT_HERE = "llm-bot:tested"
 
@@ -55,25 +55,25 @@ class Image:
 
     def pulled(self, folder: Path, since: str) -> int:
         """Bytes to pull, compressed by gzip: the layers from the one on whose command `since` is part of."""
-        with tarfile.open(self._archive(folder)) as archive:
+        with tarfile.open(self.save(folder / "image.tar")) as archive:
             manifest = json.load(_member(archive, "manifest.json"))[0]
             history = json.load(_member(archive, manifest["Config"]))["history"]
             made_by = [step.get("created_by", "") for step in history if not step.get("empty_layer")]
             first = next(number for number, command in enumerate(made_by) if since in command)
             return sum(_compressed(_member(archive, layer)) for layer in manifest["Layers"][first:])
 
-    def _archive(self, folder: Path) -> Path:
-        file = folder / "image.tar"
+    def save(self, file: Path) -> Path:
+        """As an archive that containerd imports under its name."""
         if self._tool == "docker":
             _output("docker", "save", "--output", str(file), self._name)
         else:
-            _output("buildah", "push", self._name, f"docker-archive:{file}")
+            _output("buildah", "push", self._name, f"docker-archive:{file}:{self._name}")
         return file
 
 
-def build(folder: Path, **arguments: str) -> Image:
+def build(folder: Path, name: str = BUILT_HERE, **arguments: str) -> Image:
     """By the Dockerfile of a folder; skips the test, not in CI, where nothing can build."""
-    tool, name = _builder(), BUILT_HERE
+    tool = _builder()
     given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
     more = [] if tool == "docker" else ["--isolation=chroot", "--layers"]
     _output(tool, "build", *more, *given, f"--tag={name}", str(folder))
@@ -98,7 +98,7 @@ def _builder() -> str:
 def _output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    return done.stdout
+    return str(done.stdout)
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
