@@ -1,8 +1,7 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -13,7 +12,7 @@ from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
 from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
-from bot.cluster.pod_fields import is_ready, server_id
+from bot.cluster.pod_fields import Now, is_ready, server_id, utc_now
 from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
 from bot.cluster.short_waits import ShortWaits
@@ -44,12 +43,7 @@ class ClusterView:
     `now` what time it is."""
 
     def __init__(
-        self,
-        api: Api,
-        namespace: str,
-        container: str,
-        pace: Pace = USUAL_PACE,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self, api: Api, namespace: str, container: str, pace: Pace = USUAL_PACE, now: Now = utc_now
     ) -> None:
         self._now = now
         self._namespace = namespace
