@@ -8,6 +8,7 @@ import pytest
 from bot.app.application import App
 from bot.app.settings import Settings
 from bot.core.chat.reply import Tone
+from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase
 from bot.engines.vllm.inference import VllmInference
 from bot.simulator.cluster import SimulatedCluster
@@ -328,6 +329,34 @@ async def test_home_offers_a_person_only_what_that_person_may_start(ask: Ask, sa
     await ask("deploy qwen3-0.6b", who="eve")
     [at_the_limit] = await ask("home", who="eve")
     assert at_the_limit.footnote and say(at_the_limit.footnote).startswith("You hold as much as you may")
+
+
+async def test_what_no_node_can_take_is_refused_in_numbers_and_a_cache_of_one_node_is_said(
+    ask: Ask, cluster: SimulatedCluster, monkeypatch: pytest.MonkeyPatch, say: Say
+) -> None:
+    async def on_one_node() -> bool:
+        return True
+
+    monkeypatch.setattr(cluster, "cache_on_one_node", on_one_node)
+    [reply, *_] = await ask("deploy tinyllama")
+    assert any("on one node at a time" in say(line) for line in reply.lines)
+    short = Shortage(resource="cpu", asked=8, left=2, node="icc-gpu-1")
+    monkeypatch.setattr(cluster, "lacks", lambda spec: short)
+    for line in ("deploy tinyllama name=more", "scale tinyllama tp=2"):
+        [reply, *_] = await ask(line)
+        assert say(reply.text).startswith("No node can ever take")
+        assert say(reply.lines[0]).startswith("It asks for 8.0 CPUs") and "2.0" in say(reply.lines[0])
+
+
+async def test_gpus_says_what_a_model_does_that_is_not_ready(ask: Ask, pass_time: PassTime, say: Say) -> None:
+    async def used() -> set[str]:
+        [reply] = await ask("gpus")
+        return {say(row[-1]) for row in reply.table.rows} if reply.table else set()
+
+    await ask("deploy tinyllama")
+    assert any(row.startswith("1 × tinyllama (ada, ") for row in await used())
+    await pass_time(600)
+    assert await used() == {"1 × tinyllama (ada)", "–"}
 
 
 async def test_open_webui_follows_the_models(ask: Ask, bot: App, cluster: SimulatedCluster, say: Say) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, Unpack
 
 from cachetools import LRUCache
@@ -18,9 +17,10 @@ from bot.cluster.manifests import (
     WorkloadSettings,
     hf_secret,
     owned_by,
+    pod_template,
     workload_objects,
 )
-from bot.cluster.model_cache import find_claim, is_shared
+from bot.cluster.model_cache import ModelCache
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Listening
@@ -33,8 +33,6 @@ from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
-NOBODYS = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
-"""What a manifest is made with that is looked at and not sent."""
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
 
@@ -55,8 +53,7 @@ class KubernetesCluster:
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
-        self._claim: Json | None = None
-        """Of the volume of all weights."""
+        self._model_cache = ModelCache(settings, engine)
         self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
@@ -100,10 +97,7 @@ class KubernetesCluster:
 
     def lacks(self, spec: Spec) -> Shortage | None:
         """What a pod of it asks more of than any node with enough GPUs has, were it empty."""
-        objects = workload_objects(spec, NOBODYS, self._settings, self._engine)
-        pod = objects["Deployment"]["spec"]["template"]
-        found = (self._view.lacks(pod, resource) for resource in ("cpu", "memory"))
-        return next(filter(None, found), None)
+        return self._view.lacks(pod_template(spec, self._settings, self._engine))
 
     def changes(self) -> Listening:
         """Names of workloads as they change."""
@@ -162,14 +156,8 @@ class KubernetesCluster:
             return
         objects = workload_objects(spec, self._view.find(spec.name).record, self._settings, self._engine)
         await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        missing = ["Service"]
-        try:
-            await self._api.request("GET", f"{self._core}/secrets/{name}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            missing.append("Secret")
-        await self._apply_rest(objects, deployment, *missing)
+        has_key = await self._api.exists(f"{self._core}/secrets/{name}")
+        await self._apply_rest(objects, deployment, "Service", *(() if has_key else ("Secret",)))
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Server-side apply of the Deployment: one step, whatever of it changes.
@@ -239,13 +227,7 @@ class KubernetesCluster:
 
     async def cache_on_one_node(self) -> bool:
         """Asked once: the access modes of a claim never change."""
-        if self._claim is None:
-            try:
-                self._claim = await find_claim(self._api, self._settings, self._engine)
-            except UserError:
-                return False
-        shared = self._claim is None or is_shared(self._claim)
-        return not shared and len(self.nodes()) > 1
+        return len(self.nodes()) > 1 and not await self._model_cache.is_shared(self._api)
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""
@@ -283,11 +265,9 @@ class KubernetesCluster:
     def _metadata(self, name: str) -> Json:
         """The metadata of its Deployment as last seen; UserError when there is none."""
         self._check_format(name)
-        deployment = self._view.deployment(object_name(name))
-        if deployment is None:
+        if (deployment := self._view.deployment(object_name(name))) is None:
             raise UserError(t("workload.gone", name=name))
-        metadata: Json = deployment["metadata"]
-        return metadata
+        return dict(deployment["metadata"])
 
     async def _patch(self, name: str, body: Json) -> None:
         async with self._unchanged(name):

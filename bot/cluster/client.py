@@ -117,6 +117,16 @@ class Api:
             raise explain(response.status, _status(text), _retry_after(response))
         return json.loads(text) if is_json and text else text
 
+    async def exists(self, path: str) -> bool:
+        """Whether there is an object at this path."""
+        try:
+            await self.request("GET", path)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
     async def apply(self, path: str, body: Json) -> Json:
         """Server-side apply: create it, or make our fields so, whoever set them."""
         answer: Json = await self.request(

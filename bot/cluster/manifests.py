@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -98,6 +99,13 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, eng
     _place(pod, settings)
     _prefer(pod, record.last_nodes)
     return objects
+
+
+def pod_template(spec: Spec, settings: WorkloadSettings, engine: Engine) -> Json:
+    """What pods of this model would be made from, to be looked at."""
+    nobodys = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
+    template: Json = workload_objects(spec, nobodys, settings, engine)["Deployment"]["spec"]["template"]
+    return template
 
 
 def _rename_secret(containers: list[Json], old: str, new: str) -> None:

@@ -2,6 +2,7 @@
 
 from bot.cluster.client import Api, ApiError, Json
 from bot.cluster.manifests import WorkloadSettings, template
+from bot.core.chat.errors import UserError
 from bot.core.ports import Engine
 
 SHARED = {"ReadWriteMany", "ReadOnlyMany"}
@@ -23,3 +24,20 @@ async def find_claim(api: Api, settings: WorkloadSettings, engine: Engine) -> Js
 def is_shared(claim: Json) -> bool:
     """Several nodes can mount it at once."""
     return bool(SHARED & set(claim["spec"].get("accessModes", [])))
+
+
+class ModelCache:
+    """That volume; its claim is read once, because the access modes of a claim never change."""
+
+    def __init__(self, settings: WorkloadSettings, engine: Engine) -> None:
+        self._settings, self._engine = settings, engine
+        self._claim: Json | None = None
+
+    async def is_shared(self, api: Api) -> bool:
+        """Several nodes can mount it at once; True also if that is not known."""
+        if self._claim is None:
+            try:
+                self._claim = await find_claim(api, self._settings, self._engine)
+            except UserError:
+                return True
+        return self._claim is None or is_shared(self._claim)

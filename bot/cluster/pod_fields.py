@@ -1,9 +1,18 @@
 """What is read of a pod in several places."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bot.cluster.client import Json
 from bot.cluster.resources import amount
+
+Now = Callable[[], datetime]
+"""What tells the time."""
+
+
+def utc_now() -> datetime:
+    """What time it is."""
+    return datetime.now(UTC)
 
 
 def is_ready(pod: Json) -> bool:
@@ -52,7 +61,7 @@ def asked_of(pod: Json, resource: str) -> float:
 
 def parse_time(stamp: str | None) -> datetime:
     """An API timestamp, or now if there is none yet."""
-    return datetime.fromisoformat(stamp) if stamp else datetime.now(UTC)
+    return datetime.fromisoformat(stamp) if stamp else utc_now()
 
 
 def condition(pod: Json, kind: str) -> Json:

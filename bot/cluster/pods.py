@@ -54,8 +54,6 @@ class PodState(NamedTuple):
 
 _LIMIT_RANGE = re.compile(r"(maximum|minimum|max|min) .* usage per|limit to request ratio")
 """What is said of a pod that the namespace's LimitRange does not allow."""
-_PASSING = re.compile(r"(?<= )[\d.]+:\d+->| \"[0-9a-f]{64}\"")
-"""The port that a node asked a name server from; the id of a sandbox."""
 _FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
@@ -114,33 +112,12 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),
-        evidence=redact(_steady(state.evidence)[:EVIDENCE]),
+        evidence=redact(" ".join(state.evidence.split())[:EVIDENCE]),
         last_end=end,
         stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
-
-
-def _steady(message: str) -> str:
-    """What the cluster wrote, in one line, without what is another in each try and says nothing."""
-    return _PASSING.sub("", " ".join(message.split()))
-
-
-def since_before(workload: Workload, before: Workload | None, now: datetime) -> Workload:
-    """The workload with what only its view `before` tells."""
-    if before is None or before.phase is not workload.phase:
-        ahead = workload.since > now  # the clock of its node is
-        return workload.model_copy(update={"since": now}) if ahead else workload
-    if workload.phase is Phase.FAILED:  # each crash looks like the first
-        return workload.model_copy(update={"since": min(before.since, workload.since)})
-    return workload.model_copy(update={"since": before.since}) if workload.since > now else workload
-
-
-def still_held_up(workload: Workload, before: Workload) -> Workload:
-    """A workload that waits for its next try, held up by what held it up before that."""
-    shown = {name: getattr(before, name) for name in ("phase", "cause", "since", "evidence")}
-    return workload.model_copy(update=shown)
 
 
 def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:

@@ -1,8 +1,7 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -12,11 +11,12 @@ from bot.cluster.annotations import NewerFormat
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
-from bot.cluster.pod_events import OF_PODS, TROUBLE, PodEvent, reduce_event
-from bot.cluster.pod_fields import is_ready, server_id
-from bot.cluster.pods import PodSurroundings, read_workload, since_before, still_held_up
+from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
+from bot.cluster.pod_fields import Now, is_ready, server_id, utc_now
+from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
-from bot.cluster.waits import MENDING, PATIENCE
+from bot.cluster.short_waits import ShortWaits
+from bot.cluster.since_before import as_before, still_held_up
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
@@ -30,8 +30,6 @@ MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
 """Label selector of what the bot made."""
 SYNC_SECONDS = 20.0
 """How long a start may take until everything is known."""
-TOLD_IN_TURNS = {*MENDING, *TROUBLE.values()}
-"""What a kubelet tells of again and again in other words: another id, another side of the same trouble."""
 IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
 """The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
 
@@ -45,12 +43,7 @@ class ClusterView:
     `now` what time it is."""
 
     def __init__(
-        self,
-        api: Api,
-        namespace: str,
-        container: str,
-        pace: Pace = USUAL_PACE,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self, api: Api, namespace: str, container: str, pace: Pace = USUAL_PACE, now: Now = utc_now
     ) -> None:
         self._now = now
         self._namespace = namespace
@@ -61,10 +54,7 @@ class ClusterView:
         self._newer: set[str] = set()
         self._told: dict[str, dict[str, PodEvent]] = {}
         """Events by their own name, by the name of their pod."""
-        self._short_waits: dict[str, tuple[float, asyncio.TimerHandle]] = {}
-        """By the name of a Deployment: since when (in the loop's time) it is in a wait that often mends
-        itself, and what looks again when that has lasted."""
-        self._time = asyncio.get_running_loop().time
+        self._short_waits = ShortWaits(self._refresh)
         apps, core = f"/apis/apps/v1/namespaces/{namespace}", f"/api/v1/namespaces/{namespace}"
         autoscaling = f"/apis/autoscaling/v1/namespaces/{namespace}"
         mirror = partial(Mirror, api, pace=pace)
@@ -105,8 +95,7 @@ class ClusterView:
 
     async def stop(self) -> None:
         """Stop following."""
-        for _, timer in self._short_waits.values():
-            timer.cancel()
+        self._short_waits.stop()
         for task in self._following:
             task.cancel()
         await asyncio.gather(*self._following, return_exceptions=True)
@@ -170,9 +159,10 @@ class ClusterView:
             return [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
         return list(self._all_pods.items.values())
 
-    def lacks(self, pod: Json, resource: str) -> Shortage | None:
+    def lacks(self, pod: Json) -> Shortage | None:
         """What a pod asks more of than any node with enough GPUs has, were it empty."""
-        return gpus.shortage(pod, resource, self._nodes.items.values(), ())
+        nodes = self._nodes.items.values()
+        return next(filter(None, (gpus.shortage(pod, resource, nodes, ()) for resource in gpus.UNITS)), None)
 
     def _lacks_now(self, pod: Json, resource: str) -> Shortage | None:
         return gpus.shortage(pod, resource, self._nodes.items.values(), self._holders())
@@ -217,7 +207,8 @@ class ClusterView:
 
     def _node_changed(self, old: gpus.Node | None, new: gpus.Node | None) -> None:
         """What runs on it is lost or found with it."""
-        self._count_again()
+        if old != new:
+            self._count_again()
         if old and (new is None or old.ready != new.ready):
             pods = [pod for pod in self._pods.items.values() if pod["spec"].get("nodeName") == old.name]
             for name in {_workload_of(pod) for pod in pods} - {""}:
@@ -225,7 +216,8 @@ class ClusterView:
 
     def _holder_changed(self, old: gpus.Holder | None, new: gpus.Holder | None) -> None:
         """Who holds GPUs is read when it is asked for; what is left for those that wait is not."""
-        self._count_again()
+        if old != new:
+            self._count_again()
 
     def _count_again(self) -> None:
         """What those wait for that have no node depends on what is left there."""
@@ -271,36 +263,20 @@ class ClusterView:
             has_room=self._has_room,
             lacks=self._lacks_now,
             now=now,
-            waited=self._waited(name),
+            waited=self._short_waits.lasted(name),
         )
         workload = read_workload(deployment, pods, around)
         before = self._workloads.get(name)
-        if before and before.cause in MENDING and workload.cause == "restart":
-            workload = still_held_up(workload, before)  # the kubelet tells of the two in turns
-        self._note_wait(name, workload)
-        return since_before(_with_evidence_of(workload, before), before, now)
+        workload = still_held_up(workload, before)
+        self._short_waits.note(name, workload.cause)
+        return as_before(workload, before, now)
 
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
         return any(node.free >= gpus for node in nodes) if nodes else None
 
-    def _waited(self, name: str) -> timedelta:
-        since, _ = self._short_waits.get(name, (self._time(), None))
-        return timedelta(seconds=self._time() - since)
-
-    def _note_wait(self, name: str, workload: Workload) -> None:
-        """Look again when a wait that often mends itself has lasted."""
-        waits = workload.cause in MENDING
-        if waits and name not in self._short_waits:
-            since, seconds = self._time(), PATIENCE.total_seconds()
-            timer = asyncio.get_running_loop().call_later(seconds, self._refresh, name)
-            self._short_waits[name] = since, timer
-        elif not waits and name in self._short_waits:
-            self._short_waits.pop(name)[1].cancel()
-
     def _forget(self, name: str) -> None:
-        if name in self._short_waits:
-            self._short_waits.pop(name)[1].cancel()
+        self._short_waits.forget(name)
         if known := self._workloads.pop(name, None):
             self._changes.tell(known.name)
 
@@ -311,14 +287,6 @@ class ClusterView:
             self._newer.add(name)
             self._changes.tell(name)
         self._forget(name)
-
-
-def _with_evidence_of(workload: Workload, before: Workload | None) -> Workload:
-    """The workload with the evidence of its view `before`, if it only repeats itself in other words."""
-    if before is None or not before.evidence or workload.cause not in TOLD_IN_TURNS:
-        return workload
-    repeated = (before.phase, before.cause) == (workload.phase, workload.cause)
-    return workload.model_copy(update={"evidence": before.evidence}) if repeated else workload
 
 
 def _workload_of(thing: Json) -> str:

@@ -38,15 +38,15 @@ def remedy_text(workload: Workload) -> Text:
 
 def tries_lines(workload: Workload) -> tuple[Text, ...]:
     """Which try of its start it is, and how the one before ended; of a failure, how often it was tried; of a
-    model that has been ready, that it starts again because its pod was removed."""
+    model that has been ready, that it starts again, because its pod was removed and why."""
     end = workload.last_end
     if workload.phase in (Phase.READY, Phase.DRAINING, Phase.ASLEEP):
         return ()
     if end is None or not end.number:
         nodes = ", ".join(workload.record.last_nodes)
         return (t("start.moved", nodes=nodes),) if workload.is_moving and nodes else ()
-    if workload.phase is not Phase.FAILED and end.cause in DISPLACED:
-        return (t("start.displaced", how=how(end)),)
+    if end.cause in DISPLACED and workload.record.ready_at:
+        return (t("start.displaced", how=how(end), node=end.node),)
     if workload.phase is not Phase.FAILED:
         return (t("start.again", number=end.number + 1, at=end.at, how=how(end)),)
     return (t("start.tried", count=end.number, at=end.at),) if end.number > 1 else ()

@@ -34,6 +34,8 @@ TEXTS = {
     "model_not_found": "OSError: meta/lama is not a local folder and is not a valid model identifier listed on",
     "network_or_hub": "OSError: We couldn't connect to 'https://huggingface.co' to load the files",
     "disk_full": "OSError: [Errno 28] No space left on device",
+    "process_limit": "RuntimeError: can't start new thread",
+    "other_processor": "exec /usr/bin/vllm: exec format error",
     "unsupported_architecture": "ValueError: Model architectures ['X'] are not supported for now.",
     "transformers_too_old": "The checkpoint you are trying to load has model type `qwen9` but Transformers does "
     "not recognize this architecture.",

@@ -109,17 +109,25 @@ async def test_its_end_is_told_to_its_owner_and_to_admins(sequence: Play, chat: 
         assert alert.tone is Tone.ASLEEP and "given up" in told and told.endswith("tried 5 times")
 
 
-@pytest.mark.parametrize("name", ["drained", "tainted", "gpu-lost", "preempted"])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("drained", "its node was drained (gpu-node-3)"),
+        ("tainted", "its node got a taint that it does not tolerate (gpu-node-3)"),
+        ("gpu-lost", "its pod was removed from gpu-node-3"),
+        ("preempted", "a more important pod took its place (gpu-node-3)"),
+    ],
+)
 async def test_a_pod_that_is_deleted_while_it_is_ready_starts_again_and_is_no_failure(
-    name: str, sequence: Play, chat: Chat, say: Say
+    name: str, why: str, sequence: Play, chat: Chat, say: Say
 ) -> None:
     async with sequence(name) as story:
         await story.play()
         history = chat.messages[story.card]
         ready = next(n for n, reply in enumerate(history) if reply.tone is Tone.READY)
         after = [reply for reply in history[ready:] if reply.tone is not Tone.READY]
-        moved = [any("It starts again: " in line for line in lines_of(reply, say)) for reply in after]
-        assert after and all(moved)
+        moved = f"It starts again: {why}."
+        assert after and all(moved in lines_of(reply, say) for reply in after)
         assert name == "preempted" or "is ready again" in say(history[-1].text)
         assert list(chat.messages) == [story.card]
 

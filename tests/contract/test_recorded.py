@@ -1,14 +1,12 @@
 """Every recorded case of a real kubelet, and what the bot says of it."""
 
-from pathlib import Path
-
 import pytest
 
 from bot.cluster.waits import PATIENCE
 from bot.core.deployment.workload import Phase
-from tests.cluster.recorded import CASES, SEQUENCES, Replay, cards, case, sequence
+from tests.cluster.recorded import CASES, RECORDED, SEQUENCES, Replay, cards, case, sequence
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = RECORDED.parents[1] / "cluster" / "golden"
 SEEN = {
     "abort-as-first-process": ("failed", "segfault", "segfault x5", ""),
     "bad-name": ("failed", "image_name", "", ""),
