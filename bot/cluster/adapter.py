@@ -33,7 +33,7 @@ from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
-NOBODYS = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
+NOBODYS = Record(owner="", owner_name="", start_requested_at=datetime(2000, 1, 1, tzinfo=UTC))
 """What a manifest is made with that is looked at and not sent."""
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
