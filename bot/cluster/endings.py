@@ -65,6 +65,7 @@ class _Ended(NamedTuple):
     """The runs of one pod that have ended, the last of them in detail."""
 
     uid: str
+    made: datetime
     ends: int
     at: datetime
     cause: str
@@ -81,12 +82,12 @@ def last_ending(
 
     A cause that a log has given stands until a run ends otherwise, or its own log has been read. The clock of
     a node may be off by minutes: nothing has ended before its pod was made, or later than `now`."""
-    ends = (_ended(pod, events, container) for pod in pods)
-    ended = [found._replace(at=min(found.at, now)) for found in ends if found]
-    fresh = sum(_unseen(found, known) for found in ended)
+    ended = [found for pod in pods if (found := _ended(pod, events, container))]
+    fresh = sum(_unseen(found, known, now) for found in ended)
     if not fresh:
         return known
-    last = max(ended, key=lambda found: found.at)
+    ended = [found._replace(at=min(found.at, now)) for found in ended]
+    last = max(ended, key=lambda found: (found.at, found.made))
     cause, evidence, exit_code = last.cause, last.evidence, last.exit_code
     counted = known.number if known else 0
     if known and counted and cause in MUTE and (known.log_read and known.exit_code == exit_code):
@@ -106,14 +107,17 @@ def last_ending(
     )
 
 
-def _unseen(found: _Ended, known: Ending | None) -> int:
-    """How many ends of a pod are newer than what is known."""
+def _unseen(found: _Ended, known: Ending | None, now: datetime) -> int:
+    """How many ends of a pod are newer than what is known.
+
+    A stamp later than `now` stays newer than all that is known, whenever one looks: then the time counts at
+    which the control plane made the pod."""
     if known is None:
         return found.ends
     uid, _, index = known.run.rpartition("/")
     if uid == found.uid:
         return max(0, found.ends - int(index) - 1)
-    return found.ends if found.at > known.at else 0
+    return found.ends if (found.at if found.at <= now else found.made) > known.at else 0
 
 
 def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
@@ -135,9 +139,8 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
     node = pod["spec"].get("nodeName", "")
     message = _RUNTIME.sub("", message.strip())[:EVIDENCE]
-    return _Ended(
-        uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), redact(message)
-    )
+    made, at = parse_time(pod["metadata"]["creationTimestamp"]), _ended_at(pod, last)
+    return _Ended(uid, made, max(1, count), at, cause, node, last.get("exitCode"), redact(message))
 
 
 def _ended_at(pod: Json, ended: Json) -> datetime:

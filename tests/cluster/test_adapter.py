@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from bot.cluster.adapter import KubernetesCluster
+from bot.cluster.logs import LONGEST
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.deployment.record import SleepReason, SleepState
 from bot.core.deployment.workload import Phase
@@ -295,6 +296,20 @@ async def test_of_a_container_that_waits_to_be_started_again_the_run_before_is_s
     await kubernetes.put(f"{CORE}/pods", pod(containerStatuses=looping))
     await eventually(lambda: cluster.workloads()[0].phase is Phase.FAILED)
     assert await cluster.logs("tiny", 5) == "ValueError: before\n"
+
+
+async def test_of_a_log_of_endless_lines_the_end_is_read_and_not_all(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
+    await kubernetes.put(f"{CORE}/pods", pod(containerStatuses=container({"running": {}})))
+    await eventually(lambda: cluster.workloads()[0].phase is Phase.LOADING)
+    rubbish = "x" * (LONGEST // 20)
+    kubernetes.logs["llm-tiny-1"] = "\n".join([rubbish] * 100 + ["ValueError: at the end"])
+    log = await cluster.logs("tiny", 1000)
+    assert log.endswith("ValueError: at the end\n") and len(log) < LONGEST
+    kubernetes.logs["llm-tiny-1"] = rubbish * 30
+    assert len(await cluster.logs("tiny", 1000)) == LONGEST
 
 
 async def test_the_log_of_a_run_is_that_of_the_pod_and_the_container_it_ran_in(

@@ -67,6 +67,33 @@ def test_a_misspelt_field_and_a_wrong_value_are_refused() -> None:
         FULL.changed(warned_at="soon")  # type: ignore[arg-type]
 
 
+END = {"number": 1, "run": "uid/0", "at": "2030-01-01T12:00:00Z", "cause": "crashed"}
+START = {"waiting": 1, "pulling": 1, "downloading": 0, "loading": 10}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("start-requested-at", "2030-01-01T12:00:00"),
+        ("ready-at", "0001-01-01T00:00:00Z"),
+        ("lease-ends-at", "9999-12-31T23:59:59Z"),
+        ("idle-window", "P999999999D"),
+        ("start-times", json.dumps([START | {"loading": float("inf")}])),
+        ("start-times", json.dumps([START | {"waiting": -1}])),
+        ("last-end", json.dumps(END | {"at": "2030-01-01T12:00:00"})),
+        ("last-end", json.dumps(END | {"number": 10**30})),
+        ("last-end", json.dumps(END | {"run": "uid"})),
+        ("last-uses", json.dumps({"ada": {"who": "Ada", "at": "2030-01-01T12:00:00"}})),
+        ("sleep-state", json.dumps({"reason": "idle", "slept_at": "2030-01-01T12:00:00"})),
+    ],
+)
+def test_what_nobody_can_reckon_with_is_unreadable(name: str, text: str) -> None:
+    """Each of these once ended the updates of all cards, or the view of all workloads."""
+    found = to_annotations(PLAIN) | {f"llm-bot/{name}": text}
+    with pytest.raises(ValidationError):
+        read_record(metadata(found))
+
+
 @pytest.mark.parametrize("case", V1, ids=[case["about"] for case in V1])
 def test_what_0_1_0_wrote_is_read(case: dict[str, Any]) -> None:
     """But for how it sleeps, every field is what that version read, under another name."""

@@ -8,6 +8,7 @@ import pytest
 
 from bot.cluster import pod_fields
 from bot.cluster import pods as cluster_pods
+from bot.cluster.endings import last_ending
 from bot.cluster.pod_events import PodEvent
 from bot.cluster.pod_fields import is_ready
 from bot.cluster.pods import PodState, PodSurroundings
@@ -604,6 +605,18 @@ def test_containers_that_a_cluster_puts_before_ours_change_nothing(ours: list[di
 
 def test_a_container_that_the_kubelet_has_not_told_of_yet_is_not_there_yet() -> None:
     assert pod_state(pod(containerStatuses=[SIDECAR])).phase is Phase.PREPARING
+
+
+def test_pods_that_a_fast_clock_ended_are_counted_once() -> None:
+    """The one whose end is written down says which; the others once counted again with every look."""
+    rejected: dict[str, Any] = {"phase": "Failed", "reason": "Evicted", "message": "low on resource: memory"}
+    unready = [{"type": "Ready", "status": "False", "lastTransitionTime": stamp(40)}]
+    dead = [pod(name=name, minute=2, conditions=unready, **rejected) for name in ("a", "b", "c")]
+    seen = last_ending(dead, {}, None, container="vllm", now=BEGUN + timedelta(minutes=3))
+    assert seen and seen.number == 3
+    for minute in range(4, 9):
+        again = last_ending(dead, {}, seen, container="vllm", now=BEGUN + timedelta(minutes=minute))
+        assert again == seen
 
 
 def test_a_node_whose_clock_is_off_ends_nothing_in_the_future_and_nothing_unseen() -> None:

@@ -8,6 +8,7 @@ import base64
 import copy
 import json
 import re
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -254,7 +255,8 @@ class FakeKubernetes:
         if wanted not in self.logs:
             raise Refusal(400, "BadRequest", f'container in pod "{name}" is waiting to start')
         lines = self.logs[wanted].splitlines()[-int(request.query["tailLines"]) :]
-        return "\n".join(lines) + "\n"
+        text = "\n".join(lines) + "\n"
+        return text.encode()[: int(request.query.get("limitBytes", sys.maxsize))].decode(errors="replace")
 
 
 def _parse(path: str) -> Json:

@@ -1,9 +1,10 @@
 """How a try to start a model, or a run of its engine, ended."""
 
-from datetime import datetime
 from typing import Self
 
-from bot.core.frozen import Frozen
+from pydantic import Field
+
+from bot.core.frozen import Count, Frozen, Moment
 
 ENDS_FORGIVEN = 1
 """Ends of one replica that are no failure yet: one may be a hiccup of the network, two have a cause."""
@@ -33,12 +34,12 @@ GARBLED = "garbled_answers"
 class Ending(Frozen):
     """How a run of an engine ended, or a pod before its engine ran."""
 
-    number: int
+    number: Count
     """How many runs have ended since it was asked to start, or was last ready; this is the last of them. 0:
     it has been ready since."""
-    run: str
+    run: str = Field(pattern=r"^[^/]*/-?\d{1,9}$")
     """Which run it was: the uid of its pod, and the restarts of its container before it."""
-    at: datetime
+    at: Moment
     """When it ended."""
     cause: str
     """Why: the name of a sentence `[cause]`."""
@@ -48,9 +49,9 @@ class Ending(Frozen):
     """Of the container; None: it never ran, or still runs."""
     evidence: str = ""
     """The line of a log or status that shows the cause, without secrets; empty: there is none."""
-    alike: int = 1
+    alike: Count = 1
     """How many runs in a row have ended for this cause."""
-    fitting_context: int = 0
+    fitting_context: Count = 0
     """The longest context in tokens that would fit, as its log says; 0: it does not say."""
     log_read: bool = False
     """Its log has been read, or says nothing: no better cause will become known."""

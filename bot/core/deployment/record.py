@@ -1,6 +1,6 @@
 """What llm-bot keeps about a workload besides its spec, as annotations of the Deployment."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Self, Unpack
 
@@ -11,7 +11,7 @@ from bot.core.access.roles import Role
 from bot.core.chat.message import Place, User
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.start_times import StartTimes
-from bot.core.frozen import Frozen
+from bot.core.frozen import Count, Frozen, Moment, Span
 
 USERS_KEPT, STARTS_KEPT = 20, 5
 """People whose last use is remembered, and starts whose duration is."""
@@ -46,13 +46,13 @@ class SleepState(Frozen):
     """What put it to sleep, or that nobody knows."""
     by: str = ""
     """The name of the person who put it to sleep; empty if nobody did."""
-    slept_at: datetime | None = None
+    slept_at: Moment | None = None
     """When it was put to sleep; None: that is not known, as in records of versions up to 0.1.0."""
-    last_activity: datetime | None = None
+    last_activity: Moment | None = None
     """When it was last used, as far as was known; None: nothing was known."""
-    samples_seen: int = 0
+    samples_seen: Count = 0
     """Samples of its servers that there were in its last idle window."""
-    samples_expected: int = 0
+    samples_expected: Count = 0
     """Samples that a whole window has."""
     cause: str = ""
     """Of one that had failed, why: the name of a sentence `[cause]`; empty: it took too long, or has not."""
@@ -61,7 +61,7 @@ class SleepState(Frozen):
     office_closed: bool = False
     """A person put it to sleep, or it had failed, and its office has closed since: it wakes when the office
     opens again."""
-    removal_announced_at: datetime | None = None
+    removal_announced_at: Moment | None = None
     """When its owner was told that it will be removed; None: not yet."""
 
     def changed(
@@ -95,7 +95,7 @@ class LastUse(Frozen):
 
     who: str
     """The person's name as it was then."""
-    at: datetime
+    at: Moment
     """When that was."""
 
 
@@ -112,18 +112,18 @@ class RecordChanges(TypedDict, total=False):
     card_place: Place | None
     card_message_id: str
     announced_news: str
-    start_requested_at: datetime
+    start_requested_at: Moment
     start_times: tuple[StartTimes, ...]
-    ready_at: datetime | None
+    ready_at: Moment | None
     last_end: Ending | None
-    lease_ends_at: datetime | None
-    keep_until: datetime | None
-    idle_window: timedelta | None
+    lease_ends_at: Moment | None
+    keep_until: Moment | None
+    idle_window: Span | None
     office_hours: str
-    warned_at: datetime | None
+    warned_at: Moment | None
     warning_message_id: str
     sleep_state: SleepState | None
-    queued_since: datetime | None
+    queued_since: Moment | None
     urgent: bool
     last_uses: dict[str, LastUse]
     last_nodes: tuple[str, ...]
@@ -159,32 +159,32 @@ class Record(Frozen):
     announced_news: str = ""
     """The `Workload.news` that the card told last; empty: none yet."""
 
-    start_requested_at: datetime
+    start_requested_at: Moment
     """When it was last asked to start: deployed, changed or woken."""
     start_times: tuple[StartTimes, ...] = ()
     """How long the stages of its last starts took, in seconds; the latest is the last. A start that was
     interrupted or held up is not among them; with a new spec there are none."""
-    ready_at: datetime | None = None
+    ready_at: Moment | None = None
     """When it first answered after it was last asked to start; None: not yet."""
     last_end: Ending | None = None
     """How the last run of its engine ended in this start, as far as that is written down; None: none has."""
-    lease_ends_at: datetime | None = None
+    lease_ends_at: Moment | None = None
     """When its lease ends and it is put to sleep; None: never."""
 
-    keep_until: datetime | None = None
+    keep_until: Moment | None = None
     """Until when a person wants it kept although it is idle; None: nobody does."""
-    idle_window: timedelta | None = None
+    idle_window: Span | None = None
     """How long it may be idle; None: as long as its model or everybody's may."""
     office_hours: str = ""
     """When it stays warm (`mo-fr 08:00-18:00`); outside of them it sleeps. Empty: it has none."""
-    warned_at: datetime | None = None
+    warned_at: Moment | None = None
     """When its owner was told that it will sleep; None: there is no such warning now."""
     warning_message_id: str = ""
     """The message of that warning; empty: none, or it could not be posted."""
     sleep_state: SleepState | None = None
     """Why it sleeps; None: it does not, or nobody has looked yet since it was scaled to 0."""
 
-    queued_since: datetime | None = None
+    queued_since: Moment | None = None
     """Since when it waits for GPUs in the queue, with 0 replicas; None: it does not."""
     urgent: bool = False
     """An admin called it urgent: it goes to the front of the queue."""

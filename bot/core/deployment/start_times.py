@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from bot.core.frozen import Frozen
+from bot.core.frozen import Frozen, Seconds
 
 AHEAD = timedelta(seconds=10)
 """How far the clocks of the bot and of the cluster may be apart."""
@@ -40,13 +40,13 @@ class Stages(Frozen):
 class StartTimes(Frozen):
     """How long the stages of a start took that nothing interrupted or held up, in seconds."""
 
-    waiting: float
+    waiting: Seconds
     """Until it had a node."""
-    pulling: float | None
+    pulling: Seconds | None
     """Pulling the image; 0: it was there. None: nobody knows."""
-    downloading: float
+    downloading: Seconds
     """Downloading the weights; 0: they were in the cache."""
-    loading: float
+    loading: Seconds
     """All else that its engine did until it was ready."""
 
 
