@@ -152,6 +152,11 @@ class RealCluster:
         self.own_nodes.node(node).launch(process)
         self._killed.remove((node, process))
 
+    def kill_container(self, pod: Json) -> None:
+        """kill -9 of the one container of a pod; the kubelet has not asked for it."""
+        [status] = pod["status"]["containerStatuses"]
+        self.own_nodes.node(pod["spec"]["nodeName"]).kill_container(status["containerID"].partition("//")[2])
+
     def use_real_vllm(self, vllm: Path) -> None:
         """From now on the pods of models, in all namespaces, see this machine's vLLM, ask for little and have
         room in /dev/shm."""
