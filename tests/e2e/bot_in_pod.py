@@ -63,9 +63,17 @@ class BotInPod:
         [post] = self.chat.posted("c1", asked)
         return str(post["message"])
 
+    async def answered(self, asked: str) -> None:
+        """Wait for the whole answer of a model to a post."""
+        await eventually(lambda: any("tokens/s" in p["message"] for p in self.chat.posted("c1", asked)))
+
     def alerts(self, name: str) -> list[Json]:
         """What the admins were told of a model."""
         return [post for post in self.chat.posted(ADMINS) if f" {name} (ada)" in post["message"]]
+
+    def all_pods(self) -> list[Json]:
+        """Those of all models."""
+        return self.cluster.pods(self.namespace, "llm-bot/workload")
 
     def pods(self, name: str) -> list[Json]:
         """Those of a model."""

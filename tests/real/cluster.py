@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.real import bot_rights, policies
 from tests.real.images import ENGINE, mounted
@@ -126,6 +126,22 @@ class RealCluster:
                 yield f"http://{said.split()[2]}"
             finally:
                 forwarding.terminate()
+
+    @contextmanager
+    def watched(self, namespace: str, label: str, output: str) -> Iterator[IO[str]]:
+        """The lines that `kubectl get pods --watch` prints, as they come."""
+        words = ("get", "pods", "--watch", f"--selector={label}", f"--namespace={namespace}")
+        with subprocess.Popen(
+            [self._kubectl, f"--kubeconfig={self.kubeconfig}", *words, f"--output={output}"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"NO_PROXY": "*"},
+        ) as watching:
+            assert watching.stdout
+            try:
+                yield watching.stdout
+            finally:
+                watching.terminate()
 
     @property
     def own_nodes(self) -> Nodes:
