@@ -48,7 +48,7 @@ class Chaos:
     async def _reach(self, phase: str) -> None:
         if phase == "waking":
             await self._ready()
-            assert f"{NAME} sleeps" in await self.bot.answer(f"sleep {NAME}")
+            assert f"{NAME} goes to sleep" in await self.bot.answer(f"sleep {NAME}")
             await until(lambda: not self._pods())
             self.card = await self.bot.card(f"wake {NAME}")
         elif phase != "ready":
