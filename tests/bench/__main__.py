@@ -8,9 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from tests.bench import commands, deploy, mattermost, process, slack, sweep, tokens, watching, week
+from tests.bench import commands, deploy, mattermost, nodes, process, slack, sweep, tokens, watching, week
 
-PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep, watching, week)
+PARTS = (commands, process, deploy, tokens, slack, mattermost, sweep, watching, nodes, week)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.real import bot_rights, policies
 from tests.real.images import ENGINE, mounted
@@ -127,6 +127,22 @@ class RealCluster:
             finally:
                 forwarding.terminate()
 
+    @contextmanager
+    def watched(self, namespace: str, label: str, output: str) -> Iterator[IO[str]]:
+        """The lines that `kubectl get pods --watch` prints, as they come."""
+        words = ("get", "pods", "--watch", f"--selector={label}", f"--namespace={namespace}")
+        with subprocess.Popen(
+            [self._kubectl, f"--kubeconfig={self.kubeconfig}", *words, f"--output={output}"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"NO_PROXY": "*"},
+        ) as watching:
+            assert watching.stdout
+            try:
+                yield watching.stdout
+            finally:
+                watching.terminate()
+
     @property
     def own_nodes(self) -> Nodes:
         """Nodes that may be harmed; only those that we started."""
@@ -151,6 +167,11 @@ class RealCluster:
         """Start again what was killed."""
         self.own_nodes.node(node).launch(process)
         self._killed.remove((node, process))
+
+    def kill_container(self, pod: Json) -> None:
+        """kill -9 of the one container of a pod; the kubelet has not asked for it."""
+        [status] = pod["status"]["containerStatuses"]
+        self.own_nodes.node(pod["spec"]["nodeName"]).kill_container(status["containerID"].partition("//")[2])
 
     def use_real_vllm(self, vllm: Path) -> None:
         """From now on the pods of models, in all namespaces, see this machine's vLLM, ask for little and have

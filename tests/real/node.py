@@ -140,6 +140,10 @@ class Node:
         words = ("patch", "node", self.name, "--subresource=status", "--type=merge", f"--patch={patch}")
         self._until(lambda: "patched" in self._plane.kubectl(*words, check=False), "it has GPUs")
 
+    def kill_container(self, container: str) -> None:
+        """kill -9 of its first process, by the container's id; nothing happens if it has ended."""
+        self._ctr("tasks", "kill", "--signal=SIGKILL", container, check=False)
+
     def load(self, archive: Path) -> None:
         """An image (an archive of docker or OCI)."""
         self._ctr("images", "import", "--local", str(archive))

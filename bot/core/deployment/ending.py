@@ -1,5 +1,6 @@
 """How a try to start a model, or a run of its engine, ended."""
 
+from datetime import datetime
 from typing import Self
 
 from pydantic import Field

@@ -2,7 +2,7 @@
 
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import DISPLACED, MUTE, Ending
-from bot.core.deployment.workload import Phase, Workload
+from bot.core.deployment.workload import UNREADY, Phase, Workload
 from bot.core.failures.remedies import remedy
 from bot.core.ports import Progress
 
@@ -12,6 +12,8 @@ def state_text(workload: Workload, progress: Progress | None = None) -> Text:
     GPU`, `waiting for a node: no node with a free GPU has enough CPU`."""
     if workload.phase is Phase.FAILED:
         return t("start.failed", cause=cause_text(workload))
+    if workload.cause == UNREADY:
+        return t("waits.unready")  # it has been up, and loads nothing
     if workload.cause:
         return t("start.state", phase=workload.phase.label, what=t(f"waits.{workload.cause}"))
     if progress is None:
