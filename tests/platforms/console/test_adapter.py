@@ -98,7 +98,7 @@ async def test_an_incident_from_its_cause_to_its_end_and_a_report_with_a_chart()
         while not all(words in told[begun:] for words in until):
             told += (await screen.readline()).decode()
 
-    owner = "✕ tinyllama did not start: a GPU ran out of memory while the model was starting"
+    owner = "✕ tinyllama is not running: a GPU ran out of memory while the model was starting"
     admin = (
         "✕ #1 tinyllama (you) is not running: a GPU ran out of memory while the model was starting · cuda_oom"
     )

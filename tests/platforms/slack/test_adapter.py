@@ -284,6 +284,7 @@ async def test_a_card_that_changes_fast_is_edited_once_in_three_seconds(
     await workspace.command("UADA", "deploy llama-3-8b")
     await soon(lambda: workspace.posted("C1"))
     [card] = workspace.posted("C1")
+    await soon(cluster.workloads)
     while cluster.workloads()[0].phase is not Phase.READY:  # its phases pass in a few real seconds
         clock.advance(seconds=5)
         cluster.step()
