@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
+from bot.cluster.pod_events import TROUBLE
 from bot.cluster.waits import MENDING
 from bot.core.deployment.workload import Phase, Workload
 
-TOLD_IN_TURNS = {*MENDING, "mount", "sandbox"}
+TOLD_IN_TURNS = {*MENDING, *TROUBLE.values()}
 """What a kubelet tells of again and again in other words: another id, another side of the same trouble."""
 
 

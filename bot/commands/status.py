@@ -92,8 +92,7 @@ def _lines(workload: Workload, ctx: Context) -> tuple[Text, ...]:
     left = left_lines(workload, ctx.services.progress.of(workload), ctx.services.clock.now())
     remedy = (remedy_text(workload),) if workload.phase is Phase.FAILED else ()
     steps = next_step_lines(workload)
-    steps = steps if workload.shortage else steps[-1:]
-    return (*tries_lines(workload), *steps, *remedy, *left)
+    return (*tries_lines(workload), *(steps if workload.shortage else steps[-1:]), *remedy, *left)
 
 
 def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:

@@ -111,10 +111,10 @@ class Workload(Frozen):
     of a sentence `[waits]`. Empty: neither."""
     last_end: Ending | None = None
     """How the last run of its engine ended in this start; None: none has."""
-    shortage: Shortage | None = None
-    """The numbers of a wait for CPU or memory; None: it waits for neither, or they are not known."""
     stages: Stages | None = None
     """How long the start of the pod took that has answered longest; None: none does, or nobody knows."""
+    shortage: Shortage | None = None
+    """The numbers of a wait for CPU or memory; None: it waits for neither, or they are not known."""
     evidence: str = ""
     """The line of a log, status or event that shows the cause, without secrets; empty: there is none."""
     managed_by: str = ""
