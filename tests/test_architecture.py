@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 BOT = ROOT / "bot"
 SOURCES = sorted(BOT.rglob("*.py"))
 PHRASES = Phrasebook(LOCALES, SystemClock().now).sentences
-SIMULATOR_LINES = 750
+SIMULATOR_LINES = 800
 SLACK_SCOPES = {  # what each method of Slack's needs
     "chat.postMessage": "chat:write",
     "conversations.info": "channels:read groups:read im:read",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bot.cluster.client import Json
 from bot.cluster.pod_events import PodEvent, killed_by_probe
 from bot.cluster.pod_fields import condition, container_status, is_ending, parse_time
+from bot.cluster.waits import NOT_CREATED
 from bot.core.deployment.ending import BY_EXIT_CODE, MUTE, Ending
 from bot.core.failures.redact import redact
 
@@ -22,7 +23,8 @@ TO_END = timedelta(minutes=3)
 LOGS_SAY_MORE = MUTE | {"container_oomkilled"}
 """Causes that the log of a run may know better."""
 _REJECTED = {
-    "UnexpectedAdmissionError": "gpu_lost",
+    "TopologyAffinityError": "node_topology",
+    "SMTAlignmentError": "node_topology",
     "Preempting": "preempted",
     "Preempted": "preempted",
     "NodeShutdown": "node_shutdown",
@@ -31,7 +33,15 @@ _REJECTED = {
     "NodeLost": "node_lost",
     "NodeAffinity": "node_refused",
 }
-"""Causes by the reason of a pod that has failed; one that begins with `OutOf` is `node_full`."""
+"""Causes by the reason of a pod that has failed; one that begins with `OutOf` is `node_full`, one that nobody
+knows `pod_failed`."""
+_NOT_ADMITTED = (
+    ("gpu_lost", re.compile(r"GPU is lost|unhealthy")),
+    ("device_plugin", re.compile(r"rpc failed|unregistered device|endpoint|nvml\.Init")),
+    ("node_full", re.compile(r"not enough (cpus|memory)|memory manager", re.IGNORECASE)),
+)
+"""Causes by what a kubelet says of a pod that it does not take (UnexpectedAdmissionError); the first that is
+found, else `gpu_lost`."""
 _DISRUPTED = {
     "EvictionByEvictionAPI": "drained",
     "PreemptionByScheduler": "preempted",
@@ -40,6 +50,7 @@ _DISRUPTED = {
 }
 """Causes by the reason of the condition DisruptionTarget."""
 _EVICTED = (
+    ("shm_limit", re.compile(r'EmptyDir volume "[^"]*shm[^"]*" exceeds')),
     ("disk_limit", re.compile(r"exceeds the (total )?limit")),
     ("disk_pressure", re.compile(r"ephemeral-storage|DiskPressure|inodes")),
     ("memory_pressure", re.compile(r"resource: memory|MemoryPressure")),
@@ -48,11 +59,16 @@ _EVICTED = (
 """Causes by what a kubelet says of an eviction; the first that is found."""
 _EXEC_FORMAT = "exec format error"
 _NOT_STARTED = (
+    *NOT_CREATED,
     ("other_processor", re.compile(_EXEC_FORMAT)),
-    ("no_program", re.compile(r"no such file or directory|executable file not found")),
-    ("not_executable", re.compile(r"permission denied")),
+    (
+        "no_program",
+        re.compile(r"\bexec(:| /).*no such file or directory|executable file .*not found", re.IGNORECASE),
+    ),
+    ("not_executable", re.compile(r"(\bexec(:| /)|open executable).*permission denied", re.IGNORECASE)),
 )
-"""Causes by what a container runtime says of a program that it cannot start (StartError)."""
+"""Causes by what a container runtime says of a program that it cannot start (StartError). Of a mount that
+fails it says *no such file*, too."""
 _RUNTIME = re.compile(r"^failed to create .*unable to start container process: ", re.DOTALL)
 """What it says before that."""
 _ECHO = re.compile(r"(Killed|Terminated|Aborted|Segmentation fault|INFO|DEBUG)\b|KeyboardInterrupt")
@@ -162,7 +178,7 @@ def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) ->
         return cause
     code, message = int(ended.get("exitCode", 1)), ended.get("message", "")
     if ended.get("reason") == "StartError":
-        return next((cause for cause, said in _NOT_STARTED if said.search(message)), "not_started")
+        return _first(_NOT_STARTED, message, "not_started")
     if _EXEC_FORMAT in message.lower():
         return "other_processor"
     if began and at and code in KILLED and patience <= at - began <= patience + TO_END:
@@ -183,17 +199,16 @@ def _patience(pod: Json, container: str) -> timedelta:
 def _rejection(pod: Json) -> str:
     """Why the kubelet or the cluster has ended a whole pod, or is about to; empty if they have not."""
     status = pod.get("status", {})
-    if status.get("phase") == "Failed":
-        reason, message = status.get("reason", ""), status.get("message", "")
-        if reason == "Evicted":
-            return next((cause for cause, said in _EVICTED if said.search(message)), "evicted")
-        if reason.startswith("OutOf"):
-            return "node_full"
-        if reason in _REJECTED:
-            return _REJECTED[reason]
-    elif not is_ending(pod):
-        return ""
-    return _disruption(pod)
+    if status.get("phase") != "Failed":
+        return _disruption(pod) if is_ending(pod) else ""
+    reason, message = status.get("reason", ""), status.get("message", "")
+    if reason == "Evicted":
+        return _first(_EVICTED, message, "evicted")
+    if reason == "UnexpectedAdmissionError":
+        return _first(_NOT_ADMITTED, message, "gpu_lost")
+    if reason.startswith("OutOf"):
+        return "node_full"
+    return _REJECTED.get(reason) or _disruption(pod) or ("pod_failed" if reason else "")
 
 
 def _disruption(pod: Json) -> str:
@@ -203,6 +218,11 @@ def _disruption(pod: Json) -> str:
     cause = _DISRUPTED.get(disrupted.get("reason", ""), "") if disrupted.get("status") == "True" else ""
     lost = ready.get("status") != "True" and not ready.get("reason")
     return "node_lost" if cause == "tainted" and lost else cause
+
+
+def _first(known: Sequence[tuple[str, re.Pattern[str]]], message: str, otherwise: str) -> str:
+    """The first cause whose words a message has."""
+    return next((cause for cause, said in known if said.search(message)), otherwise)
 
 
 def _stamp(text: str | None) -> datetime | None:

@@ -29,6 +29,9 @@ TROUBLE = {
 }
 """Reasons of events that tell why a container is not created, and the sentence `[waits]`; the status
 of the pod does not tell. Of the volume's permissions and of dynamic resources only newer kubelets tell."""
+_NO_REASON = re.compile(r"^Unable to (attach or )?mount .*(timed out|timeout|deadline)|failed to sync")
+"""What a kubelet says of volumes that are not mounted, when it does not know why: the cluster may have said
+that once before, while this comes again and again."""
 PROBES = {"startup probe": "not_ready_in_time", "liveness probe": "stopped_answering"}
 """Causes by what the event `Killing` says: `Container vllm failed startup probe, will be restarted`."""
 
@@ -92,11 +95,15 @@ def trouble(events: Collection[PodEvent]) -> tuple[str, str]:
     """Why its container is not created: the end of a sentence's name, and what the kubelet wrote; empty if
     nothing stops it."""
     found = [event for event in events if event.reason in TROUBLE]
-    last = max(found, key=lambda event: event.last, default=None)
+    last = max(found, key=lambda event: (_says_why(event), event.last), default=None)
     if last is None:
         return "", ""
     wait = TROUBLE[last.reason]
     return volume_wait(last.message) if wait == "mount" else wait, last.message
+
+
+def _says_why(event: PodEvent) -> bool:
+    return not _NO_REASON.search(event.message)
 
 
 def failed_pull(events: Collection[PodEvent]) -> str:

@@ -20,6 +20,7 @@ from bot.cluster.pod_fields import (
     is_ready,
     parse_time,
 )
+from bot.cluster.resources import quota_is_too_small
 from bot.cluster.stages import first_stages
 from bot.cluster.waits import (
     CONFIG,
@@ -54,6 +55,10 @@ class PodState(NamedTuple):
 
 _LIMIT_RANGE = re.compile(r"(maximum|minimum|max|min) .* usage per|limit to request ratio")
 """What is said of a pod that the namespace's LimitRange does not allow."""
+_QUOTA_WANTS = re.compile(r"failed quota: .*must specify")
+"""What is said of a pod that leaves open how much it needs of something that the quota counts."""
+_PASSING = re.compile(r"(?<= )[\d.]+:\d+->| \"[0-9a-f]{64}\"")
+"""The port that a node asked a name server from; the id of a sandbox."""
 _FURTHEST_FIRST = [
     Phase.READY,
     Phase.FAILED,
@@ -174,12 +179,20 @@ def _state(deployment: Json, pods: list[PodState], *, draining: bool) -> PodStat
         return min(pods, key=lambda state: _FURTHEST_FIRST.index(state.phase))
     for found in deployment.get("status", {}).get("conditions", []):
         if found["type"] == "ReplicaFailure" and found["status"] == "True":
-            message = found.get("message", "")
-            if "exceeded quota" in message:
-                return PodState(Phase.SCHEDULING, since, "quota", message)
-            limited = _LIMIT_RANGE.search(message)
-            return PodState(Phase.FAILED, since, "limit_range" if limited else "admission_denied", message)
+            return _not_made(found.get("message", ""), since)
     return PodState(Phase.SCHEDULING, since)
+
+
+def _not_made(message: str, since: datetime) -> PodState:
+    """The state of a Deployment whose pod the API server refuses, by what it says."""
+    if _QUOTA_WANTS.search(message):
+        return PodState(Phase.FAILED, since, "quota_unspecified", message)
+    if "exceeded quota" in message:
+        never = quota_is_too_small(message)
+        phase = Phase.FAILED if never else Phase.SCHEDULING
+        return PodState(phase, since, "quota_too_small" if never else "quota", message)
+    limited = _LIMIT_RANGE.search(message)
+    return PodState(Phase.FAILED, since, "limit_range" if limited else "admission_denied", message)
 
 
 def pod_state(pod: Json, around: PodSurroundings) -> PodState:

@@ -16,6 +16,19 @@ def amount(quantity: str) -> float:
     return float(parse_quantity(quantity))
 
 
+def quota_is_too_small(message: str) -> bool:
+    """Whether a quota allows less than what one pod asks for, so that waiting is in vain, by what the API
+    server says: `exceeded quota: x, requested: cpu=2, used: cpu=0, limited: cpu=1`."""
+    asked, allowed = (_quantities(message, label) for label in ("requested", "limited"))
+    return any(amount(asked[name]) > amount(allowed[name]) for name in asked.keys() & allowed.keys())
+
+
+def _quantities(message: str, label: str) -> dict[str, str]:
+    """The list of `name=quantity` after a label."""
+    found = re.search(rf"\b{label}: ([^ ]*?)(?:, |$)", message)
+    return dict(re.findall(r"([\w./-]+)=(\d+[A-Za-z]*)", found[1] if found else ""))
+
+
 def lay_over(resources: Json, per_gpu: Resources, gpus: int) -> None:
     """Set what is given for each GPU in the container's `resources`, for that many GPUs.
 

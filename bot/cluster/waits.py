@@ -16,14 +16,29 @@ MENDS = {
 the kubelet has not seen yet, a registry that does not answer at once, GPUs that a pod that ends still
 counts."""
 IMAGE = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"}
-_NOT_PULLED = (
-    ("image_platform", re.compile(r"no match for platform|no matching manifest")),
-    ("image_denied", re.compile(r"denied|unauthorized|authoriz|authentic|401|403 Forbidden", re.IGNORECASE)),
-    ("image_limit", re.compile(r"429|toomanyrequests|rate ?limit", re.IGNORECASE)),
-    ("image_absent", re.compile(r"not found$|manifest unknown", re.IGNORECASE)),
+_FULL = re.compile(r"no space left on device")
+_REFUSED = re.compile(
+    r"(?<!permission )denied|unauthorized|authoriz|authentic|\b401\b|403 Forbidden", re.IGNORECASE
 )
-"""Causes by what a registry says of an image that cannot be pulled; the first that is found."""
-MENDING = {*MENDS, *MENDS.values(), *(cause for cause, _ in _NOT_PULLED)}
+_NOT_PULLED = (
+    ("node_disk_full", _FULL),
+    ("image_platform", re.compile(r"no match for platform|no matching manifest")),
+    ("image_denied", _REFUSED),
+    ("image_limit", re.compile(r"\b429\b|toomanyrequests|rate ?limit", re.IGNORECASE)),
+    (
+        "image_absent",
+        re.compile(r"^(?!.*content digest).*not found$|manifest unknown", re.IGNORECASE | re.DOTALL),
+    ),
+)
+"""Causes by what a registry or a node says of an image that cannot be pulled; the first that is found. The
+numbers of HTTP also stand in digests, and in ports of connections that break."""
+NOT_CREATED = (
+    ("driver_or_cuda_mismatch", re.compile(r"error running (\w+ )?hook|nvidia-container-|CDI device")),
+    ("node_disk_full", _FULL),
+)
+"""Causes by what a container runtime says of a container that it cannot create: a hook puts the GPUs and the
+driver of the node into it. The first that is found."""
+MENDING = {*MENDS, *MENDS.values(), *(cause for cause, _ in (*_NOT_PULLED, *NOT_CREATED))}
 """These waits, and what they are called when they have lasted."""
 NEVER_PULLED = {"InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed"}
 CONFIG = {
@@ -43,8 +58,12 @@ _NO_RUNTIME = re.compile(r"connection error|\.sock\b")
 _TAKEN = re.compile(r"already used by pod|Multi-Attach|already exclusively attached")
 """What is said of a volume that only one node may have, and another one has."""
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: )?')
-_TAINTS = re.compile(r"\{[^}]*\}")
+_TAINTS = re.compile(r"taint \{([^:}]*)[^}]*\}")
 """Older schedulers name them, and people choose the names: `had untolerated taint {volume-test: yes}`."""
+_SICK = re.compile(r"node\.kubernetes\.io/(not-ready|unreachable|\w+-pressure|network-unavailable)")
+"""Taints that Kubernetes itself gives a node that is not well."""
+_RESERVED = re.compile(r"node-role\.kubernetes\.io/(control-plane|master|etcd)")
+"""Taints of nodes that are for the cluster itself: every message speaks of them, and they have no GPUs."""
 _PREEMPTION = re.compile(r"\bpreemption: .*", re.DOTALL)
 _GPU = "Insufficient nvidia.com/gpu"
 _ONLY_GPUS = re.compile(r"0/(\d+) nodes are available: \1 Insufficient nvidia\.com/gpu\.\s*$")
@@ -57,7 +76,10 @@ _UNMET = (
     ("disk", re.compile(r"Insufficient ephemeral-storage")),
     ("pods", re.compile(r"Too many pods")),
     ("cordoned", re.compile(r"were unschedulable")),
-    ("taints", re.compile(r"taint")),
+    ("sick", re.compile(r"\bsick\b")),
+    ("taints", re.compile(r"\btaint\b")),
+    ("node", re.compile(r"affinity|selector")),
+    ("taints", re.compile(r"\breserved\b")),
 )
 """What a pod misses, by what the scheduler says of nodes: the first that is found. Some reasons speak of
 pvc(s), storage or a disk alone."""
@@ -72,8 +94,16 @@ def unmet_need(message: str, *, gpus_free: bool | None) -> str:
     said = _PREEMPTION.sub("", message)
     if _ONLY_GPUS.match(said) or (_GPU in said and not gpus_free):
         return ""
-    said = _TAINTS.sub("taint", said)
+    said = _TAINTS.sub(_kind_of_taint, said)
     return next((need for need, pattern in _UNMET if pattern.search(said)), "node")
+
+
+def _kind_of_taint(found: re.Match[str]) -> str:
+    """What kind of taint a scheduler speaks of, without its name."""
+    name = found[1].strip()
+    if name == "node.kubernetes.io/unschedulable":
+        return "were unschedulable"
+    return "sick" if _SICK.match(name) else "reserved" if _RESERVED.match(name) else "taint"
 
 
 def image_wait(reason: str, message: str, told: str) -> tuple[str, str]:
@@ -102,6 +132,5 @@ def volume_wait(message: str) -> str:
 
 def lasting_cause(wait: str, message: str) -> str:
     """The cause of the failure that a wait of MENDS is when it lasts, by what was said of it."""
-    if wait == "pull":
-        return next((cause for cause, said in _NOT_PULLED if said.search(message)), MENDS[wait])
-    return MENDS[wait]
+    known = {"pull": _NOT_PULLED, "container": NOT_CREATED}.get(wait, ())
+    return next((cause for cause, said in known if said.search(message)), MENDS[wait])

@@ -98,7 +98,7 @@ class SimulatedWorkload:
 
     def _end(self, timelines: Sequence[Timeline], at: datetime) -> Ending:
         """How it ended: as it is recorded, or as a kubelet would tell before its log is read."""
-        known, run = self.record.last_end, f"{self.spec.name}/{at.isoformat()}"
+        known, run = self.record.last_end, f"{self.spec.name}-{at.isoformat()}/0"
         if known and known.run == run:
             return known
         return Ending(number=1, run=run, at=at, cause="crashed", exit_code=1, evidence=timelines[0].fails)

@@ -72,7 +72,7 @@ SEEN = {
     "pull-private": ("pulling", "pull", "", "image_denied"),
     "pull-rate-limit": ("pulling", "pull", "", "image_limit"),
     "pull-registry-down": ("pulling", "pull", "", "image_pull"),
-    "quota-exceeded": ("scheduling", "quota", "", "quota_exceeded"),
+    "quota-exceeded": ("failed", "quota_too_small", "", ""),
     "root-image": ("failed", "root_image", "", ""),
     "secret-late": ("ready", "", "", ""),
     "segv": ("failed", "segfault", "segfault x7", ""),

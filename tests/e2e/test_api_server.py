@@ -119,7 +119,7 @@ async def test_a_quota_that_allows_no_pod_is_seen_on_the_replica_set(world: Real
     await world.cluster.create(spec(tp=2), RECORD)
     await eventually(lambda: phase(world) is Phase.FAILED)
     [workload] = world.cluster.workloads()
-    assert workload.cause == "quota_exceeded" and "exceeded quota: gpus" in workload.evidence
+    assert workload.cause == "quota_too_small" and "exceeded quota: gpus" in workload.evidence
 
 
 async def test_a_node_that_does_not_answer_loses_its_models_until_it_does(world: RealWorld) -> None:

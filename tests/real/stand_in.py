@@ -7,6 +7,7 @@ second; SAYS is what it logs before such an end."""
 import json
 import os
 import signal
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,14 +49,14 @@ def filler(node: str, requests: Json) -> str:
 
 def main() -> None:
     """End as told, or load and then serve until SIGTERM."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # who is the first process ignores it else
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # who is the first process ignores it else
     runs = int(RUNS.read_text()) if RUNS.exists() else 0
     RUNS.write_text(str(runs + 1))
     ends = os.environ["ENDS"].split()
     if runs < len(ends):
         print(os.environ["SAYS"], flush=True)
         time.sleep(1)
-        os._exit(int(ends[runs]))
+        sys.exit(int(ends[runs]))
     print("INFO Automatically detected platform cuda.", flush=True)
     print("INFO Loading safetensors checkpoint shards:   0% Completed | 0/2", flush=True)
     time.sleep(float(os.environ["SECONDS"]))

@@ -53,7 +53,36 @@ TEXTS = {
     "weights_mismatch": "KeyError: 'layers.0.mlp.experts.w13_bias'",
     "image_broken": "ImportError: /usr/lib/vllm/_C.abi3.so: undefined symbol: _ZN3c1013MessageLoggerC1EPKciib",
     "container_oomkilled": "Out of memory: Killed process 29 (VLLM::EngineCor)",
+    "volume_broken": "OSError: [Errno 116] Stale file handle",
+    "host_memory": "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't "
+    "allocate memory: you tried to allocate 89128960 bytes.",
+    "illegal_instruction": "Fatal Python error: Illegal instruction",
+    "other_processor": "exec /usr/local/bin/vllm: exec format error",
+    "process_limit": "RuntimeError: can't start new thread",
 }
+REPORTED = {
+    "pytorch/ci-infra 490": (
+        "x:202016:202235 [0] misc/shmutils.cc:88 NCCL WARN Error: failed to extend /dev/shm/nccl-WU88OE to "
+        "9637892 bytes, error: No space left on device (28)",
+        "nccl_or_shm",
+    ),
+    "NVIDIA/nccl 525": (
+        "[3] include/shm.h:28 NCCL WARN Call to posix_fallocate failed : No space left on device",
+        "nccl_or_shm",
+    ),
+    "llm-d 352": (
+        "RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)",
+        "nccl_or_shm",
+    ),
+    "vllm 859": (
+        "*** SIGBUS received at time=1692931519 on cpu 133 ***\nFatal Python error: Bus error",
+        "nccl_or_shm",
+    ),
+    "chroma 506": ("Illegal instruction (core dumped)", "illegal_instruction"),
+    "vllm 8885": ("RuntimeError: Failed to infer device type", "driver_or_cuda_mismatch"),
+    "HAMi 1520": ("pynvml.NVMLError_Unknown: Unknown Error", "device_visibility"),
+}
+"""Lines of logs that people reported in public: by the issue, the line and its cause."""
 LOGS = Path(__file__).parent / "logs"
 WRONG_SIZE = "RuntimeError: The size of tensor a (128) must match the size of tensor b (64)"
 REAL = {
@@ -114,6 +143,15 @@ def test_each_cause_by_its_own_words_before_any_wrapper(cause: str) -> None:
     found = diagnose([f"{log}(APIServer pid=1) {WRAPPED}\n"])
     assert (found.cause, found.line, found.failed) == (cause, 2, True)
     assert found.evidence == TEXTS[cause]
+
+
+@pytest.mark.parametrize("issue", REPORTED)
+def test_what_people_reported_is_called_what_it_is(issue: str) -> None:
+    line, cause = REPORTED[issue]
+    assert (
+        diagnose([f"INFO 03-18 06:41:40 [x.py:1] starting\n{line}\n(APIServer pid=1) {WRAPPED}\n"]).cause
+        == cause
+    )
 
 
 def test_every_cause_has_an_example() -> None:
