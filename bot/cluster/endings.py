@@ -134,10 +134,8 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     cause = rejected or _exit_cause(last, told, _patience(pod, container))
     message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
     node = pod["spec"].get("nodeName", "")
-    message = _RUNTIME.sub("", message.strip())[:EVIDENCE]
-    return _Ended(
-        uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), redact(message)
-    )
+    message = redact(_RUNTIME.sub("", message.strip()))[:EVIDENCE]
+    return _Ended(uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), message)
 
 
 def _ended_at(pod: Json, ended: Json) -> datetime:

@@ -114,7 +114,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),
-        evidence=redact(_steady(state.evidence)[:EVIDENCE]),
+        evidence=redact(_steady(state.evidence))[:EVIDENCE],
         last_end=end,
         stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,

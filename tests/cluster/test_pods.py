@@ -503,6 +503,17 @@ def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut() -> None:
     assert "hf_aaaa" not in seen.evidence and len(seen.evidence) <= 400
 
 
+def test_a_secret_that_is_cut_is_hidden_too() -> None:
+    told = f"{'x' * 340} https://ada:{'p' * 90}@registry.example/v2: 401"
+    pulls = container({"waiting": {"reason": "ErrImagePull", "message": told}})
+    seen = read_workload(deployment(), [pod(containerStatuses=pulls)])
+    assert "https://ada:•••" in seen.evidence and "pp" not in seen.evidence
+    seen = read_workload(deployment(), [pod(containerStatuses=container(ended(message=told)))])
+    assert (
+        seen.last_end and "https://ada:•••" in seen.last_end.evidence and "pp" not in seen.last_end.evidence
+    )
+
+
 def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere() -> None:
     lost, elsewhere = pod(name="a", ready=True), pod(name="b", ready=True, node="gpu-2")
     seen = read_workload(deployment(), [lost], lost={"gpu-1"})
