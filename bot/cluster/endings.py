@@ -46,6 +46,8 @@ _EVICTED = (
     ("pid_pressure", re.compile(r"resource: pids|PIDPressure")),
 )
 """Causes by what a kubelet says of an eviction; the first that is found."""
+_OF_CLUSTER = {"evicted", "node_full", *_REJECTED.values(), *_DISRUPTED.values(), *(it for it, _ in _EVICTED)}
+"""Causes that lie with the cluster, all of them: no log has given them."""
 _EXEC_FORMAT = "exec format error"
 _NOT_STARTED = (
     ("other_processor", re.compile(_EXEC_FORMAT)),
@@ -89,7 +91,8 @@ def last_ending(
     last = max(ended, key=lambda found: found.at)
     cause, evidence, exit_code = last.cause, last.evidence, last.exit_code
     counted = known.number if known else 0
-    if known and counted and cause in MUTE and (known.log_read and known.exit_code == exit_code):
+    alike = known and counted and known.log_read and known.exit_code == exit_code
+    if known and alike and cause in MUTE and known.cause not in _OF_CLUSTER:
         cause, evidence = known.cause, known.evidence
     same = known if known and counted and known.cause == cause else None
     return Ending(

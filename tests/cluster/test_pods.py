@@ -366,6 +366,13 @@ def test_the_cause_that_a_log_gave_stands_until_it_ends_otherwise() -> None:
     assert read_workload(deployment(record=record), [nothing_new]).last_end == record.last_end
 
 
+def test_what_crashes_after_a_drain_was_not_drained_again() -> None:
+    record = RECORD.changed(last_end=known(1, "uid-gone/0", "drained", exit_code=137))
+    crashed = pod(containerStatuses=container(BACK_OFF, ended(137, minute=6), 0))
+    seen = read_workload(deployment(record=record), [crashed])
+    assert (seen.phase, seen.cause, seen.ends) == (Phase.FAILED, "killed", 2)
+
+
 def test_ends_are_counted_over_pods_that_are_replaced_and_over_those_that_are_gone() -> None:
     dead = [
         pod(name=n, phase="Failed", reason="Evicted", message=n, containerStatuses=container(ended(137, m)))
