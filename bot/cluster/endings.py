@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bot.cluster.client import Json
 from bot.cluster.pod_events import PodEvent, killed_by_probe
-from bot.cluster.pod_fields import condition, container_status, is_ending, parse_time
+from bot.cluster.pod_fields import condition, container_status, is_dead, is_ending, parse_time
 from bot.core.deployment.ending import BY_EXIT_CODE, MUTE, Ending
 from bot.core.failures.redact import redact
 
@@ -68,11 +68,18 @@ class _Ended(NamedTuple):
 
     uid: str
     ends: int
+    dead: bool
+    """It is over, and ends no more."""
     at: datetime
     cause: str
     node: str
     exit_code: int | None
     evidence: str
+
+    @property
+    def run(self) -> str:
+        """The last of them, as an `Ending.run`."""
+        return f"{self.uid}/{self.ends - 1}"
 
 
 def last_ending(
@@ -97,7 +104,8 @@ def last_ending(
     same = known if known and counted and known.cause == cause else None
     return Ending(
         number=counted + fresh,
-        run=f"{last.uid}/{last.ends - 1}",
+        run=last.run,
+        others=tuple(found.run for found in ended if found is not last and not found.dead),
         at=last.at,
         cause=cause,
         node=last.node,
@@ -113,9 +121,10 @@ def _unseen(found: _Ended, known: Ending | None) -> int:
     """How many ends of a pod are newer than what is known."""
     if known is None:
         return found.ends
-    uid, _, index = known.run.rpartition("/")
-    if uid == found.uid:
-        return max(0, found.ends - int(index) - 1)
+    for run in (known.run, *known.others):
+        uid, _, index = run.rpartition("/")
+        if uid == found.uid:
+            return max(0, found.ends - int(index) - 1)
     return found.ends if found.at > known.at else 0
 
 
@@ -134,11 +143,17 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     stopped = "running" not in now and bool(last)
     count = int(status.get("restartCount", 0)) - lost_sight + (bool(rejected) or stopped)
     told = events.get(pod["metadata"]["name"], ())
-    cause = rejected or _exit_cause(last, told, _patience(pod, container))
     message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
-    node = pod["spec"].get("nodeName", "")
-    message = redact(_RUNTIME.sub("", message.strip()))[:EVIDENCE]
-    return _Ended(uid, max(1, count), _ended_at(pod, last), cause, node, last.get("exitCode"), message)
+    return _Ended(
+        uid=uid,
+        ends=max(1, count),
+        dead=is_dead(pod),
+        at=_ended_at(pod, last),
+        cause=rejected or _exit_cause(last, told, _patience(pod, container)),
+        node=pod["spec"].get("nodeName", ""),
+        exit_code=last.get("exitCode"),
+        evidence=redact(_RUNTIME.sub("", message.strip()))[:EVIDENCE],
+    )
 
 
 def _ended_at(pod: Json, ended: Json) -> datetime:

@@ -403,6 +403,22 @@ def test_each_replica_may_end_once() -> None:
     assert read_workload(deployment(replicas=2), pods).phase is Phase.LOADING
 
 
+def test_ends_of_replicas_that_crash_in_turns_are_counted_once() -> None:
+    record, minute_of = RECORD, {"a": 0, "b": 0}
+    dead = pod(name="z", phase="Failed", reason="Evicted", containerStatuses=container(ended(137, minute=2)))
+    for minute, name in enumerate("ababab", 3):
+        minute_of[name] = minute
+        pods = [
+            pod(name=n, containerStatuses=container(BACK_OFF, ended(minute=last), (last - 3) // 2))
+            for n, last in minute_of.items()
+            if last
+        ]
+        seen = read_workload(deployment(replicas=2, record=record), [dead, *pods])
+        record = record.changed(last_end=seen.last_end)
+        assert seen.last_end and seen.ends == minute - 1
+    assert (seen.last_end.run, seen.last_end.others) == ("uid-b/2", ("uid-a/2",))
+
+
 def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None:
     started = container(RUNNING)
     started[0]["started"] = True

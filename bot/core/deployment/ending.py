@@ -38,6 +38,8 @@ class Ending(Frozen):
     it has been ready since."""
     run: str
     """Which run it was: the uid of its pod, and the restarts of its container before it."""
+    others: tuple[str, ...] = ()
+    """The last run of each other pod that has ended and may run again; that of one replica is none."""
     at: datetime
     """When it ended."""
     cause: str
