@@ -240,8 +240,9 @@ def _container_state(
         return _refused(reason, message, since, events)
     if "running" in now:
         began = now["running"].get("startedAt", "")
-        stopped_answering = status.get("started") and unready > began
-        return PodState(Phase.LOADING, parse_time(began), UNREADY if stopped_answering else "")
+        if status.get("started") and unready > began:
+            return PodState(Phase.LOADING, since, UNREADY)
+        return PodState(Phase.LOADING, parse_time(began))
     if reason == "CrashLoopBackOff" or "terminated" in now:
         return PodState(Phase.PREPARING, since, "restart")
     if is_pulling(events):

@@ -429,6 +429,7 @@ def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None
         return read_workload(deployment(record=record), [pod(conditions=[told], containerStatuses=started)])
 
     assert (unready_since(8).phase, unready_since(8).cause) == (Phase.LOADING, "unready")
+    assert unready_since(8).since == BEGUN + timedelta(minutes=8)  # and not since its container began
     assert unready_since(4).cause == ""  # a pod in the place of another is about to answer
 
 

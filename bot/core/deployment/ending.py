@@ -8,7 +8,7 @@ from bot.core.frozen import Frozen
 ENDS_FORGIVEN = 1
 """Ends of one replica that are no failure yet: one may be a hiccup of the network, two have a cause."""
 ALIKE_GIVEN_UP = 5
-"""After so many ends in a row with the same cause the bot gives the GPUs back."""
+"""After so many ends of each replica in a row with the same cause the bot gives the GPUs back."""
 BY_EXIT_CODE = {
     0: "ended_by_itself",
     126: "not_executable",
