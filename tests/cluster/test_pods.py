@@ -415,8 +415,8 @@ def test_ends_of_replicas_that_crash_in_turns_are_counted_once() -> None:
         ]
         seen = read_workload(deployment(replicas=2, record=record), [dead, *pods])
         record = record.changed(last_end=seen.last_end)
-        assert seen.last_end and seen.ends == minute - 1
-    assert (seen.last_end.run, seen.last_end.others) == ("uid-b/2", ("uid-a/2",))
+        assert seen.ends == minute - 1
+    assert seen.last_end and (seen.last_end.run, seen.last_end.others) == ("uid-b/2", ("uid-a/2",))
 
 
 def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None:
@@ -434,11 +434,15 @@ def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None
 
 
 def test_an_engine_that_answers_nonsense_has_failed() -> None:
-    nonsense = known(1, "/-1", "garbled_answers", minute=10, evidence="!!!")
+    nonsense = known(1, "uid-llm-tiny-1/0", "garbled_answers", minute=8, evidence="!!!")  # by another clock
     seen = read_workload(deployment(record=RECORD.changed(last_end=nonsense)), [pod(ready=True)])
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "garbled_answers", "!!!")
     record = RECORD.changed(last_end=nonsense.forgiven())
     assert read_workload(deployment(record=record), [pod(ready=True)]).phase is Phase.READY
+    record = RECORD.changed(last_end=nonsense)
+    again = pod(ready=True, containerStatuses=container(RUNNING, ended(minute=8), 1))
+    seen = read_workload(deployment(record=record), [again])
+    assert (seen.phase, seen.ends) == (Phase.READY, 1)  # that run is over, and was told
 
 
 def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made() -> None:
