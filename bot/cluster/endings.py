@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from bot.cluster.client import Json
 from bot.cluster.pod_events import PodEvent, killed_by_probe
-from bot.cluster.pod_fields import condition, container_status, is_ending, parse_time
+from bot.cluster.pod_fields import condition, container_status, is_dead, is_ending, parse_time
 from bot.cluster.waits import NOT_CREATED
 from bot.core.deployment.ending import BY_EXIT_CODE, MUTE, Ending
 from bot.core.failures.redact import redact
@@ -57,6 +57,8 @@ _EVICTED = (
     ("pid_pressure", re.compile(r"resource: pids|PIDPressure")),
 )
 """Causes by what a kubelet says of an eviction; the first that is found."""
+_OF_CLUSTER = {"evicted", "node_full", *_REJECTED.values(), *_DISRUPTED.values(), *(it for it, _ in _EVICTED)}
+"""Causes that lie with the cluster, all of them: no log has given them."""
 _EXEC_FORMAT = "exec format error"
 _NOT_STARTED = (
     *NOT_CREATED,
@@ -83,11 +85,18 @@ class _Ended(NamedTuple):
     uid: str
     made: datetime
     ends: int
+    dead: bool
+    """It is over, and ends no more."""
     at: datetime
     cause: str
     node: str
     exit_code: int | None
     evidence: str
+
+    @property
+    def run(self) -> str:
+        """The last of them, as an `Ending.run`."""
+        return f"{self.uid}/{self.ends - 1}"
 
 
 def last_ending(
@@ -106,12 +115,14 @@ def last_ending(
     last = max(ended, key=lambda found: (found.at, found.made))
     cause, evidence, exit_code = last.cause, last.evidence, last.exit_code
     counted = known.number if known else 0
-    if known and counted and cause in MUTE and (known.log_read and known.exit_code == exit_code):
+    alike = known and counted and known.log_read and known.exit_code == exit_code
+    if known and alike and cause in MUTE and known.cause not in _OF_CLUSTER:
         cause, evidence = known.cause, known.evidence
     same = known if known and counted and known.cause == cause else None
     return Ending(
         number=counted + fresh,
-        run=f"{last.uid}/{last.ends - 1}",
+        run=last.run,
+        others=tuple(found.run for found in ended if found is not last and not found.dead),
         at=last.at,
         cause=cause,
         node=last.node,
@@ -130,9 +141,10 @@ def _unseen(found: _Ended, known: Ending | None, now: datetime) -> int:
     which the control plane made the pod."""
     if known is None:
         return found.ends
-    uid, _, index = known.run.rpartition("/")
-    if uid == found.uid:
-        return max(0, found.ends - int(index) - 1)
+    for run in (known.run, *known.others):
+        uid, _, index = run.rpartition("/")
+        if uid == found.uid:
+            return max(0, found.ends - int(index) - 1)
     return found.ends if (found.at if found.at <= now else found.made) > known.at else 0
 
 
@@ -151,12 +163,18 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
     stopped = "running" not in now and bool(last)
     count = int(status.get("restartCount", 0)) - lost_sight + (bool(rejected) or stopped)
     told = events.get(pod["metadata"]["name"], ())
-    cause = rejected or _exit_cause(last, told, _patience(pod, container))
     message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
-    node = pod["spec"].get("nodeName", "")
-    message = _RUNTIME.sub("", message.strip())[:EVIDENCE]
-    made, at = parse_time(pod["metadata"]["creationTimestamp"]), _ended_at(pod, last)
-    return _Ended(uid, made, max(1, count), at, cause, node, last.get("exitCode"), redact(message))
+    return _Ended(
+        uid=uid,
+        made=parse_time(pod["metadata"]["creationTimestamp"]),
+        ends=max(1, count),
+        dead=is_dead(pod),
+        at=_ended_at(pod, last),
+        cause=rejected or _exit_cause(last, told, _patience(pod, container)),
+        node=pod["spec"].get("nodeName", ""),
+        exit_code=last.get("exitCode"),
+        evidence=redact(_RUNTIME.sub("", message.strip()))[:EVIDENCE],
+    )
 
 
 def _ended_at(pod: Json, ended: Json) -> datetime:

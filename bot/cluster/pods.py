@@ -19,6 +19,7 @@ from bot.cluster.pod_fields import (
     is_ending,
     is_ready,
     parse_time,
+    server_id,
 )
 from bot.cluster.resources import quota_is_too_small
 from bot.cluster.stages import first_stages
@@ -103,7 +104,8 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
     end = last_ending(pods, around.events, record.last_end, container=around.container, now=around.now)
     states = [pod_state(pod, around) for pod in alive]
     state = _state(deployment, states, draining=bool(alive or ending))
-    state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1))
+    runs = {server_id(pod, around.container) for pod in alive if is_ready(pod)}
+    state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1), runs)
     state = _as_recorded(_if_it_lasts(state, around.waited), record)
     return Workload(
         spec=read_spec(metadata),
@@ -117,12 +119,17 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),
-        evidence=redact(" ".join(state.evidence.split())[:EVIDENCE]),
+        evidence=redact(_steady(state.evidence))[:EVIDENCE],
         last_end=end,
         stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,
         ending_since=min((parse_time(pod["metadata"]["deletionTimestamp"]) for pod in ending), default=None),
     )
+
+
+def _steady(message: str) -> str:
+    """What the cluster wrote, in one line, without what is another in each try and says nothing."""
+    return _PASSING.sub("", " ".join(message.split()))
 
 
 def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -> Shortage | None:
@@ -133,13 +140,13 @@ def _shortage(state: PodState, alive: Sequence[Json], around: PodSurroundings) -
     return around.lacks(unplaced[0], state.cause) if unplaced else None
 
 
-def _as_ended(state: PodState, end: Ending | None, replicas: int) -> PodState:
+def _as_ended(state: PodState, end: Ending | None, replicas: int, runs: Set[str]) -> PodState:
     """The state with what is known of how its runs ended: a start that has failed stays so while it is tried
-    again, until it is ready."""
+    again, until it is ready. It has failed, too, if one of the `runs` that are ready answers nonsense."""
     if end is None or state.phase in (Phase.DRAINING, Phase.ASLEEP):
         return state
     if state.phase is Phase.READY:
-        garbled = end.is_garbled(state.since)
+        garbled = end.cause == GARBLED and end.number and end.run in runs
         return PodState(Phase.FAILED, end.at, GARBLED, end.evidence) if garbled else state
     if end.number > ENDS_FORGIVEN * replicas and end.cause not in DISPLACED:
         return PodState(Phase.FAILED, end.at, end.cause, end.evidence)
@@ -230,8 +237,9 @@ def _container_state(
         return _refused(reason, message, since, events)
     if "running" in now:
         began = now["running"].get("startedAt", "")
-        stopped_answering = status.get("started") and unready > began
-        return PodState(Phase.LOADING, parse_time(began), UNREADY if stopped_answering else "")
+        if status.get("started") and unready > began:
+            return PodState(Phase.LOADING, since, UNREADY)
+        return PodState(Phase.LOADING, parse_time(began))
     if reason == "CrashLoopBackOff" or "terminated" in now:
         return PodState(Phase.PREPARING, since, "restart")
     if is_pulling(events):

@@ -64,16 +64,13 @@ class SimulatedWorkload:
         """The `Server.id` of each ready replica."""
         starts = [pod.timeline for pod in self.pods if pod.timeline]
         ready = [start for start in starts if start.phase(now)[0] is Phase.READY]
-        return [f"{number}/{start.begun.isoformat()}" for number, start in enumerate(ready)]
+        return [f"{number}-{start.begun.isoformat()}/0" for number, start in enumerate(ready)]
 
     def view(self, now: datetime) -> Workload:
         """The workload as the port has it."""
-        phase, since = self.phase(now)
         timelines = [pod.timeline for pod in self.pods if pod.timeline]
-        end = self._end(timelines, since) if phase is Phase.FAILED else None
-        known = self.record.last_end
-        if known and phase is Phase.READY and known.is_garbled(since):
-            phase, since, end = Phase.FAILED, known.at, known
+        end = self._end(timelines, now)
+        phase, since = (Phase.FAILED, end.at) if end else self.phase(now)
         return Workload(
             spec=self.spec,
             record=self.record,
@@ -96,12 +93,14 @@ class SimulatedWorkload:
         ready = first is not None and first.phase(now)[0] is Phase.READY
         return first.stages(f"{self.spec.name}/0", self.queued) if first and ready else None
 
-    def _end(self, timelines: Sequence[Timeline], at: datetime) -> Ending:
-        """How it ended: as it is recorded, or as a kubelet would tell before its log is read."""
-        known, run = self.record.last_end, f"{self.spec.name}-{at.isoformat()}/0"
-        if known and known.run == run:
+    def _end(self, timelines: Sequence[Timeline], now: datetime) -> Ending | None:
+        """How it ended: as it is recorded (of one that answers nonsense, too), or as a kubelet would tell."""
+        known, (phase, at) = self.record.last_end, self.phase(now)
+        run, failed = f"{self.spec.name}-{at.isoformat()}/0", phase is Phase.FAILED
+        if known and (known.run == run if failed else known.number and known.run in self.servers(now)):
             return known
-        return Ending(number=1, run=run, at=at, cause="crashed", exit_code=1, evidence=timelines[0].fails)
+        end = Ending(number=1, run=run, at=at, cause="crashed", exit_code=1)
+        return end.model_copy(update={"evidence": timelines[0].fails}) if failed else None
 
     def set_replicas(self, replicas: int, now: datetime) -> None:
         """Add pods or remove the last ones."""

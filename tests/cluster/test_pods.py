@@ -374,6 +374,13 @@ def test_the_cause_that_a_log_gave_stands_until_it_ends_otherwise() -> None:
     assert read_workload(deployment(record=record), [nothing_new]).last_end == record.last_end
 
 
+def test_what_crashes_after_a_drain_was_not_drained_again() -> None:
+    record = RECORD.changed(last_end=known(1, "uid-gone/0", "drained", exit_code=137))
+    crashed = pod(containerStatuses=container(BACK_OFF, ended(137, minute=6), 0))
+    seen = read_workload(deployment(record=record), [crashed])
+    assert (seen.phase, seen.cause, seen.ends) == (Phase.FAILED, "killed", 2)
+
+
 def test_ends_are_counted_over_pods_that_are_replaced_and_over_those_that_are_gone() -> None:
     dead = [
         pod(name=n, phase="Failed", reason="Evicted", message=n, containerStatuses=container(ended(137, m)))
@@ -404,6 +411,22 @@ def test_each_replica_may_end_once() -> None:
     assert read_workload(deployment(replicas=2), pods).phase is Phase.LOADING
 
 
+def test_ends_of_replicas_that_crash_in_turns_are_counted_once() -> None:
+    record, minute_of = RECORD, {"a": 0, "b": 0}
+    dead = pod(name="z", phase="Failed", reason="Evicted", containerStatuses=container(ended(137, minute=2)))
+    for minute, name in enumerate("ababab", 3):
+        minute_of[name] = minute
+        pods = [
+            pod(name=n, containerStatuses=container(BACK_OFF, ended(minute=last), (last - 3) // 2))
+            for n, last in minute_of.items()
+            if last
+        ]
+        seen = read_workload(deployment(replicas=2, record=record), [dead, *pods])
+        record = record.changed(last_end=seen.last_end)
+        assert seen.ends == minute - 1
+    assert seen.last_end and (seen.last_end.run, seen.last_end.others) == ("uid-b/2", ("uid-a/2",))
+
+
 def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None:
     started = container(RUNNING)
     started[0]["started"] = True
@@ -414,15 +437,20 @@ def test_a_model_that_answered_before_and_does_not_now_is_no_new_start() -> None
         return read_workload(deployment(record=record), [pod(conditions=[told], containerStatuses=started)])
 
     assert (unready_since(8).phase, unready_since(8).cause) == (Phase.LOADING, "unready")
+    assert unready_since(8).since == BEGUN + timedelta(minutes=8)  # and not since its container began
     assert unready_since(4).cause == ""  # a pod in the place of another is about to answer
 
 
 def test_an_engine_that_answers_nonsense_has_failed() -> None:
-    nonsense = known(1, "/-1", "garbled_answers", minute=10, evidence="!!!")
+    nonsense = known(1, "uid-llm-tiny-1/0", "garbled_answers", minute=8, evidence="!!!")  # by another clock
     seen = read_workload(deployment(record=RECORD.changed(last_end=nonsense)), [pod(ready=True)])
     assert (seen.phase, seen.cause, seen.evidence) == (Phase.FAILED, "garbled_answers", "!!!")
     record = RECORD.changed(last_end=nonsense.forgiven())
     assert read_workload(deployment(record=record), [pod(ready=True)]).phase is Phase.READY
+    record = RECORD.changed(last_end=nonsense)
+    again = pod(ready=True, containerStatuses=container(RUNNING, ended(minute=8), 1))
+    seen = read_workload(deployment(record=record), [again])
+    assert (seen.phase, seen.ends) == (Phase.READY, 1)  # that run is over, and was told
 
 
 def test_what_ran_for_days_has_failed_since_it_crashed_and_not_since_it_was_made() -> None:
@@ -509,6 +537,17 @@ def test_secrets_in_what_a_pod_tells_are_hidden_and_it_is_cut() -> None:
     waiting = {"waiting": {"reason": "ErrImagePull", "message": told}}
     seen = read_workload(deployment(), [pod(containerStatuses=container(waiting))])
     assert "hf_aaaa" not in seen.evidence and len(seen.evidence) <= 400
+
+
+def test_a_secret_that_is_cut_is_hidden_too() -> None:
+    told = f"{'x' * 340} https://ada:{'p' * 90}@registry.example/v2: 401"
+    pulls = container({"waiting": {"reason": "ErrImagePull", "message": told}})
+    seen = read_workload(deployment(), [pod(containerStatuses=pulls)])
+    assert "https://ada:•••" in seen.evidence and "pp" not in seen.evidence
+    seen = read_workload(deployment(), [pod(containerStatuses=container(ended(message=told)))])
+    assert (
+        seen.last_end and "https://ada:•••" in seen.last_end.evidence and "pp" not in seen.last_end.evidence
+    )
 
 
 def test_a_lost_node_takes_its_model_unless_another_replica_lives_elsewhere() -> None:

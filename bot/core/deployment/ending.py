@@ -1,6 +1,5 @@
 """How a try to start a model, or a run of its engine, ended."""
 
-from datetime import datetime
 from typing import Self
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from bot.core.frozen import Count, Frozen, Moment
 ENDS_FORGIVEN = 1
 """Ends of one replica that are no failure yet: one may be a hiccup of the network, two have a cause."""
 ALIKE_GIVEN_UP = 5
-"""After so many ends in a row with the same cause the bot gives the GPUs back."""
+"""After so many ends of each replica in a row with the same cause the bot gives the GPUs back."""
 BY_EXIT_CODE = {
     0: "ended_by_itself",
     126: "not_executable",
@@ -42,6 +41,8 @@ class Ending(Frozen):
     it has been ready since."""
     run: str = Field(pattern=r"^[^/]*/-?\d{1,9}$")
     """Which run it was: the uid of its pod, and the restarts of its container before it."""
+    others: tuple[str, ...] = ()
+    """The last run of each other pod that has ended and may run again; that of one replica is none."""
     at: Moment
     """When it ended."""
     cause: str
@@ -58,10 +59,6 @@ class Ending(Frozen):
     """The longest context in tokens that would fit, as its log says; 0: it does not say."""
     log_read: bool = False
     """Its log has been read, or says nothing: no better cause will become known."""
-
-    def is_garbled(self, ready_since: datetime) -> bool:
-        """An engine that has been ready since then has answered nonsense."""
-        return self.cause == GARBLED and self.number > 0 and self.at >= ready_since
 
     def forgiven(self) -> Self:
         """The end, now that it has been ready since: later ends are counted from 1 again."""

@@ -145,6 +145,13 @@ class Workload(Frozen):
         return starts and self.record.ready_at is not None and not self.ends and self.cause != UNREADY
 
     @property
+    def tried_since(self) -> datetime:
+        """Since when it tries to start: since it was asked to or, once it has been ready, since its phase
+        began."""
+        asked = self.record.start_requested_at
+        return max(asked, self.since) if self.record.ready_at else asked
+
+    @property
     def nodes_to_remember(self) -> tuple[str, ...]:
         """The nodes that it answers from; if it does not answer, those that it answered from before."""
         return self.nodes if self.ready_replicas else self.record.last_nodes

@@ -111,15 +111,16 @@ def _only_report(workload: Workload, evidence: Evidence) -> Step:
 
 
 def _is_hopeless(workload: Workload, policy: IdlePolicy, now: datetime) -> bool:
-    failed = workload.phase is Phase.FAILED and (
-        now - workload.since >= policy.failed_after or _ends_alike(workload) >= ALIKE_GIVEN_UP
-    )
-    tried = now - workload.record.start_requested_at
-    return failed or (workload.phase in STARTING and tried >= LONGEST_START * policy.failed_after)
+    if workload.phase in STARTING:
+        return now - workload.tried_since >= LONGEST_START * policy.failed_after
+    failed_since = max(workload.since, workload.record.start_requested_at)
+    lasts = now - failed_since >= policy.failed_after
+    return workload.phase is Phase.FAILED and (lasts or _ends_alike(workload) >= ALIKE_GIVEN_UP)
 
 
-def _ends_alike(workload: Workload) -> int:
-    return workload.last_end.alike if workload.last_end and workload.ends else 0
+def _ends_alike(workload: Workload) -> float:
+    """How many tries in a row of each replica have ended alike."""
+    return workload.last_end.alike / workload.replicas if workload.last_end and workload.ends else 0
 
 
 def _ready(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: datetime) -> Step:

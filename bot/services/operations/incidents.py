@@ -71,7 +71,7 @@ class Incidents:
             yield self._failed(workload)
         elif before and before.ended is None and (going_on := _going_on(workload, before)):
             yield going_on
-        elif workload.phase in STARTING and now - record.start_requested_at >= policy.failed_after:
+        elif workload.phase in STARTING and now - workload.tried_since >= policy.failed_after:
             yield _about(workload, AlertKind.SLOW, evidence=workload.evidence)
         if record.queued_since and now - record.queued_since >= WAITS_LONG:
             yield _about(workload, AlertKind.WAITING)

@@ -53,7 +53,7 @@ class StartRecorder:
             return workload
         end = workload.last_end
         if nonsense:
-            return await self._store(workload, last_end=self._garbled(workload, nonsense))
+            return await self._note_garbled(workload, nonsense)
         changes: RecordChanges = {"last_nodes": workload.nodes}
         first = workload.record.ready_at is None
         if first:
@@ -83,10 +83,21 @@ class StartRecorder:
             return None
         return learned(stages, self._engine.download_seconds(log), asked, self._clock.now())
 
-    def _garbled(self, workload: Workload, answer: str) -> Ending:
-        before, at = workload.last_end, max(self._clock.now(), workload.since)
-        number, run = (before.number + 1, before.run) if before else (1, "/-1")
-        return Ending(number=number, run=run, at=at, cause=GARBLED, evidence=answer, log_read=True)
+    async def _note_garbled(self, workload: Workload, answer: str) -> Workload:
+        """Store that its server answers nonsense: as long as that one runs, it has failed."""
+        servers, before = self._cluster.servers(workload.name), workload.last_end
+        if not servers:
+            return workload  # it has ended meanwhile
+        end = Ending(
+            number=before.number + 1 if before else 1,
+            run=servers[0].id,
+            others=(before.run, *before.others) if before else (),
+            at=max(self._clock.now(), workload.since),
+            cause=GARBLED,
+            evidence=answer,
+            log_read=True,
+        )
+        return await self._store(workload, last_end=end)
 
     async def _with_cause(self, workload: Workload, end: Ending) -> Ending:
         """The end with what its log says of it, if it can be read."""

@@ -57,8 +57,6 @@ TEXTS = {
     "host_memory": "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't "
     "allocate memory: you tried to allocate 89128960 bytes.",
     "illegal_instruction": "Fatal Python error: Illegal instruction",
-    "other_processor": "exec /usr/local/bin/vllm: exec format error",
-    "process_limit": "RuntimeError: can't start new thread",
 }
 REPORTED = {
     "pytorch/ci-infra 490": (

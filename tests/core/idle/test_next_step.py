@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.next_step import Evidence, Step, next_step
@@ -28,6 +29,11 @@ def slept(reason: SleepReason = SleepReason.PERSON, *, told: bool = True, **more
     return SleepState(reason=reason, told=told, **more)
 
 
+def alike(number: int) -> Ending:
+    """So many runs have ended in a row for the same cause."""
+    return Ending(number=number, run="uid/0", at=NOW, cause="cuda_oom", alike=number)
+
+
 @dataclass(frozen=True)
 class Situation:
     """A model, and what is known of it; `idle` is its state now, `soon` that at the end of its window."""
@@ -39,6 +45,7 @@ class Situation:
     busy: bool = False
     managed_by: str = ""
     act: bool = True
+    replicas: int = 1
     noted: bool = True
     """Since when it sleeps is written down."""
     record: dict[str, Any] = field(default_factory=dict)
@@ -62,6 +69,8 @@ class Situation:
             since=self.since,
             created=ago(days=1),
             managed_by=self.managed_by,
+            replicas=self.replicas,
+            last_end=record.last_end,
         )
         now, soon = (IdleVerdict(state, ago(minutes=25), NOW) for state in (self.idle, self.soon))
         policy = replace(POLICY, act=self.act)
@@ -73,7 +82,10 @@ TO_BE_IDLE = Situation(soon=IDLE)
 WARNED = TO_BE_IDLE.but(idle=IDLE, record={"warned_at": ago(minutes=10)})
 MANAGED = Situation(managed_by="Argo CD", idle=IDLE, soon=IDLE)
 FAILED = Situation(phase=Phase.FAILED, since=ago(minutes=30))
+JUST_FAILED = FAILED.but(since=ago(minutes=1))
 LOADING = Situation(phase=Phase.LOADING, record={"start_requested_at": ago(minutes=120)})
+AGAIN = LOADING.but(since=ago(minutes=1), record={"ready_at": ago(minutes=110)})
+"""It was ready, and its pod was removed or restarted a minute ago."""
 ASLEEP = Situation(phase=Phase.ASLEEP, record={"sleep_state": slept()})
 LONG_ASLEEP = ASLEEP.but(since=ago(days=13))
 TO_BE_REMOVED = ASLEEP.but(
@@ -105,8 +117,18 @@ LEADS = {
     "a lease is over while it loads": (LOADING.but(record={"lease_ends_at": NOW}), Step.END_LEASE),
     "it has failed": (FAILED, Step.GIVE_UP),
     "it has just failed": (FAILED.but(since=ago(minutes=29)), Step.NOTHING),
+    "it was started again and still fails": (
+        FAILED.but(record={"start_requested_at": ago(minutes=29)}),
+        Step.NOTHING,
+    ),
+    "it has failed alike five times": (JUST_FAILED.but(record={"last_end": alike(5)}), Step.GIVE_UP),
+    "it has not yet": (JUST_FAILED.but(record={"last_end": alike(4)}), Step.NOTHING),
+    "each replica has": (JUST_FAILED.but(replicas=3, record={"last_end": alike(15)}), Step.GIVE_UP),
+    "not each replica has": (JUST_FAILED.but(replicas=3, record={"last_end": alike(14)}), Step.NOTHING),
     "its start never ends": (LOADING, Step.GIVE_UP),
     "nor does this one": (LOADING.but(phase=Phase.PULLING), Step.GIVE_UP),
+    "it was ready for long and starts again": (AGAIN, Step.NOTHING),
+    "it starts again and never ends": (AGAIN.but(since=ago(minutes=120)), Step.GIVE_UP),
     "its start takes long": (
         LOADING.but(record={"start_requested_at": ago(minutes=119)}),
         Step.NOTHING,

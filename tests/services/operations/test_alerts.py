@@ -380,6 +380,25 @@ async def test_a_lost_gpu_is_one_alert_of_its_node_until_somebody_drains_it(
     assert "resolved" in board()[0]
 
 
+async def test_a_model_that_has_run_and_starts_again_has_not_been_starting_since_it_was_asked_to(
+    build: Build,
+    cluster: SimulatedCluster,
+    board: Board,
+    say_to: SayTo,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bot = build()
+    await say_to(bot, "deploy llama-3-8b")
+    [workload] = cluster.workloads()
+    record = workload.record.changed(ready_at=clock.now())
+    clock.advance(hours=5)
+    again = {"phase": Phase.LOADING, "since": clock.now(), "record": record}
+    monkeypatch.setattr(cluster, "workloads", lambda: [workload.model_copy(update=again)])
+    await bot.alerts.look()
+    assert board() == []
+
+
 async def test_what_monitoring_shows(
     build: Build, cluster: SimulatedCluster, board: Board, monitoring: Monitoring
 ) -> None:

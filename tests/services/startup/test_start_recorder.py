@@ -12,6 +12,7 @@ from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.start_times import Stages, StartTimes
 from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.ports import Server
 from bot.engines.vllm.engine import Vllm
 from bot.services.startup.start_recorder import TIME_TO_READ, StartRecorder, is_settled
 from bot.simulator.cluster import SimulatedCluster
@@ -41,6 +42,9 @@ class OneWorkload(SimulatedCluster):
 
     def find(self, name: str) -> Workload:
         return self.workload
+
+    def servers(self, name: str) -> list[Server]:
+        return [Server("uid/0", "http://m")]
 
     async def log_of_run(self, name: str, run: str, lines: int) -> str:
         if run not in self.logs_of_runs:
@@ -169,7 +173,7 @@ async def test_nonsense_is_a_failure_and_no_start(
 ) -> None:
     found = (await recorder.note_ready(cluster.be(phase=Phase.READY), "!!!!")).record
     assert found.last_end and (found.last_end.cause, found.ready_at) == ("garbled_answers", None)
-    assert found.start_times == ()
+    assert (found.last_end.run, found.start_times) == ("uid/0", ())
 
 
 SPEC = Spec(name="m", model="m", repo="a/b", max_model_len=2048, weights_gib=15.0)
