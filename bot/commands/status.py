@@ -11,6 +11,7 @@ from bot.core.deployment.start_text import next_step_lines, remedy_text, state_t
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
 from bot.core.fit.gpu import FORMATS, Quantization
+from bot.core.idle.idle_messages import why_failed
 from bot.grammar.command import Command, Context, Group, Replies
 from bot.grammar.fields import WorkloadName
 
@@ -92,7 +93,13 @@ def _lines(workload: Workload, ctx: Context) -> tuple[Text, ...]:
     left = left_lines(workload, ctx.services.progress.of(workload), ctx.services.clock.now())
     remedy = (remedy_text(workload),) if workload.phase is Phase.FAILED else ()
     steps = next_step_lines(workload)
-    return (*tries_lines(workload), *(steps if workload.shortage else steps[-1:]), *remedy, *left)
+    return (
+        *why_failed(workload),
+        *tries_lines(workload),
+        *(steps if workload.shortage else steps[-1:]),
+        *remedy,
+        *left,
+    )
 
 
 def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:

@@ -9,7 +9,7 @@ from bot.core.alerts.state import REMINDED_EVERY, Alert, AlertKind
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t, verbatim
 from bot.core.deployment.names import object_name
-from bot.core.failures.remedies import remedy
+from bot.core.failures.remedies import cause_name, remedy
 
 LONGEST = 2500
 """Characters of a line at most, so that no platform cuts it."""
@@ -17,7 +17,7 @@ LONGEST = 2500
 
 def sentence(alert: Alert) -> Text:
     """What is wrong, in one sentence."""
-    detail = t(f"cause.{alert.detail}") if alert.kind is AlertKind.FAILED else verbatim(alert.detail)
+    detail = cause_name(alert.detail) if alert.kind is AlertKind.FAILED else verbatim(alert.detail)
     params = {"about": alert.about, "detail": detail, "owner": alert.owner, "since": alert.since}
     return t(f"alert.{alert.kind.value}", **params)
 

@@ -3,7 +3,7 @@
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import DISPLACED, MUTE, Ending
 from bot.core.deployment.workload import UNREADY, Phase, Workload
-from bot.core.failures.remedies import remedy
+from bot.core.failures.remedies import cause_name, remedy
 from bot.core.ports import Progress
 
 
@@ -28,7 +28,7 @@ def cause_text(workload: Workload) -> Text:
     end = workload.last_end
     if end and end.cause == workload.cause:
         return how(end)
-    return t(f"cause.{workload.cause or 'unknown'}")
+    return cause_name(workload.cause or "unknown")
 
 
 def remedy_text(workload: Workload) -> Text:
@@ -71,6 +71,6 @@ def next_step_lines(workload: Workload) -> tuple[Text, ...]:
 
 def how(end: Ending) -> Text:
     """The cause of an end; with the exit code where nothing better is known."""
-    cause = t(f"cause.{end.cause}")
+    cause = cause_name(end.cause)
     told = end.exit_code and end.cause in MUTE
     return t("start.ended", cause=cause, code=end.exit_code) if told else cause

@@ -1,16 +1,21 @@
 """What to do about a cause: a sentence `[remedy]`, and changes that may let the model start."""
 
 from bot.core.chat.reply import Button
-from bot.core.chat.text import Text, t
+from bot.core.chat.text import Text, or_else, t
 from bot.core.deployment.workload import Workload
 
 NEED_MEMORY = {"cuda_oom", "no_kv_cache_memory", "context_too_long_for_kv_cache", "container_oomkilled"}
 """Causes that more GPUs may remedy."""
 
 
+def cause_name(cause: str) -> Text:
+    """What a cause is called; its own name if a newer version has written it."""
+    return or_else(t(f"cause.{cause}"), cause)
+
+
 def remedy(cause: str, node: str = "") -> Text:
     """What to do about a cause; in its commands stands the name of the `node` it was on, if that is known."""
-    return t(f"remedy.{cause}", node=node or "NODE")
+    return or_else(t(f"remedy.{cause}", node=node or "NODE"), cause)
 
 
 def fixes(workload: Workload, gpus_per_node: int) -> tuple[Button, ...]:

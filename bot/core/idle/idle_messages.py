@@ -8,6 +8,7 @@ from bot.core.deployment.cards import buttons
 from bot.core.deployment.record import SleepReason, SleepState
 from bot.core.deployment.start_text import how
 from bot.core.deployment.workload import Workload
+from bot.core.failures.remedies import cause_name, remedy
 from bot.core.idle.verdict import BUSY, IdlePolicy, IdleVerdict
 
 EVENING = "22:00"
@@ -46,19 +47,26 @@ def slept(workload: Workload) -> Reply:
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,
-        lines=(*_why_failed(workload), t("idle.wakes", name=workload.name)),
+        lines=(*why_failed(workload), _wakes(workload)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
 
 
-def _why_failed(workload: Workload) -> tuple[Text, ...]:
-    """Why a model that was given up had failed, and how often it was tried."""
+def _wakes(workload: Workload) -> Text:
+    """How to wake it; one that was given up would fail again if nothing changes."""
+    state = workload.record.sleep_state
+    return t("idle.wakes_failed" if state and state.cause else "idle.wakes", name=workload.name)
+
+
+def why_failed(workload: Workload) -> tuple[Text, ...]:
+    """Why a model that was given up had failed, how often it was tried, and what to do about it; nothing of
+    another one."""
     state, end = workload.record.sleep_state, workload.last_end
     if state is None or not state.cause:
         return ()
     if end and end.number and end.cause == state.cause:
-        return (t("idle.why_failed", cause=how(end), count=end.number),)
-    return (t("idle.why_failed", cause=t(f"cause.{state.cause}"), count=1),)
+        return (t("idle.why_failed", cause=how(end), count=end.number), remedy(state.cause, end.node))
+    return (t("idle.why_failed", cause=cause_name(state.cause), count=1), remedy(state.cause))
 
 
 def removal(workload: Workload, at: datetime) -> Reply:
@@ -111,7 +119,7 @@ def why_asleep(workload: Workload) -> Reply:
     return Reply(
         t("why.asleep", name=name, since=workload.since),
         Tone.ASLEEP,
-        lines=(reason, *_why_failed(workload), *_last_question(workload), t("idle.wakes", name=name)),
+        lines=(reason, *why_failed(workload), *_last_question(workload), _wakes(workload)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
 

@@ -132,9 +132,11 @@ class Console(Platform):
             self._settled.set()
 
     def _fresh(self, message: str, before: str, now: str) -> list[str]:
-        """The lines that are new in a message; below those of another one, its first line says whose they
-        are."""
+        """The lines that are new in a message, or all if its mark has changed: it is another story now. Below
+        those of another message, its first line says whose they are."""
         known, lines = set(before.splitlines()), now.splitlines()
+        if before[:1] != now[:1]:
+            return lines
         fresh = [line for line in lines if line not in known or not line]
         if fresh and message != self._above and lines[0] not in fresh:
             return [lines[0], *fresh]
