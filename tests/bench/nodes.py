@@ -19,7 +19,7 @@ from tests.real import stand_in
 from tests.real.clusters import some_cluster
 
 Json = dict[str, Any]
-RUNS = 4
+RUNS = 3
 STATE = "jsonpath={.status.containerStatuses[0].state}{'\\n'}"
 LOADS = 10
 """Seconds that the model of the comparison loads: only what comes on top is measured."""
@@ -62,11 +62,9 @@ def _ready_after(bot: BotInPod) -> float:
 async def _wakes(bot: BotInPod) -> list[Json]:
     """Wakes by a question and by `kubectl scale`, in turn; what a real vLLM adds nothing to."""
     await bot.mutate("llm-wakes", stand_in.patch(seconds=LOADS))
-    began = time.monotonic()
     await bot.deploy("wakes")
     await until(lambda: bot.pods("wakes"))
     await _ready(bot, "wakes")
-    cold = time.monotonic() - began
     by_bot, by_kubectl, late = [], [], []
     for _ in range(RUNS):
         await _sleep(bot)
@@ -86,7 +84,6 @@ async def _wakes(bot: BotInPod) -> list[Json]:
     slowest = f"slowest of {RUNS}, median {statistics.median(late):.2f}"
     return [
         row("wake by a question : kubectl scale", ours / theirs, 1.03, f"{ours:.1f} against {theirs:.1f} s"),
-        row("cold start : wake by kubectl scale", cold / theirs, 1.03, f"{cold:.1f} s, one start"),
         row("startup complete to first token, s", max(late), 1.5, slowest),
     ]
 

@@ -44,7 +44,7 @@ class BotInPod:
     async def kubectl(self, *words: str, stdin: str = "") -> str:
         """In the namespace, while others go on."""
         here = f"--namespace={self.namespace}"
-        return await asyncio.to_thread(self.cluster.kubectl, *words, here, stdin=stdin)
+        return await asyncio.to_thread(self.cluster.kubectl, here, *words, stdin=stdin)
 
     async def deploy(self, name: str, *options: str) -> Json:
         """Ask for a tinyllama of this name; its card."""
