@@ -33,6 +33,7 @@ def binaries() -> Path:
 
 def hold(binaries: Path) -> None:
     """What the killed process does: a cluster with a pod that runs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with BESIDE.alone() as lock:
         nodes = Nodes(binaries, BESIDE, lock, gpu_nodes=1)
         nodes.start()
