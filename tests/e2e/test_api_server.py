@@ -92,7 +92,7 @@ async def test_everything_but_the_model_cache_goes_with_the_deployment(world: Re
     [
         ("crash", "crashed", "ValueError: the last line of its log"),
         ("oom", "container_oomkilled", "ValueError"),
-        ("image", "image_pull", "failed to pull and unpack image"),
+        ("image", "image_absent", "failed to pull and unpack image"),
     ],
 )
 async def test_pods_that_fail_say_why(world: RealWorld, behaviour: str, cause: str, evidence: str) -> None:
