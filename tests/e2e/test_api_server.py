@@ -106,7 +106,7 @@ async def test_pods_that_fail_say_why(world: RealWorld, behaviour: str, cause: s
 async def test_a_container_that_is_not_created_shows_the_warning_among_its_events(world: RealWorld) -> None:
     world.kubelet.behave["llm-tinyllama"] = "mount"
     await world.cluster.create(spec(), RECORD)
-    await eventually(lambda: [workload.cause for workload in world.cluster.workloads()] == ["mount"])
+    await eventually(lambda: [workload.cause for workload in world.cluster.workloads()] == ["config"])
     [workload] = world.cluster.workloads()
     assert workload.phase is Phase.PREPARING
     assert "MountVolume.SetUp failed" in workload.evidence
