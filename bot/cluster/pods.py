@@ -10,7 +10,7 @@ from bot.cluster.annotations import read_record, read_spec
 from bot.cluster.client import Json
 from bot.cluster.endings import EVIDENCE, Events, last_ending
 from bot.cluster.gpus import UNITS
-from bot.cluster.pod_events import PodEvent, failed_pull, is_pulling, trouble
+from bot.cluster.pod_events import PodEvent, failed_pull, is_pulling, killed_by_probe, trouble
 from bot.cluster.pod_fields import (
     condition,
     container_status,
@@ -236,10 +236,7 @@ def _container_state(
     if reason in (*NEVER_PULLED, *IMAGE, *CONFIG):
         return _refused(reason, message, since, events)
     if "running" in now:
-        began = now["running"].get("startedAt", "")
-        if status.get("started") and unready > began:
-            return PodState(Phase.LOADING, since, UNREADY)
-        return PodState(Phase.LOADING, parse_time(began))
+        return _running(status, events, unready, since)
     if reason == "CrashLoopBackOff" or "terminated" in now:
         return PodState(Phase.PREPARING, since, "restart")
     if is_pulling(events):
@@ -258,6 +255,18 @@ def _refused(reason: str, message: str, since: datetime, events: Sequence[PodEve
     if wait := config_wait(message):
         return PodState(Phase.PREPARING, since, wait, message)
     return PodState(Phase.FAILED, since, "root_image", message)
+
+
+def _running(status: Json, events: Sequence[PodEvent], unready: str, since: datetime) -> PodState:
+    """A container that runs and is not ready, at last since the stamp `unready`. One that its startup probe
+    has given up takes its time to end."""
+    stamp = status["state"]["running"].get("startedAt", "")
+    began = parse_time(stamp)
+    if killed_by_probe(events, began) == "not_ready_in_time":
+        return PodState(Phase.LOADING, began, "too_slow")
+    if status.get("started") and unready > stamp:
+        return PodState(Phase.LOADING, since, UNREADY)
+    return PodState(Phase.LOADING, began)
 
 
 def _unplaced(pod: Json, created: datetime, around: PodSurroundings) -> PodState:

@@ -347,6 +347,15 @@ def test_a_container_that_a_probe_killed_is_told_apart(probe: str, cause: str, c
     assert read_workload(deployment(), [later], killing).cause == "segfault"
 
 
+def test_a_container_that_a_probe_has_given_up_is_being_ended_and_does_not_load() -> None:
+    killing = event("Killing", "Container vllm failed startup probe, will be restarted", minute=6)
+    seen = read_workload(deployment(), [pod(containerStatuses=container(RUNNING))], killing)
+    assert (seen.phase, seen.cause, seen.ends) == (Phase.LOADING, "too_slow", 0)
+    before = event("Killing", "Container vllm failed startup probe, will be restarted", minute=4)
+    again = pod(containerStatuses=container(RUNNING, ended(137), 1))
+    assert read_workload(deployment(), [again], before).cause == ""
+
+
 def test_a_probe_that_killed_is_known_by_the_time_where_its_event_was_dropped() -> None:
     killed = pod(containerStatuses=container(RUNNING, ended(137), 2))  # it ran for a minute
     killed["spec"]["containers"][0]["startupProbe"] = {"periodSeconds": 1, "failureThreshold": 50}

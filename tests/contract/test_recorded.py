@@ -285,7 +285,9 @@ STORIES = {
         scheduling
         preparing
         loading
+        loading (too_slow)
         loading [not_ready_in_time x1]
+        loading (too_slow) [not_ready_in_time x1]
         failed [not_ready_in_time x2]
         failed [not_ready_in_time x3]
     """,
