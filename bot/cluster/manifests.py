@@ -103,7 +103,7 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, eng
 
 def pod_template(spec: Spec, settings: WorkloadSettings, engine: Engine) -> Json:
     """What pods of this model would be made from, to be looked at."""
-    nobodys = Record(owner="", owner_name="", start_requested_at=datetime.min.replace(tzinfo=UTC))
+    nobodys = Record(owner="", owner_name="", start_requested_at=datetime(2000, 1, 1, tzinfo=UTC))
     template: Json = workload_objects(spec, nobodys, settings, engine)["Deployment"]["spec"]["template"]
     return template
 
