@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bot.cluster.annotations import read_record, read_spec
-from bot.cluster.manifests import WorkloadSettings, workload_objects
+from bot.cluster.manifests import WorkloadSettings, pod_template, workload_objects
 from bot.cluster.web_ui import MANIFEST as WEB_UI_MANIFEST
 from bot.cluster.web_ui import objects as web_ui_objects
 from bot.core.chat.errors import UserError
@@ -188,3 +188,9 @@ def test_a_file_that_lacks_what_the_bot_lays_over_is_named(tmp_path: Path, say: 
         web_ui_objects(CONNECTIONS, "ada", SETTINGS, [], file)
     said = "manifests/web-ui/open-webui.yaml has no variable named OPENAI_API_BASE_URLS."
     assert say(missing.value.text).startswith(said)
+
+
+def test_a_pod_can_be_looked_at_before_anything_is_made() -> None:
+    template = pod_template(spec(), SETTINGS, Vllm())
+    made = workload_objects(spec(), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]["template"]
+    assert template == made
