@@ -31,7 +31,8 @@ def policy(name: str, namespaces: tuple[str, ...], workload: str, patch: Json) -
     spec = {
         "matchConstraints": {"resourceRules": [pods]},
         "matchConditions": [{"name": key, "expression": text} for key, text in conditions.items()],
-        "reinvocationPolicy": "Never",
+        # policies have no order: one of a namespace comes again after one of the whole cluster, and wins
+        "reinvocationPolicy": "IfNeeded" if namespaces else "Never",
         "failurePolicy": "Fail",
         "mutations": _mutations(marked),
     }
