@@ -55,7 +55,7 @@ def main() -> None:
     ends = os.environ["ENDS"].split()
     if runs < len(ends):
         print(os.environ["SAYS"], flush=True)
-        time.sleep(1)
+        time.sleep(4)  # longer than a chat waits until it shows the next change
         sys.exit(int(ends[runs]))
     print("INFO Automatically detected platform cuda.", flush=True)
     print("INFO Loading safetensors checkpoint shards:   0% Completed | 0/2", flush=True)
