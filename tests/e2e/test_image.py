@@ -11,12 +11,11 @@ import pytest
 
 from bot import __version__
 from tests.e2e import inside_image
-from tests.real import containers
+from tests.real import containers, images
 from tests.real.containers import Image
 from tests.real.control_plane import ControlPlane
 from tests.real.world import real_world
 
-ROOT = Path(__file__).parents[2]
 OUR_FIRST_LAYER = "useradd"
 PULLED, UNPACKED = 90e6, 330e6
 """Bytes at most: to pull, above the base; on the disk, all of it."""
@@ -31,7 +30,7 @@ USERS = ("10001", "12345:12345", "1000650000:0")
 def image() -> Image:
     if name := os.environ.get("BOT_IMAGE"):
         return containers.find(name)
-    return containers.build(ROOT, VERSION=__version__, REVISION="abc", SOURCE="https://example.org/llm-bot")
+    return images.build_bot()
 
 
 def inside(image: Image, what: str, mount: str = "", **settings: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ TOOLS = (
 @contextmanager
 def some_cluster(vllm: Path, folder: Path) -> Iterator[RealCluster]:
     """Images are built, loaded and in use; where none can be, tests are skipped with the reason."""
-    bot, engine = images.build_bot(folder), images.build_engine(vllm, folder)
+    bot, engine = images.build_bot().save(folder / "bot.tar"), images.build_engine(vllm, folder)
     with _bare(folder) as cluster:
         cluster.load(bot, "worker")
         cluster.load(engine)

@@ -12,8 +12,6 @@ from typing import IO
 
 from tests.real.missing import without_part
 
-BUILT_HERE = "llm-bot:tested"
-
 
 class Image:
     """An image that is in the store of docker or of buildah (`tool`), by its name."""
@@ -71,7 +69,7 @@ class Image:
         return file
 
 
-def build(folder: Path, name: str = BUILT_HERE, **arguments: str) -> Image:
+def build(folder: Path, name: str, **arguments: str) -> Image:
     """By the Dockerfile of a folder; skips the test, not in CI, where nothing can build."""
     tool = _builder()
     given = [f"--build-arg={key}={value}" for key, value in arguments.items()]

@@ -3,7 +3,9 @@
 import subprocess
 from pathlib import Path
 
+from bot import __version__
 from tests.real import containers
+from tests.real.containers import Image
 from tests.real.vllm import make_model
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +36,11 @@ COPY tiny /opt/tiny
 """
 
 
-def build_bot(folder: Path) -> Path:
-    """From the project's Dockerfile."""
-    return containers.build(ROOT, BOT).save(folder / "bot.tar")
+def build_bot() -> Image:
+    """From the project's Dockerfile; always with the same arguments, as buildah takes a layer of labels from
+    its cache whatever they are."""
+    source = "https://example.org/llm-bot"
+    return containers.build(ROOT, BOT, VERSION=__version__, REVISION="abc", SOURCE=source)
 
 
 def build_engine(vllm: Path, folder: Path) -> Path:
