@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -108,20 +109,17 @@ def test_the_settings_of_a_platform_begin_with_its_name() -> None:
 
 
 def test_the_role_grants_just_the_rights_that_doctor_checks() -> None:
-    def granted(file: str, kind: str) -> set[tuple[str, str, str]]:
+    def granted(file: str, kind: str) -> list[tuple[str, ...]]:
         documents = yaml.safe_load_all((ROOT / "manifests" / "bot" / file).read_text())
         rules = next(d["rules"] for d in documents if d["kind"] == kind)
-        return {
-            (group, resource, verb)
-            for rule in rules
-            for group in rule["apiGroups"]
-            for resource in rule["resources"]
-            for verb in rule["verbs"]
-        }
+        fields = ("apiGroups", "resources", "verbs")
+        named = [[rule[field] for field in fields] + [rule.get("resourceNames", [""])] for rule in rules]
+        return sorted(one for parts in named for one in product(*parts))
 
-    def checked(everywhere: bool) -> set[tuple[str, str, str]]:
-        rights = (right for right in RIGHTS if right.everywhere == everywhere)
-        return {(right.group, right.resource, verb) for right in rights for verb in right.verbs}
+    def checked(everywhere: bool) -> list[tuple[str, ...]]:
+        rights = [right for right in RIGHTS if right.everywhere == everywhere]
+        named = [([r.group], [r.resource], r.verbs, r.names or ("",)) for r in rights]
+        return sorted(one for parts in named for one in product(*parts))
 
     assert granted("role.yaml", "Role") == checked(everywhere=False)
     assert granted("cluster-role.yaml", "ClusterRole") == checked(everywhere=True)

@@ -1,6 +1,7 @@
 """`python -m bot render deploy MODEL [key=value…]`: the manifests of a deployment, without a cluster."""
 
 from datetime import UTC, datetime
+from secrets import token_urlsafe
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -10,12 +11,12 @@ from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cli.login import login
 from bot.cli.shell import BAD_INPUT, OK, asks_for_help, complain, explain, read_arguments, speaker
-from bot.cluster.manifests import workload_objects
+from bot.cluster.manifests import ApiKey, workload_objects
 from bot.commands.deploy import Deploy
 from bot.core.chat.duration import end_time
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
-from bot.core.deployment.names import valid_name
+from bot.core.deployment.names import object_name, valid_name
 from bot.core.deployment.record import Record
 from bot.core.fit.planning import spec_of
 from bot.grammar.command import by_word
@@ -52,7 +53,9 @@ def render(words: list[str], settings: Settings) -> int:
         office_hours=asked.hours or "",
     )
     spec = spec_of(verdict.option, name, asked.replicas, asked.shape)
-    objects = workload_objects(spec, record, wiring.workload_settings(settings), ENGINE)
+    given = wiring.workload_settings(settings)
+    key = ApiKey(object_name(name), given.api_key or token_urlsafe())
+    objects = workload_objects(spec, record, given, ENGINE, key)
     print(yaml.safe_dump_all(objects.values(), sort_keys=False, allow_unicode=True), end="")
     return OK
 

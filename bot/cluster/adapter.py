@@ -1,28 +1,25 @@
 """The Cluster port on a real Kubernetes API: read from mirrors in memory, changed by single requests."""
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
-from cachetools import LRUCache
-
-from bot.cluster import dead_pods, state_store, web_ui
+from bot.cluster import belongings, dead_pods, state_store
 from bot.cluster.annotations import record_patch, replacement
 from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
 from bot.cluster.logs import read_log, read_run_log
 from bot.cluster.manifests import (
-    Objects,
+    ApiKey,
     WorkloadSettings,
-    hf_secret,
-    owned_by,
+    key_command,
     pod_template,
     workload_objects,
 )
 from bot.cluster.model_cache import ModelCache
+from bot.cluster.model_keys import ModelKeys
 from bot.cluster.views import ClusterView
-from bot.cluster.web_ui import NAME as WEB_UI
+from bot.cluster.web_ui_access import WebUiAccess
 from bot.core.changes import Listening
 from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
@@ -32,7 +29,6 @@ from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
-KEYS_KEPT = 1000
 MANAGER = {"fieldManager": FIELD_MANAGER}
 """Query of a write: in whose name a field is set."""
 
@@ -54,11 +50,12 @@ class KubernetesCluster:
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
         self._model_cache = ModelCache(settings, engine)
-        self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
         self._api: Api = await connect(self._kubeconfig)
         self._view = ClusterView(self._api, self.namespace, self._engine.container)
+        self._keys = ModelKeys(self._api, self._settings, self._engine)
+        self._web_ui = WebUiAccess(self._api, self._view, self._keys, self._settings)
         try:
             await self._view.start()
         except (UserError, asyncio.CancelledError):
@@ -121,50 +118,46 @@ class KubernetesCluster:
 
     def key_command(self, name: str) -> str:
         """A command line that shows the model's API key to whoever may read its Secret."""
-        secret = f"{object_name(name)} -o jsonpath='{{.data.api-key}}'"
-        return f"kubectl -n {self.namespace} get secret {secret} | base64 -d"
+        return key_command(self._deployment(name))
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name.
 
         The Deployment comes first: its name is the lock. The rest belongs to it and goes with it."""
-        objects = workload_objects(spec, record, self._settings, self._engine)
+        key = await self._keys.make(object_name(spec.name))
+        objects = workload_objects(spec, record, self._settings, self._engine, key)
         claim = asyncio.create_task(
             self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
         )
         try:
             deployment = await self._api.request("POST", self._deployments, objects["Deployment"], MANAGER)
             self._view.deployments.put(deployment)
-            self._keys.pop(object_name(spec.name), None)
-            await self._apply_rest(objects, deployment, "Secret", "Service")
+            await belongings.make(self._api, self._settings, objects, deployment)
         except NameTaken:
             raise NameTaken(t("deploy.taken_now", name=spec.name)) from None
         finally:
             await claim
 
-    async def _apply_rest(self, objects: Objects, deployment: Json, *kinds: str) -> None:
-        paths = {"Secret": f"{self._core}/secrets", "Service": f"{self._core}/services"}
-        wanted = [self._api.create_or_apply(paths[k], owned_by(objects[k], deployment)) for k in kinds]
-        if self._settings.hf_token:
-            wanted.append(self._api.apply(paths["Secret"], hf_secret(self._settings)))
-        await asyncio.gather(*wanted)
-
     async def complete(self, spec: Spec) -> None:
-        """Make what a crash in `create` left out; a key that is there is kept."""
+        """Make what a crash in `create` left out, but for a key that is not known any more."""
         name = object_name(spec.name)
         if (deployment := self._view.deployment(name)) is None:
             return
-        objects = workload_objects(spec, self._view.find(spec.name).record, self._settings, self._engine)
+        key = await self._keys.find(deployment)
+        record = self._view.find(spec.name).record
+        objects = workload_objects(spec, record, self._settings, self._engine, key or ApiKey(name, ""))
+        if key is None:
+            del objects["Secret"]
         await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        has_key = await self._api.exists(f"{self._core}/secrets/{name}")
-        await self._apply_rest(objects, deployment, "Service", *(() if has_key else ("Secret",)))
+        await belongings.make(self._api, self._settings, objects, deployment)
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Server-side apply of the Deployment: one step, whatever of it changes.
 
         It names the Deployment's uid: an apply to one that was removed meanwhile would create it again."""
         before = self._metadata(spec.name)
-        deployment = workload_objects(spec, record, self._settings, self._engine)["Deployment"]
+        key = await self._keys.for_pods(self._deployment(spec.name), spec, record)
+        deployment = workload_objects(spec, record, self._settings, self._engine, key)["Deployment"]
         metadata: Json = deployment["metadata"]
         metadata["annotations"] |= replacement(record, before)
         metadata |= {"uid": before["uid"]} | ({"resourceVersion": version} if version else {})
@@ -175,8 +168,15 @@ class KubernetesCluster:
     async def scale(
         self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
     ) -> None:
-        """One patch of replicas and annotations: a bot that is killed has written both or neither."""
+        """One patch of replicas and annotations: a bot that is killed has written both or neither.
+
+        Whoever starts without a key that is known is made anew."""
         metadata = record_patch(self._metadata(name), version, **changes)
+        if replicas and await self._keys.lost(self._deployment(name)):
+            found = self._view.find(name)
+            spec = found.spec.model_copy(update={"replicas": replicas})
+            await self.change(spec, found.record.changed(**changes), awake=True, version=version)
+            return
         await self._patch(name, {"metadata": metadata, "spec": {"replicas": replicas}})
 
     async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
@@ -194,7 +194,6 @@ class KubernetesCluster:
             options["preconditions"] = {"resourceVersion": version}
         async with self._unchanged(name):
             await self._one("DELETE", name, options)
-        self._keys.pop(object_name(name), None)
         self._view.deployments.discard((self.namespace, object_name(name)))
 
     async def logs(self, name: str, lines: int) -> str:
@@ -212,18 +211,17 @@ class KubernetesCluster:
         return await read_run_log(self._api, pods[0], self._engine.container, int(index), lines)
 
     async def endpoint(self, name: str) -> Endpoint:
-        """Where it answers; the key is read once and kept in memory.
+        """Where it answers. UserError also when its key is not known any more.
 
         While one replica is ready that is its own address: Services learn of a new pod up to some seconds
         later, and refuse connections until then."""
         workload, service = self._view.find(name), object_name(name)
-        if service not in self._keys:
-            secret = await self._api.request("GET", f"{self._core}/secrets/{service}")
-            self._keys[service] = base64.b64decode(secret["data"]["api-key"]).decode()
+        if (key := await self._keys.find(self._deployment(name))) is None:
+            raise UserError(t("ask.key_unknown", name=workload.name))
         ready = self.servers(name)
         url = self._url_template.format(service=service, namespace=self.namespace)
         url = ready[0].url if len(ready) == 1 else url
-        return Endpoint(url, workload.name, self._keys[service])
+        return Endpoint(url, workload.name, key.value)
 
     async def cache_on_one_node(self) -> bool:
         """Asked once: the access modes of a claim never change."""
@@ -231,19 +229,15 @@ class KubernetesCluster:
 
     def web_ui(self) -> WebUi | None:
         """The namespace's Open WebUI as last seen, if there is one."""
-        found = self._view.deployment(WEB_UI)
-        return web_ui.read_web_ui(found, self._settings) if found else None
+        return self._web_ui.find()
 
     async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
         """Start it, or connect it to these models; chats are on a volume of their own."""
-        connections = {n: (f"{self.address(n)}/v1", (await self.endpoint(n)).api_key) for n in names}
-        deployment = await web_ui.apply(self._api, connections, owner, self._settings)
-        self._view.deployments.put(deployment)
+        await self._web_ui.apply({name: self.address(name) for name in names}, owner)
 
     async def remove_web_ui(self) -> None:
-        """Remove all but chats, accounts and the secret that signs sessions."""
-        await web_ui.remove(self._api, self._settings)
-        self._view.deployments.discard((self.namespace, WEB_UI))
+        """Remove all but chats, accounts and the Secret of its keys."""
+        await self._web_ui.remove()
 
     async def load_state(self) -> str:
         """The text that was saved last, from a ConfigMap of the bot's own; empty if none was."""
@@ -265,9 +259,13 @@ class KubernetesCluster:
     def _metadata(self, name: str) -> Json:
         """The metadata of its Deployment as last seen; UserError when there is none."""
         self._check_format(name)
-        if (deployment := self._view.deployment(object_name(name))) is None:
+        return dict(self._deployment(name)["metadata"])
+
+    def _deployment(self, name: str) -> Json:
+        """Its Deployment as last seen; UserError when there is none."""
+        if (found := self._view.deployment(object_name(name))) is None:
             raise UserError(t("workload.gone", name=name))
-        return dict(deployment["metadata"])
+        return found
 
     async def _patch(self, name: str, body: Json) -> None:
         async with self._unchanged(name):

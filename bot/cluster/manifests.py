@@ -1,12 +1,12 @@
 """From a spec to Kubernetes objects: the YAML of its engine, with what varies laid over it."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -27,8 +27,19 @@ GPU_TAINT = "nvidia.com/gpu"
 """What taints GPU nodes in the YAML files; settings may name another."""
 HF_SECRET = "llm-hf-token"
 """The Secret with the Hugging Face token, which all workloads share."""
+API_KEY = "api-key"
+"""Where in a model's Secret its key is."""
 Objects = dict[str, Json]
 """Kubernetes objects by their kind; there is one of each."""
+
+
+class ApiKey(NamedTuple):
+    """Of one model."""
+
+    secret: str
+    """The name of the Secret that holds it."""
+    value: str
+    """The key itself; empty where nobody needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,7 @@ class WorkloadSettings:
     ingress_host: str = ""
     """Where Open WebUI is reached from outside; empty is nowhere."""
     api_key: str = ""
-    """Of every model; empty is a new one for each."""
+    """Of every model; empty is one for each, which the bot derives from a key of its own."""
     hf_token: str = ""
     """For gated models of Hugging Face; empty is none."""
     resources: Resources = field(default_factory=dict)
@@ -74,15 +85,18 @@ def template(file: Path, settings: WorkloadSettings) -> Objects:
     return objects
 
 
-def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, engine: Engine) -> Objects:
-    """Everything that one model needs, by kind; the key is new each time."""
+def workload_objects(
+    spec: Spec, record: Record, settings: WorkloadSettings, engine: Engine, key: ApiKey
+) -> Objects:
+    """Everything that one model needs, by kind."""
     objects = template(engine.manifest, settings)
     name, name_in_file = object_name(spec.name), objects["Secret"]["metadata"]["name"]
     objects["PersistentVolumeClaim"]["spec"]["resources"]["requests"]["storage"] = settings.cache_size
     for kind in ("Secret", "Service", "Deployment"):
         objects[kind]["metadata"]["name"] = name
         objects[kind]["metadata"]["labels"][WORKLOAD] = name
-    objects["Secret"]["stringData"] = {"api-key": settings.api_key or secrets.token_urlsafe(24)}
+    objects["Secret"]["metadata"]["name"] = key.secret
+    objects["Secret"]["stringData"] = {API_KEY: key.value}
     objects["Service"]["spec"]["selector"] = {WORKLOAD: name}
     deployment = objects["Deployment"]
     deployment["metadata"]["annotations"] = spec_annotation(spec) | to_annotations(record)
@@ -93,7 +107,7 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, eng
     pod = deployment["spec"]["template"]["spec"]
     container = named(pod["containers"], engine.container, "container", engine.manifest)
     container["image"] = settings.image
-    _rename_secret(pod["containers"], name_in_file, name)
+    _rename_secret(pod["containers"], name_in_file, key.secret)
     engine.lay_over(pod, spec)
     lay_over(container["resources"], settings.resources, spec.tensor_parallel_size)
     _place(pod, settings)
@@ -104,12 +118,29 @@ def workload_objects(spec: Spec, record: Record, settings: WorkloadSettings, eng
 def pod_template(spec: Spec, settings: WorkloadSettings, engine: Engine) -> Json:
     """What pods of this model would be made from, to be looked at."""
     nobodys = Record(owner="", owner_name="", start_requested_at=datetime(2000, 1, 1, tzinfo=UTC))
-    template: Json = workload_objects(spec, nobodys, settings, engine)["Deployment"]["spec"]["template"]
+    objects = workload_objects(spec, nobodys, settings, engine, ApiKey(object_name(spec.name), ""))
+    template: Json = objects["Deployment"]["spec"]["template"]
     return template
 
 
+def key_secret(deployment: Json) -> str:
+    """The Secret that a model's pods have their key from; empty if a pod has none."""
+    for container in deployment["spec"]["template"]["spec"]["containers"]:
+        for variable in container.get("env", []):
+            reference = variable.get("valueFrom", {}).get("secretKeyRef", {})
+            if reference.get("key") == API_KEY:
+                return str(reference["name"])
+    return ""
+
+
+def key_command(deployment: Json) -> str:
+    """A command line that shows a model's key to whoever may read its Secret."""
+    secret = f"{key_secret(deployment)} -o jsonpath='{{.data.{API_KEY}}}'"
+    return f"kubectl -n {deployment['metadata']['namespace']} get secret {secret} | base64 -d"
+
+
 def _rename_secret(containers: list[Json], old: str, new: str) -> None:
-    """Let variables that come from the Secret of the file come from the one of this model."""
+    """Let variables that come from one Secret come from another."""
     for container in containers:
         for variable in container.get("env", []):
             reference = variable.get("valueFrom", {}).get("secretKeyRef", {})

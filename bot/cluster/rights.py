@@ -1,16 +1,24 @@
 """What the bot must be allowed to do, and a look at whether it is: `python -m bot doctor`."""
 
 from collections.abc import AsyncIterator
+from itertools import product
 from typing import NamedTuple
 
 from bot.cluster.client import Api, Json, connect
 from bot.cluster.gpus import reduce_node
-from bot.cluster.manifests import WorkloadSettings
+from bot.cluster.lease_lock import NAME as LEASE
+from bot.cluster.manifests import HF_SECRET, WorkloadSettings
 from bot.cluster.model_cache import find_claim, is_shared
+from bot.cluster.model_keys import NAME as BOT_KEY
+from bot.cluster.state_store import NAME as STATE
+from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.finding import Finding
 from bot.core.ports import Engine
+
+MODELS = "llm-models"
+"""The claim of the volume of all weights."""
 
 
 class Right(NamedTuple):
@@ -21,6 +29,8 @@ class Right(NamedTuple):
     resource: str
     """In the plural, with its subresource after a slash."""
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    """Of the objects; empty: any."""
     everywhere: bool = False
     """In the whole cluster, not only in the bot's namespace."""
     needed: bool = True
@@ -34,11 +44,17 @@ RIGHTS = (
     Right("", "events", ("list", "watch"), needed=False),
     Right("autoscaling", "horizontalpodautoscalers", ("list", "watch"), needed=False),
     Right("", "services", ("create", "patch", "delete")),
-    Right("", "configmaps", ("get", "create", "patch")),
-    Right("", "secrets", ("get", "list", "create", "patch")),
-    Right("", "persistentvolumeclaims", ("get", "create")),
-    Right("coordination.k8s.io", "leases", ("get", "create", "update")),
-    Right("networking.k8s.io", "ingresses", ("create", "patch", "delete")),
+    Right("", "secrets", ("create",)),
+    Right("", "secrets", ("get",), (BOT_KEY,)),
+    Right("", "secrets", ("patch",), (WEB_UI, HF_SECRET)),
+    Right("", "configmaps", ("create",)),
+    Right("", "configmaps", ("get", "patch"), (STATE,)),
+    Right("", "persistentvolumeclaims", ("create",)),
+    Right("", "persistentvolumeclaims", ("get",), (MODELS,)),
+    Right("coordination.k8s.io", "leases", ("create",)),
+    Right("coordination.k8s.io", "leases", ("get", "update"), (LEASE,)),
+    Right("networking.k8s.io", "ingresses", ("create",)),
+    Right("networking.k8s.io", "ingresses", ("patch", "delete"), (WEB_UI,)),
     Right("", "nodes", ("list", "watch"), everywhere=True, needed=False),
     Right("", "pods", ("list", "watch"), everywhere=True, needed=False),
     Right("storage.k8s.io", "storageclasses", ("list",), everywhere=True, needed=False),
@@ -74,8 +90,8 @@ async def examine(kubeconfig: str, settings: WorkloadSettings, engine: Engine) -
 
 async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Finding]:
     resource, _, subresource = right.resource.partition("/")
-    for verb in right.verbs:
-        asked: Json = {"verb": verb, "group": right.group, "resource": resource}
+    for verb, name in product(right.verbs, right.names or ("",)):
+        asked: Json = {"verb": verb, "group": right.group, "resource": resource, "name": name}
         asked |= {"subresource": subresource} if subresource else {}
         asked |= {} if right.everywhere else {"namespace": namespace}
         review = await api.request(
@@ -87,7 +103,7 @@ async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Find
                 "spec": {"resourceAttributes": asked},
             },
         )
-        where = right.resource if not right.everywhere else f"{right.resource} (all namespaces)"
+        where = f"{right.resource} {'(all namespaces)' if right.everywhere else name}".strip()
         if review["status"]["allowed"]:
             yield "ok", t("doctor.right", verb=verb, resource=where), None
         else:

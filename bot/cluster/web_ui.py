@@ -1,14 +1,13 @@
 """Open WebUI: its objects, and how it is."""
 
 import json
-import secrets
-from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from bot import MANIFESTS
 from bot.cluster.client import Api, ApiError, Json
-from bot.cluster.manifests import MANAGED, WORKLOAD, Objects, WorkloadSettings, template
+from bot.cluster.manifests import MANAGED, WORKLOAD, ApiKey, Objects, WorkloadSettings, template
 from bot.core.deployment.manifest import named
 from bot.core.ports import WebUi
 
@@ -27,37 +26,49 @@ CONTAINER, ADDRESSES = "open-webui", "OPENAI_API_BASE_URLS"
 """Names of its container, and of the variable with the models' addresses."""
 CONNECTED = "llm-bot/connected"
 """Annotation of Open WebUI: the models that it knows, as a JSON list of names."""
+KEYS = "llm-bot/keys"
+"""Annotation of Open WebUI: the Secrets that its keys are those of, as JSON by model."""
 OWNER = "llm-bot/owner"
 """Annotation of Open WebUI and of a model's Deployment: the id of whoever started it."""
 
 
+class Connection(NamedTuple):
+    """To one model."""
+
+    url: str
+    """Its address, with `/v1`."""
+    key: ApiKey
+
+
 def objects(
-    connections: Mapping[str, tuple[str, str]],
+    connections: Mapping[str, Connection],
     owner: str,
     settings: WorkloadSettings,
-    existing: Sequence[Json],
+    session_key: str,
     manifest: Path = MANIFEST,
 ) -> Objects:
     """Everything it needs, by kind.
 
-    `connections` gives address and key by model; the key that signs sessions is kept from the `existing`
-    Secret, if there is one. UserError if the `manifest` lacks what this is laid over."""
+    `connections` are by model; `session_key` signs sessions: another one logs everybody out. UserError if the
+    `manifest` lacks what this is laid over."""
     found = template(manifest, settings)
-    kept = existing[0]["data"].get("secret-key") if existing else None
     found["Secret"]["stringData"] = {
-        "secret-key": b64decode(kept).decode() if kept else secrets.token_urlsafe(32),
-        "openai-keys": ";".join(key for _, key in connections.values()),
+        "secret-key": session_key,
+        "openai-keys": ";".join(connection.key.value for connection in connections.values()),
     }
     deployment = found["Deployment"]
-    names = json.dumps(sorted(connections))
-    deployment["metadata"]["annotations"] = {CONNECTED: names, OWNER: owner}
+    known = {
+        CONNECTED: json.dumps(sorted(connections)),
+        KEYS: json.dumps({name: connection.key.secret for name, connection in sorted(connections.items())}),
+    }
+    deployment["metadata"]["annotations"] = known | {OWNER: owner}
     pod = deployment["spec"]["template"]
-    pod["metadata"]["annotations"] = {CONNECTED: names}  # new models restart it: it reads them once
+    pod["metadata"]["annotations"] = known  # new models and keys restart it: it reads them once
     pod["metadata"]["labels"] = MANAGED | {WORKLOAD: NAME}
     container = named(pod["spec"]["containers"], CONTAINER, "container", manifest)
     container["image"] = settings.open_webui_image
     addresses = named(container["env"], ADDRESSES, "variable", manifest)
-    addresses["value"] = ";".join(url for url, _ in connections.values())
+    addresses["value"] = ";".join(connection.url for connection in connections.values())
     if settings.ingress_host:
         _set_host(found["Ingress"]["spec"], settings.ingress_host)
     else:
@@ -73,13 +84,8 @@ def _set_host(ingress: Json, host: str) -> None:
         rule["host"] = host
 
 
-async def apply(
-    api: Api, connections: Mapping[str, tuple[str, str]], owner: str, settings: WorkloadSettings
-) -> Json:
+async def apply(api: Api, wanted: Objects, settings: WorkloadSettings) -> Json:
     """Make it so by server-side apply; the Deployment as it is then. What its volume holds is kept."""
-    field = {"fieldSelector": f"metadata.name={NAME}"}
-    found = await api.request("GET", path("Secret", settings.namespace), query=field)
-    wanted = objects(connections, owner, settings, found["items"])
     claim = wanted.pop("PersistentVolumeClaim")
     await api.create_once(path("PersistentVolumeClaim", settings.namespace), claim)
     applied = {k: await api.apply(path(k, settings.namespace), body) for k, body in wanted.items()}
@@ -100,6 +106,13 @@ def path(kind: str, namespace: str) -> str:
     """Where the API has the objects of a kind in a namespace."""
     plural = "ingresses" if kind == "Ingress" else f"{kind.lower()}s"
     return f"{API_GROUPS[kind]}/namespaces/{namespace}/{plural}"
+
+
+def keys_of(deployment: Json) -> dict[str, str]:
+    """The Secret that its key is that of, by model; empty if an older version made it."""
+    annotations = deployment["metadata"].get("annotations") or {}
+    found: dict[str, str] = json.loads(annotations.get(KEYS, "{}"))
+    return found
 
 
 def read_web_ui(deployment: Json, settings: WorkloadSettings) -> WebUi:

@@ -16,7 +16,7 @@ from bot.app.application import App
 from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
-from bot.cluster.manifests import WorkloadSettings, workload_objects
+from bot.cluster.manifests import ApiKey, WorkloadSettings, workload_objects
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.text import Phrasebook
 from bot.core.deployment.record import Record
@@ -59,7 +59,8 @@ async def _deploy(world: RealWorld) -> dict[str, Any]:
         await world.cluster.create(spec(f"ours-{number}"), RECORD)
         ours.append(time.perf_counter() - begun)
         settings = WorkloadSettings(namespace=world.namespace)
-        objects = workload_objects(spec(f"theirs-{number}"), RECORD, settings, ENGINE)
+        key = ApiKey(f"llm-theirs-{number}", "key")
+        objects = workload_objects(spec(f"theirs-{number}"), RECORD, settings, ENGINE, key)
         text = yaml.safe_dump_all(objects.values())
         begun = time.perf_counter()
         await asyncio.to_thread(world.plane.kubectl, "apply", "-f", "-", stdin=text)

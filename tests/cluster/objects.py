@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from bot.cluster.manifests import WorkloadSettings, workload_objects
+from bot.cluster.manifests import ApiKey, WorkloadSettings, workload_objects
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec
 from bot.engines.vllm.engine import Vllm
@@ -26,7 +26,8 @@ def spec(name: str = "tiny", **more: Any) -> Spec:
 
 def deployment(name: str = "tiny", replicas: int = 1, record: Record = RECORD, **status: Any) -> Json:
     """As the bot makes it and the API server stores it; `status` as its controller writes it."""
-    made = workload_objects(spec(name), record, SETTINGS, Vllm())["Deployment"]
+    key = ApiKey(f"llm-{name}-key", "")
+    made = workload_objects(spec(name), record, SETTINGS, Vllm(), key)["Deployment"]
     made["metadata"] |= {"uid": f"uid-{name}", "creationTimestamp": stamp(0), "resourceVersion": "7"}
     made["spec"]["replicas"] = replicas
     return made | {"status": status}

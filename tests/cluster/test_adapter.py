@@ -17,11 +17,28 @@ from bot.core.deployment.workload import Phase
 from bot.engines.vllm.engine import Vllm
 from tests.cluster.objects import BEGUN, RECORD, SETTINGS, container, pod, spec
 from tests.conftest import eventually
-from tests.fakes.kubernetes import FakeKubernetes
+from tests.fakes.kubernetes import FakeKubernetes, Request
 
 CORE = "/api/v1/namespaces/demo"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/demo/deployments"
 DEPLOYMENT = f"{DEPLOYMENTS}/llm-tiny"
+BOT_KEY = f"{CORE}/secrets/llm-bot-key"
+
+
+def secret_name(kubernetes: FakeKubernetes) -> str:
+    """The Secret of the key of `tiny`."""
+    [name] = [name for name in kubernetes.names(f"{CORE}/secrets") if name.startswith("llm-tiny-")]
+    return name
+
+
+def held_key(kubernetes: FakeKubernetes) -> str:
+    """The key in it, as its pods get it."""
+    held = kubernetes.object(f"{CORE}/secrets/{secret_name(kubernetes)}")["data"]
+    return base64.b64decode(held["api-key"]).decode()
+
+
+def is_read_of_secrets(request: Request) -> bool:
+    return request.method in ("GET", "WATCH") and "/secrets" in request.path
 
 
 @pytest_asyncio.fixture
@@ -39,7 +56,7 @@ async def test_what_is_created_is_seen_at_once_and_belongs_to_the_deployment(
     [workload] = cluster.workloads()
     assert (workload.spec, workload.record, workload.phase) == (spec(), RECORD, Phase.SCHEDULING)
     uid = kubernetes.object(DEPLOYMENT)["metadata"]["uid"]
-    for path in ("secrets/llm-tiny", "services/llm-tiny"):
+    for path in (f"secrets/{secret_name(kubernetes)}", "services/llm-tiny"):
         [owner] = kubernetes.object(f"{CORE}/{path}")["metadata"]["ownerReferences"]
         assert (owner["kind"], owner["uid"]) == ("Deployment", uid)
     assert "ownerReferences" not in kubernetes.object(f"{CORE}/persistentvolumeclaims/llm-models")["metadata"]
@@ -51,12 +68,12 @@ async def test_a_name_is_given_once_and_the_loser_changes_nothing(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:
     await cluster.create(spec(), RECORD)
-    key = kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]
+    key = held_key(kubernetes)
     with pytest.raises(NameTaken) as taken:
         await cluster.create(spec(max_model_len=512), RECORD.changed(owner="eve"))
     assert (taken.value.text.key, taken.value.text.params) == ("deploy.taken_now", {"name": "tiny"})
     assert cluster.workloads()[0].record.owner == "ada"
-    assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == key
+    assert held_key(kubernetes) == key
 
 
 async def test_a_replica_that_is_ready_alone_is_asked_itself_before_its_service_knows_it(
@@ -73,18 +90,16 @@ async def test_a_replica_that_is_ready_alone_is_asked_itself_before_its_service_
     assert (await cluster.endpoint("tiny")).url == service
 
 
-async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(
+async def test_what_a_crash_left_out_is_made_with_the_key_of_before(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:
     await cluster.create(spec(), RECORD)
-    before = kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]
+    name, key = secret_name(kubernetes), held_key(kubernetes)
     await kubernetes.delete(f"{CORE}/services/llm-tiny")
+    await kubernetes.delete(f"{CORE}/secrets/{name}")
     await cluster.complete(spec())
     assert kubernetes.holds(f"{CORE}/services/llm-tiny")
-    assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == before
-    await kubernetes.delete(f"{CORE}/secrets/llm-tiny")
-    await cluster.complete(spec())
-    assert kubernetes.holds(f"{CORE}/secrets/llm-tiny")
+    assert (secret_name(kubernetes), held_key(kubernetes)) == (name, key)
     seen = len(kubernetes.requests)
     await cluster.complete(spec("never"))
     assert len(kubernetes.requests) == seen
@@ -252,23 +267,32 @@ async def test_what_is_removed_is_gone_at_once_and_the_models_stay(
         assert (told.value.text.key, told.value.text.params) == ("workload.gone", {"name": "tiny"})
 
 
-async def test_the_key_is_read_once_and_anew_for_another_of_that_name(
+async def test_each_deployment_has_a_key_of_its_own_and_no_models_secret_is_read(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:
-    def held() -> str:
-        return base64.b64decode(kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]["api-key"]).decode()
-
     await cluster.create(spec(), RECORD)
-    first = await cluster.endpoint("tiny")
-    assert (first.url, first.model, first.api_key) == ("http://llm-tiny.demo.svc:8000", "tiny", held())
-    assert await cluster.endpoint("tiny") == first
-    assert len(kubernetes.asked("GET", "/secrets/llm-tiny")) == 1
+    first, secret = await cluster.endpoint("tiny"), secret_name(kubernetes)
+    assert (first.url, first.model) == ("http://llm-tiny.demo.svc:8000", "tiny")
+    assert len(first.api_key) > 40 and first.api_key == held_key(kubernetes)
+    assert f"get secret {secret} " in cluster.key_command("tiny")
     await cluster.remove("tiny")
-    await kubernetes.delete(f"{CORE}/secrets/llm-tiny")
+    await kubernetes.delete(f"{CORE}/secrets/{secret}")
     await cluster.create(spec(), RECORD)
     second = await cluster.endpoint("tiny")
-    assert second.api_key == held() != first.api_key
-    assert "get secret llm-tiny" in cluster.key_command("tiny")
+    assert second.api_key == held_key(kubernetes) != first.api_key
+    assert {request.path for request in kubernetes.requests if is_read_of_secrets(request)} == {BOT_KEY}
+
+
+async def test_what_signs_sessions_and_the_models_keys_differ(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
+    await cluster.apply_web_ui(["tiny"], "ada")
+    held = kubernetes.object(f"{CORE}/secrets/llm-webui")["data"]
+    shown = {name: base64.b64decode(value).decode() for name, value in held.items()}
+    assert shown["openai-keys"] == held_key(kubernetes) != shown["secret-key"]
+    bots = base64.b64decode(kubernetes.object(BOT_KEY)["data"]["key"]).decode()
+    assert len({bots, *shown.values()}) == 3
 
 
 async def test_the_log_is_that_of_the_newest_pod_without_secrets(
@@ -361,7 +385,7 @@ async def test_a_right_that_is_missing_is_named(
         await cluster.create(spec(), RECORD)
     assert refused.value.text.key == "error.forbidden"
     assert refused.value.text.params == {"verb": "create", "resource": "deployments", "namespace": "demo"}
-    assert not kubernetes.holds(f"{CORE}/secrets/llm-tiny")
+    assert kubernetes.names(f"{CORE}/secrets") == ["llm-bot-key"]
 
 
 async def test_reading_goes_on_while_the_api_server_is_away(

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from bot.cluster.annotations import read_record, read_spec
-from bot.cluster.manifests import WorkloadSettings, pod_template, workload_objects
+from bot.cluster.manifests import ApiKey, WorkloadSettings, pod_template, workload_objects
 from bot.cluster.web_ui import MANIFEST as WEB_UI_MANIFEST
+from bot.cluster.web_ui import Connection
 from bot.cluster.web_ui import objects as web_ui_objects
 from bot.core.chat.errors import UserError
 from bot.core.deployment.record import Record
@@ -28,6 +29,9 @@ SETTINGS = WorkloadSettings(
     cache_size="1Ti",
 )
 
+KEY = ApiKey("llm-qwen2-5-7b-key", "its key")
+CONNECTIONS = {"a": Connection("http://llm-a.w123.svc:8000/v1", ApiKey("llm-a-key", "ka"))}
+
 
 def spec(**more: Any) -> Spec:
     values: dict[str, Any] = {
@@ -40,16 +44,16 @@ def spec(**more: Any) -> Spec:
 
 
 def pod(**more: Any) -> dict[str, Any]:
-    deployment = workload_objects(spec(**more), RECORD, SETTINGS, Vllm())["Deployment"]
+    deployment = workload_objects(spec(**more), RECORD, SETTINGS, Vllm(), KEY)["Deployment"]
     found: dict[str, Any] = deployment["spec"]["template"]["spec"]
     return found
 
 
 def test_every_object_is_named_marked_and_placed() -> None:
-    objects = workload_objects(spec(), RECORD, SETTINGS, Vllm())
+    objects = workload_objects(spec(), RECORD, SETTINGS, Vllm(), KEY)
     assert {kind: thing["metadata"]["name"] for kind, thing in objects.items()} == {
         "PersistentVolumeClaim": "llm-models",
-        "Secret": "llm-qwen2-5-7b",
+        "Secret": "llm-qwen2-5-7b-key",
         "Service": "llm-qwen2-5-7b",
         "Deployment": "llm-qwen2-5-7b",
     }
@@ -60,15 +64,17 @@ def test_every_object_is_named_marked_and_placed() -> None:
     assert read_spec(metadata) == spec() and read_record(metadata) == RECORD
 
 
-def test_the_key_is_new_each_time_and_only_in_the_secret() -> None:
-    one, two = (workload_objects(spec(), RECORD, SETTINGS, Vllm()) for _ in range(2))
-    key = one["Secret"]["stringData"]["api-key"]
-    assert len(key) >= 24 and key != two["Secret"]["stringData"]["api-key"]
-    assert key not in str(one["Deployment"])
+def test_the_key_is_only_in_the_secret_that_the_pods_name() -> None:
+    objects = workload_objects(spec(), RECORD, SETTINGS, Vllm(), KEY)
+    assert objects["Secret"]["stringData"] == {"api-key": "its key"}
+    assert KEY.value not in str(objects["Deployment"])
+    reference = {"name": KEY.secret, "key": "api-key"}
+    env = pod()["containers"][0]["env"]
+    assert {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": reference}} in env
 
 
 def test_placement_probes_and_safety() -> None:
-    deployment = workload_objects(spec(), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]
+    deployment = workload_objects(spec(), RECORD, SETTINGS, Vllm(), KEY)["Deployment"]["spec"]
     found = deployment["template"]["spec"]
     container = found["containers"][0]
     assert deployment["strategy"] == {"type": "Recreate"} and found["enableServiceLinks"] is False
@@ -94,7 +100,9 @@ def test_nodes_that_it_ran_on_are_preferred_whatever_the_file_prefers(tmp_path: 
     file = tmp_path / "vllm.yaml"
     file.write_text(yaml.safe_dump_all(objects))
     record = RECORD.changed(last_nodes=("icc-gpu-1",))
-    found = workload_objects(spec(), record, SETTINGS, Vllm(file))["Deployment"]["spec"]["template"]["spec"]
+    found = workload_objects(spec(), record, SETTINGS, Vllm(file), KEY)["Deployment"]["spec"]["template"][
+        "spec"
+    ]
     by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["icc-gpu-1"]}]}
     assert found["affinity"]["nodeAffinity"] == {
         "preferredDuringSchedulingIgnoredDuringExecution": [theirs, {"weight": 100, "preference": by_name}]
@@ -103,11 +111,12 @@ def test_nodes_that_it_ran_on_are_preferred_whatever_the_file_prefers(tmp_path: 
 
 
 @pytest.mark.parametrize("host", ["", "chat.example.org"])
-def test_open_webui_gets_addresses_keys_and_keeps_its_session_key(host: str) -> None:
+def test_open_webui_gets_addresses_and_keys(host: str) -> None:
     settings = WorkloadSettings(namespace="w123", ingress_host=host)
-    connections = {"a": ("http://llm-a.w123.svc:8000/v1", "ka"), "b": ("http://llm-b.w123.svc:8000/v1", "kb")}
-    existing = [{"data": {"secret-key": "c2VjcmV0"}}]
-    found = web_ui_objects(connections, "ada", settings, existing)
+    connections = CONNECTIONS | {
+        "b": Connection("http://llm-b.w123.svc:8000/v1", ApiKey("llm-b-key", "kb")),
+    }
+    found = web_ui_objects(connections, "ada", settings, "secret")
     assert ("Ingress" in found) == bool(host)
     if host:
         assert found["Ingress"]["spec"]["tls"][0]["hosts"] == [host]
@@ -122,7 +131,6 @@ def test_open_webui_gets_addresses_keys_and_keeps_its_session_key(host: str) -> 
 SIDECAR = {"name": "istio-proxy", "image": "proxy:1", "args": ["x"], "env": [{"name": "MODE", "value": "x"}]}
 TOLERATION = {"key": "spot", "operator": "Exists"}
 VARIABLE = {"name": "A_FIRST_ONE", "value": "x"}
-CONNECTIONS = {"a": ("http://llm-a.w123.svc:8000/v1", "ka")}
 
 
 def with_more_in_front(file: Path, folder: Path) -> Path:
@@ -155,8 +163,8 @@ def test_what_somebody_puts_before_ours_in_the_file_of_an_engine_stays_and_chang
     settings = WorkloadSettings(toleration="gpu", api_key="k")
     usual, engine_with_more = Vllm(), Vllm(with_more_in_front(engine.MANIFEST, tmp_path))
     asked = spec(tensor_parallel_size=tp)
-    expected = workload_objects(asked, RECORD, settings, usual)
-    found = workload_objects(asked, RECORD, settings, engine_with_more)
+    expected = workload_objects(asked, RECORD, settings, usual, KEY)
+    found = workload_objects(asked, RECORD, settings, engine_with_more, KEY)
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert pod["containers"].pop(0) == SIDECAR and pod.pop("initContainers")
     assert pod["tolerations"].pop(0) == TOLERATION
@@ -169,10 +177,9 @@ def test_what_somebody_puts_before_ours_in_the_file_of_the_web_ui_stays_and_chan
     tmp_path: Path,
 ) -> None:
     settings = WorkloadSettings(ingress_host="chat.example.org")
-    existing = [{"data": {"secret-key": "c2VjcmV0"}}]
     file = with_more_in_front(WEB_UI_MANIFEST, tmp_path)
-    expected = web_ui_objects(CONNECTIONS, "ada", settings, existing)
-    found = web_ui_objects(CONNECTIONS, "ada", settings, existing, file)
+    expected = web_ui_objects(CONNECTIONS, "ada", settings, "secret")
+    found = web_ui_objects(CONNECTIONS, "ada", settings, "secret", file)
     pod = found["Deployment"]["spec"]["template"]["spec"]
     assert pod["containers"].pop(0) == SIDECAR and pod["containers"][0]["env"].pop(0) == VARIABLE
     assert pod.pop("initContainers") and pod["volumes"].pop(0) and pod.pop("tolerations")
@@ -181,16 +188,20 @@ def test_what_somebody_puts_before_ours_in_the_file_of_the_web_ui_stays_and_chan
 
 def test_a_file_that_lacks_what_the_bot_lays_over_is_named(tmp_path: Path, say: Say) -> None:
     with pytest.raises(UserError) as missing:
-        workload_objects(spec(), RECORD, SETTINGS, Vllm(without(engine.MANIFEST, tmp_path, "vllm")))
+        workload_objects(spec(), RECORD, SETTINGS, Vllm(without(engine.MANIFEST, tmp_path, "vllm")), KEY)
     assert say(missing.value.text).startswith("manifests/engines/vllm.yaml has no container named vllm.")
     file = without(WEB_UI_MANIFEST, tmp_path, "OPENAI_API_BASE_URLS")
     with pytest.raises(UserError) as missing:
-        web_ui_objects(CONNECTIONS, "ada", SETTINGS, [], file)
+        web_ui_objects(CONNECTIONS, "ada", SETTINGS, "secret", file)
     said = "manifests/web-ui/open-webui.yaml has no variable named OPENAI_API_BASE_URLS."
     assert say(missing.value.text).startswith(said)
 
 
 def test_a_pod_can_be_looked_at_before_anything_is_made() -> None:
     template = pod_template(spec(), SETTINGS, Vllm())
-    made = workload_objects(spec(), RECORD, SETTINGS, Vllm())["Deployment"]["spec"]["template"]
+    made = workload_objects(spec(), RECORD, SETTINGS, Vllm(), KEY)["Deployment"]["spec"]["template"]
+    for container in made["spec"]["containers"]:
+        for variable in container["env"]:
+            if variable["name"] == "VLLM_API_KEY":
+                variable["valueFrom"]["secretKeyRef"]["name"] = "llm-qwen2-5-7b"
     assert template == made

@@ -80,7 +80,7 @@ def world(cluster: RealCluster, rendered: dict[str, str]) -> Iterator[World]:
         labels = {
             BOT: _labels(yaml.safe_load((ROOT / "manifests" / "bot" / "deployment.yaml").read_text())),
             **{model: _labels(_deployment(text)) for model, text in rendered.items()},
-            WEB_UI: _labels(web_ui.objects({}, "ada", WorkloadSettings(), [])["Deployment"]),
+            WEB_UI: _labels(web_ui.objects({}, "ada", WorkloadSettings(), "")["Deployment"]),
             NEIGHBOUR: {},
         }
         pods = [_pod(name, here, its) for name, its in labels.items()] + [_pod(STRANGER, there, {})]
