@@ -2,15 +2,17 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Unpack
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Unpack
 
+import structlog
 from cachetools import LRUCache
 
-from bot.cluster import dead_pods, state_store, web_ui
-from bot.cluster.annotations import record_patch, replacement
-from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
+from bot.cluster import dead_pods, ours, state_store, web_ui
+from bot.cluster.annotations import record_patch, whole_patch
+from bot.cluster.client import Api, ApiError, Json, connect
+from bot.cluster.deployments import Deployments
 from bot.cluster.logs import read_log, read_run_log
 from bot.cluster.manifests import (
     Objects,
@@ -24,7 +26,7 @@ from bot.cluster.model_cache import ModelCache
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Listening
-from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.chat.errors import NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
@@ -33,8 +35,8 @@ from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
 KEYS_KEPT = 1000
-MANAGER = {"fieldManager": FIELD_MANAGER}
-"""Query of a write: in whose name a field is set."""
+
+log = structlog.get_logger()
 
 
 class KubernetesCluster:
@@ -52,13 +54,13 @@ class KubernetesCluster:
         self._kubeconfig = kubeconfig
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
-        self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
         self._model_cache = ModelCache(settings, engine)
         self._keys: LRUCache[str, str] = LRUCache(KEYS_KEPT)
 
     async def __aenter__(self) -> "KubernetesCluster":
         self._api: Api = await connect(self._kubeconfig)
         self._view = ClusterView(self._api, self.namespace, self._engine.container)
+        self._deployments = Deployments(self._api, self._view, self.namespace)
         try:
             await self._view.start()
         except (UserError, asyncio.CancelledError):
@@ -127,61 +129,87 @@ class KubernetesCluster:
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name.
 
-        The Deployment comes first: its name is the lock. The rest belongs to it and goes with it."""
+        First it is made sure that no object of those names is somebody else's. Then comes the Deployment,
+        without pods: its name is the lock. The rest belongs to it and goes with it; with that, its pods."""
         objects = workload_objects(spec, record, self._settings, self._engine)
-        claim = asyncio.create_task(
-            self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        )
+        self._keys.pop(object_name(spec.name), None)
         try:
-            deployment = await self._api.request("POST", self._deployments, objects["Deployment"], MANAGER)
-            self._view.deployments.put(deployment)
-            self._keys.pop(object_name(spec.name), None)
-            await self._apply_rest(objects, deployment, "Secret", "Service")
+            await asyncio.gather(*(ours.check(self._api, path, body) for path, body in self._rest(objects)))
+            deployment = await self._deployments.create(objects["Deployment"])
         except NameTaken:
-            raise NameTaken(t("deploy.taken_now", name=spec.name)) from None
-        finally:
-            await claim
+            raise await self._taken(spec.name, objects["Deployment"]) from None
+        except ours.NotOurs as error:
+            raise _with_other_name(error, spec.name) from None
+        try:
+            await self._finish(objects, deployment)
+        except UserError as error:
+            if _may_pass(error):  # then the next sweep finishes it
+                log.warning("creation.not_finished", workload=spec.name, why=error.text.key)
+                return
+            with suppress(UserError):  # the next sweep tries again
+                await self._deployments.remove(spec.name)
+            raise _with_other_name(error, spec.name) if isinstance(error, ours.NotOurs) else error from None
 
-    async def _apply_rest(self, objects: Objects, deployment: Json, *kinds: str) -> None:
-        paths = {"Secret": f"{self._core}/secrets", "Service": f"{self._core}/services"}
-        wanted = [self._api.create_or_apply(paths[k], owned_by(objects[k], deployment)) for k in kinds]
+    async def _taken(self, name: str, body: Json) -> UserError:
+        """Why the name of a Deployment cannot be used: somebody was faster, or it is not one of the bot's."""
+        try:
+            await ours.check(self._api, self._deployments.path, body)
+        except ours.NotOurs as error:
+            return _with_other_name(error, name)
+        return NameTaken(t("deploy.taken_now", name=name))
+
+    async def _finish(self, objects: Objects, deployment: Json) -> None:
+        """Make what the pods of a new Deployment need, unless it is there; then let them be made."""
+        make = [
+            ours.make_belonging(self._api, self._path(kind), owned_by(objects[kind], deployment))
+            for kind in ("Secret", "Service")
+        ]
         if self._settings.hf_token:
-            wanted.append(self._api.apply(paths["Secret"], hf_secret(self._settings)))
-        await asyncio.gather(*wanted)
+            make.append(ours.make(self._api, self._path("Secret"), hf_secret(self._settings)))
+        claim = objects["PersistentVolumeClaim"]
+        await asyncio.gather(self._api.create_once(self._path("PersistentVolumeClaim"), claim), *make)
+        await self._deployments.release(deployment)
 
-    async def complete(self, spec: Spec) -> None:
-        """Make what a crash in `create` left out; a key that is there is kept."""
-        name = object_name(spec.name)
-        if (deployment := self._view.deployment(name)) is None:
+    def _rest(self, objects: Objects) -> list[tuple[str, Json]]:
+        """What a model has besides its Deployment and what all models share, each with its path."""
+        return [(self._path(kind), objects[kind]) for kind in ("Secret", "Service")]
+
+    def _path(self, kind: str) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/{kind.lower()}s"
+
+    async def complete(self, name: str) -> None:
+        """Finish what `create` left half made: it is looked up in memory whether there is anything to do."""
+        if not self._deployments.is_half_made(name):
             return
-        objects = workload_objects(spec, self._view.find(spec.name).record, self._settings, self._engine)
-        await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        has_key = await self._api.exists(f"{self._core}/secrets/{name}")
-        await self._apply_rest(objects, deployment, "Service", *(() if has_key else ("Secret",)))
+        workload, deployment = self._view.find(name), self._deployments.seen(name)
+        objects = workload_objects(workload.spec, workload.record, self._settings, self._engine)
+        try:
+            await self._finish(objects, deployment)
+        except ours.NotOurs:
+            await self._deployments.remove(name)
+            raise
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
-        """Server-side apply of the Deployment: one step, whatever of it changes.
-
-        It names the Deployment's uid: an apply to one that was removed meanwhile would create it again."""
-        before = self._metadata(spec.name)
-        deployment = workload_objects(spec, record, self._settings, self._engine)["Deployment"]
-        metadata: Json = deployment["metadata"]
-        metadata["annotations"] |= replacement(record, before)
-        metadata |= {"uid": before["uid"]} | ({"resourceVersion": version} if version else {})
-        deployment["spec"]["replicas"] = spec.replicas if awake else 0
-        async with self._unchanged(spec.name):
-            self._view.deployments.put(await self._api.apply(self._deployments, deployment))
+        """One patch of the Deployment, whatever of it changes; its template is replaced whole."""
+        wanted = workload_objects(spec, record, self._settings, self._engine)["Deployment"]["spec"]
+        wanted["template"]["$patch"] = "replace"
+        del wanted["replicas"]
+        metadata: Json = {"annotations": whole_patch(spec, record)}
+        metadata |= {"resourceVersion": version} if version else {}
+        replicas = spec.replicas if awake else 0
+        await self._deployments.change(spec.name, metadata, wanted, replicas=replicas)
 
     async def scale(
         self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
     ) -> None:
         """One patch of replicas and annotations: a bot that is killed has written both or neither."""
-        metadata = record_patch(self._metadata(name), version, **changes)
-        await self._patch(name, {"metadata": metadata, "spec": {"replicas": replicas}})
+        metadata = record_patch(self._deployments.seen(name)["metadata"], version, **changes)
+        await self._deployments.change(name, metadata, replicas=replicas)
 
     async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         """Annotations only: no pod restarts for them."""
-        await self._patch(name, {"metadata": record_patch(self._metadata(name), version, **changes)})
+        metadata = record_patch(self._deployments.seen(name)["metadata"], version, **changes)
+        await self._deployments.change(name, metadata)
 
     async def remove_dead_pods(self, name: str) -> None:
         """One request per pod."""
@@ -189,13 +217,8 @@ class KubernetesCluster:
 
     async def remove(self, name: str, version: str = "") -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""
-        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if version:
-            options["preconditions"] = {"resourceVersion": version}
-        async with self._unchanged(name):
-            await self._one("DELETE", name, options)
+        await self._deployments.remove(name, version)
         self._keys.pop(object_name(name), None)
-        self._view.deployments.discard((self.namespace, object_name(name)))
 
     async def logs(self, name: str, lines: int) -> str:
         """The last lines of the newest pod, of the run before if that one crashed; or nothing."""
@@ -237,6 +260,8 @@ class KubernetesCluster:
     async def apply_web_ui(self, names: Sequence[str], owner: str) -> None:
         """Start it, or connect it to these models; chats are on a volume of their own."""
         connections = {n: (f"{self.address(n)}/v1", (await self.endpoint(n)).api_key) for n in names}
+        if self.web_ui() is None:
+            await web_ui.check(self._api, connections, owner, self._settings)
         deployment = await web_ui.apply(self._api, connections, owner, self._settings)
         self._view.deployments.put(deployment)
 
@@ -257,44 +282,11 @@ class KubernetesCluster:
         """In that ConfigMap, under another key."""
         await state_store.set_aside(self._api, self.namespace, text)
 
-    def _check_format(self, name: str) -> None:
-        """Refuse to touch what a newer version wrote."""
-        if object_name(name) in self._view.written_by_newer():
-            raise UserError(t("workload.newer", name=object_name(name)))
 
-    def _metadata(self, name: str) -> Json:
-        """The metadata of its Deployment as last seen; UserError when there is none."""
-        self._check_format(name)
-        if (deployment := self._view.deployment(object_name(name))) is None:
-            raise UserError(t("workload.gone", name=name))
-        return dict(deployment["metadata"])
+def _with_other_name(error: UserError, name: str) -> UserError:
+    return UserError(error.text, lines=(t("deploy.other_name", name=name),))
 
-    async def _patch(self, name: str, body: Json) -> None:
-        async with self._unchanged(name):
-            self._view.deployments.put(await self._one("PATCH", name, body, MANAGER, MERGE_PATCH))
 
-    @asynccontextmanager
-    async def _unchanged(self, name: str) -> AsyncIterator[None]:
-        """If a write is refused because the Deployment has changed, read it, then raise Changed."""
-        try:
-            yield
-        except Changed:
-            self._view.deployments.put(await self._one("GET", name))
-            raise Changed(t("error.changed", name=name)) from None
-
-    async def _one(
-        self,
-        method: str,
-        name: str,
-        body: Json | None = None,
-        query: Json | None = None,
-        content_type: str = "application/json",
-    ) -> Any:
-        self._check_format(name)
-        path = f"{self._deployments}/{object_name(name)}"
-        try:
-            return await self._api.request(method, path, body, query, content_type)
-        except ApiError as error:
-            if error.status == 404:
-                raise UserError(t("workload.gone", name=name)) from None
-            raise
+def _may_pass(error: UserError) -> bool:
+    """What was not done may be, if it is asked for again."""
+    return isinstance(error, ApiError) and error.passes

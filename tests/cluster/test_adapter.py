@@ -78,19 +78,31 @@ async def test_what_a_crash_left_out_is_made_and_a_key_that_is_there_is_kept(
 ) -> None:
     await cluster.create(spec(), RECORD)
     before = kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"]
+    half = kubernetes.object(DEPLOYMENT)
+    half["metadata"]["annotations"]["llm-bot/creating"] = "2"
+    half["spec"]["replicas"] = 0
     await kubernetes.delete(f"{CORE}/services/llm-tiny")
-    await cluster.complete(spec())
+    await kubernetes.put(DEPLOYMENTS, half)
+    await eventually(lambda: cluster.workloads()[0].replicas == 2)
+    assert cluster.workloads()[0].phase is Phase.SCHEDULING  # not asleep
+    await cluster.complete("tiny")
     assert kubernetes.holds(f"{CORE}/services/llm-tiny")
     assert kubernetes.object(f"{CORE}/secrets/llm-tiny")["data"] == before
-    await kubernetes.delete(f"{CORE}/secrets/llm-tiny")
-    await cluster.complete(spec())
-    assert kubernetes.holds(f"{CORE}/secrets/llm-tiny")
+    whole = kubernetes.object(DEPLOYMENT)
+    assert whole["spec"]["replicas"] == 2 and "llm-bot/creating" not in whole["metadata"]["annotations"]
+
+
+async def test_what_is_whole_is_completed_without_a_request(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
     seen = len(kubernetes.requests)
-    await cluster.complete(spec("never"))
+    for name in ("tiny", "never"):
+        await cluster.complete(name)
     assert len(kubernetes.requests) == seen
 
 
-async def test_a_change_is_one_apply_of_arguments_replicas_and_record(
+async def test_a_change_is_one_patch_of_arguments_replicas_and_record(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:
     await cluster.create(spec(), RECORD)
@@ -103,7 +115,7 @@ async def test_a_change_is_one_apply_of_arguments_replicas_and_record(
     await cluster.change(spec(replicas=2), record, awake=False)
     assert cluster.workloads()[0].phase is Phase.ASLEEP
     asked = [r for r in kubernetes.requests if r.method not in ("GET", "WATCH")]
-    assert [(r.method, r.path, r.query["force"]) for r in asked] == [("PATCH", DEPLOYMENT, "true")] * 2
+    assert [(r.method, r.path) for r in asked] == [("PATCH", DEPLOYMENT)] * 2
 
 
 async def test_replicas_and_why_are_one_patch_with_the_version_as_precondition(
@@ -115,7 +127,7 @@ async def test_replicas_and_why_are_one_patch_with_the_version_as_precondition(
     await cluster.scale("tiny", 0, seen, sleep_state=state)
     [workload] = cluster.workloads()
     assert (workload.phase, workload.record.sleep_state) == (Phase.ASLEEP, state)
-    [asked] = kubernetes.asked("PATCH", "/llm-tiny")
+    asked = kubernetes.asked("PATCH", "/llm-tiny")[-1]
     assert asked.query == {"fieldManager": "llm-bot"}
     with pytest.raises(Changed) as changed:
         await cluster.scale("tiny", 1, seen)
@@ -202,7 +214,7 @@ async def test_what_an_older_version_wrote_is_written_anew_with_the_first_change
     await eventually(lambda: cluster.workloads()[0].record.warned_at is None)
     await cluster.change(spec(), RECORD, awake=False)
     annotations = kubernetes.object(DEPLOYMENT)["metadata"]["annotations"]
-    assert annotations["llm-bot/format"] == "2" and not annotations["llm-bot/started"]
+    assert annotations["llm-bot/format"] == "2" and "llm-bot/started" not in annotations
     assert cluster.workloads()[0].record == RECORD
 
 
