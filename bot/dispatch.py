@@ -1,13 +1,13 @@
 """What happens to every request: parse, authorise, run, and explain what went wrong."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from time import perf_counter
 
 import structlog
 
-from bot.core.chat.errors import UserError, refusal
+from bot.core.chat.errors import OutcomeUnknown, UserError, refusal
 from bot.core.chat.message import Message
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
@@ -45,8 +45,9 @@ class Dispatcher:
                     sent = yield reply
             outcome = "done"
         except UserError as error:
-            outcome = "refused"
-            yield self._refusal(error)
+            outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
+            async for reply in self._explained(error):
+                yield reply
         except Exception:
             outcome, number = "bug", secrets.token_hex(4)
             log.exception("command.failed", verb=verb, user=message.user.id, id=number)
@@ -68,6 +69,16 @@ class Dispatcher:
         about = message.about
         if about and about not in [workload.identity for workload in self._services.cluster.workloads()]:
             raise UserError(t("error.stale", name=about.partition("@")[0]))
+
+    async def _explained(self, error: UserError) -> AsyncIterator[Reply]:
+        """The refusal; or that nobody knows whether it was done, and then what came of it."""
+        if not isinstance(error, OutcomeUnknown):
+            yield self._refusal(error)
+            return
+        yield Reply(error.text, Tone.LOADING, lines=(t("error.looking"),), private=True)
+        done = await error.look()
+        key = {True: "error.was_done", False: "error.not_done", None: "error.still_unknown"}[done]
+        yield Reply(t(key), Tone.READY if done else Tone.FAILED, private=True)
 
     def _refusal(self, error: UserError) -> Reply:
         form = None

@@ -1,16 +1,20 @@
 """The Cluster port on a real Kubernetes API: read from mirrors in memory, changed by single requests."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Unpack
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Unpack
 
-from bot.cluster import belongings, dead_pods, state_store
-from bot.cluster.annotations import record_patch, replacement
-from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json, connect
+import structlog
+
+from bot.cluster import belongings, dead_pods, ours, state_store
+from bot.cluster.annotations import record_patch, whole_patch
+from bot.cluster.client import Api, ApiError, Json, connect
+from bot.cluster.deployments import Deployments
 from bot.cluster.logs import read_log, read_run_log
 from bot.cluster.manifests import (
     ApiKey,
+    Objects,
     WorkloadSettings,
     key_command,
     pod_template,
@@ -21,7 +25,7 @@ from bot.cluster.model_keys import ModelKeys
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui_access import WebUiAccess
 from bot.core.changes import Listening
-from bot.core.chat.errors import Changed, NameTaken, UserError
+from bot.core.chat.errors import NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
@@ -29,8 +33,7 @@ from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Endpoint, Engine, GpuNode, Server, WebUi
 
-MANAGER = {"fieldManager": FIELD_MANAGER}
-"""Query of a write: in whose name a field is set."""
+log = structlog.get_logger()
 
 
 class KubernetesCluster:
@@ -48,12 +51,12 @@ class KubernetesCluster:
         self._kubeconfig = kubeconfig
         self._settings = settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
-        self._deployments = f"/apis/apps/v1/namespaces/{self.namespace}/deployments"
         self._model_cache = ModelCache(settings, engine)
 
     async def __aenter__(self) -> "KubernetesCluster":
         self._api: Api = await connect(self._kubeconfig)
         self._view = ClusterView(self._api, self.namespace, self._engine.container)
+        self._deployments = Deployments(self._api, self._view, self.namespace)
         self._keys = ModelKeys(self._api, self._settings, self._engine)
         self._web_ui = WebUiAccess(self._api, self._view, self._keys, self._settings)
         try:
@@ -118,52 +121,72 @@ class KubernetesCluster:
 
     def key_command(self, name: str) -> str:
         """A command line that shows the model's API key to whoever may read its Secret."""
-        return key_command(self._deployment(name))
+        return key_command(self._deployments.seen(name))
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name.
 
-        The Deployment comes first: its name is the lock. The rest belongs to it and goes with it."""
+        First it is made sure that no object of those names is somebody else's. Then comes the Deployment,
+        without pods: its name is the lock. The rest belongs to it and goes with it; with that, its pods."""
         key = await self._keys.make(object_name(spec.name))
         objects = workload_objects(spec, record, self._settings, self._engine, key)
-        claim = asyncio.create_task(
-            self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        )
         try:
-            deployment = await self._api.request("POST", self._deployments, objects["Deployment"], MANAGER)
-            self._view.deployments.put(deployment)
-            await belongings.make(self._api, self._settings, objects, deployment)
+            await belongings.check(self._api, objects)
+            deployment = await self._deployments.create(objects["Deployment"])
         except NameTaken:
-            raise NameTaken(t("deploy.taken_now", name=spec.name)) from None
-        finally:
-            await claim
+            raise await self._taken(spec.name, objects["Deployment"]) from None
+        except ours.NotOurs as error:
+            raise _with_other_name(error, spec.name) from None
+        try:
+            await self._finish(objects, deployment)
+        except UserError as error:
+            if _may_pass(error):  # then the next sweep finishes it
+                log.warning("creation.not_finished", workload=spec.name, why=error.text.key)
+                return
+            with suppress(UserError):  # the next sweep tries again
+                await self._deployments.remove(spec.name)
+            raise _with_other_name(error, spec.name) if isinstance(error, ours.NotOurs) else error from None
 
-    async def complete(self, spec: Spec) -> None:
-        """Make what a crash in `create` left out, but for a key that is not known any more."""
-        name = object_name(spec.name)
-        if (deployment := self._view.deployment(name)) is None:
+    async def _taken(self, name: str, body: Json) -> UserError:
+        """Why the name of a Deployment cannot be used: somebody was faster, or it is not one of the bot's."""
+        try:
+            await ours.check(self._api, self._deployments.path, body)
+        except ours.NotOurs as error:
+            return _with_other_name(error, name)
+        return NameTaken(t("deploy.taken_now", name=name))
+
+    async def _finish(self, objects: Objects, deployment: Json) -> None:
+        """Make what the pods of a new Deployment need, unless it is there; then let them be made."""
+        await belongings.make(self._api, self._settings, objects, deployment)
+        await self._deployments.release(deployment)
+
+    async def complete(self, name: str) -> None:
+        """Finish what `create` left half made, but for a key that is not known any more: it is looked up in
+        memory whether there is anything to do."""
+        if not self._deployments.is_half_made(name):
             return
+        workload, deployment = self._view.find(name), self._deployments.seen(name)
         key = await self._keys.find(deployment)
-        record = self._view.find(spec.name).record
-        objects = workload_objects(spec, record, self._settings, self._engine, key or ApiKey(name, ""))
+        known = key or ApiKey(object_name(name), "")
+        objects = workload_objects(workload.spec, workload.record, self._settings, self._engine, known)
         if key is None:
             del objects["Secret"]
-        await self._api.create_once(f"{self._core}/persistentvolumeclaims", objects["PersistentVolumeClaim"])
-        await belongings.make(self._api, self._settings, objects, deployment)
+        try:
+            await self._finish(objects, deployment)
+        except ours.NotOurs:
+            await self._deployments.remove(name)
+            raise
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
-        """Server-side apply of the Deployment: one step, whatever of it changes.
-
-        It names the Deployment's uid: an apply to one that was removed meanwhile would create it again."""
-        before = self._metadata(spec.name)
-        key = await self._keys.for_pods(self._deployment(spec.name), spec, record)
-        deployment = workload_objects(spec, record, self._settings, self._engine, key)["Deployment"]
-        metadata: Json = deployment["metadata"]
-        metadata["annotations"] |= replacement(record, before)
-        metadata |= {"uid": before["uid"]} | ({"resourceVersion": version} if version else {})
-        deployment["spec"]["replicas"] = spec.replicas if awake else 0
-        async with self._unchanged(spec.name):
-            self._view.deployments.put(await self._api.apply(self._deployments, deployment))
+        """One patch of the Deployment, whatever of it changes; its template is replaced whole."""
+        key = await self._keys.for_pods(self._deployments.seen(spec.name), spec, record)
+        wanted = workload_objects(spec, record, self._settings, self._engine, key)["Deployment"]["spec"]
+        wanted["template"]["$patch"] = "replace"
+        del wanted["replicas"]
+        metadata: Json = {"annotations": whole_patch(spec, record)}
+        metadata |= {"resourceVersion": version} if version else {}
+        replicas = spec.replicas if awake else 0
+        await self._deployments.change(spec.name, metadata, wanted, replicas=replicas)
 
     async def scale(
         self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
@@ -171,17 +194,19 @@ class KubernetesCluster:
         """One patch of replicas and annotations: a bot that is killed has written both or neither.
 
         Whoever starts without a key that is known is made anew."""
-        metadata = record_patch(self._metadata(name), version, **changes)
-        if replicas and await self._keys.lost(self._deployment(name)):
+        deployment = self._deployments.seen(name)
+        if replicas and await self._keys.lost(deployment):
             found = self._view.find(name)
             spec = found.spec.model_copy(update={"replicas": replicas})
             await self.change(spec, found.record.changed(**changes), awake=True, version=version)
             return
-        await self._patch(name, {"metadata": metadata, "spec": {"replicas": replicas}})
+        metadata = record_patch(deployment["metadata"], version, **changes)
+        await self._deployments.change(name, metadata, replicas=replicas)
 
     async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
         """Annotations only: no pod restarts for them."""
-        await self._patch(name, {"metadata": record_patch(self._metadata(name), version, **changes)})
+        metadata = record_patch(self._deployments.seen(name)["metadata"], version, **changes)
+        await self._deployments.change(name, metadata)
 
     async def remove_dead_pods(self, name: str) -> None:
         """One request per pod."""
@@ -189,12 +214,7 @@ class KubernetesCluster:
 
     async def remove(self, name: str, version: str = "") -> None:
         """Delete the Deployment; the garbage collector takes what belongs to it."""
-        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
-        if version:
-            options["preconditions"] = {"resourceVersion": version}
-        async with self._unchanged(name):
-            await self._one("DELETE", name, options)
-        self._view.deployments.discard((self.namespace, object_name(name)))
+        await self._deployments.remove(name, version)
 
     async def logs(self, name: str, lines: int) -> str:
         """The last lines of the newest pod, of the run before if that one crashed; or nothing."""
@@ -216,7 +236,7 @@ class KubernetesCluster:
         While one replica is ready that is its own address: Services learn of a new pod up to some seconds
         later, and refuse connections until then."""
         workload, service = self._view.find(name), object_name(name)
-        if (key := await self._keys.find(self._deployment(name))) is None:
+        if (key := await self._keys.find(self._deployments.seen(name))) is None:
             raise UserError(t("ask.key_unknown", name=workload.name))
         ready = self.servers(name)
         url = self._url_template.format(service=service, namespace=self.namespace)
@@ -251,48 +271,11 @@ class KubernetesCluster:
         """In that ConfigMap, under another key."""
         await state_store.set_aside(self._api, self.namespace, text)
 
-    def _check_format(self, name: str) -> None:
-        """Refuse to touch what a newer version wrote."""
-        if object_name(name) in self._view.written_by_newer():
-            raise UserError(t("workload.newer", name=object_name(name)))
 
-    def _metadata(self, name: str) -> Json:
-        """The metadata of its Deployment as last seen; UserError when there is none."""
-        self._check_format(name)
-        return dict(self._deployment(name)["metadata"])
+def _with_other_name(error: UserError, name: str) -> UserError:
+    return UserError(error.text, lines=(t("deploy.other_name", name=name),))
 
-    def _deployment(self, name: str) -> Json:
-        """Its Deployment as last seen; UserError when there is none."""
-        if (found := self._view.deployment(object_name(name))) is None:
-            raise UserError(t("workload.gone", name=name))
-        return found
 
-    async def _patch(self, name: str, body: Json) -> None:
-        async with self._unchanged(name):
-            self._view.deployments.put(await self._one("PATCH", name, body, MANAGER, MERGE_PATCH))
-
-    @asynccontextmanager
-    async def _unchanged(self, name: str) -> AsyncIterator[None]:
-        """If a write is refused because the Deployment has changed, read it, then raise Changed."""
-        try:
-            yield
-        except Changed:
-            self._view.deployments.put(await self._one("GET", name))
-            raise Changed(t("error.changed", name=name)) from None
-
-    async def _one(
-        self,
-        method: str,
-        name: str,
-        body: Json | None = None,
-        query: Json | None = None,
-        content_type: str = "application/json",
-    ) -> Any:
-        self._check_format(name)
-        path = f"{self._deployments}/{object_name(name)}"
-        try:
-            return await self._api.request(method, path, body, query, content_type)
-        except ApiError as error:
-            if error.status == 404:
-                raise UserError(t("workload.gone", name=name)) from None
-            raise
+def _may_pass(error: UserError) -> bool:
+    """What was not done may be, if it is asked for again."""
+    return isinstance(error, ApiError) and error.passes

@@ -16,6 +16,7 @@ from bot.cluster.client import Json
 from bot.core.access.roles import Role
 from bot.core.deployment.record import Record, RecordChanges, checked
 from bot.core.deployment.workload import Spec
+from bot.core.frozen import Count
 
 PREFIX = "llm-bot/"
 SPEC = f"{PREFIX}spec"
@@ -24,6 +25,9 @@ FORMAT = f"{PREFIX}format"
 """Annotation of a model's Deployment: the format of its annotations. Without it, that is format 1."""
 CURRENT = "2"
 """The format that this version writes."""
+CREATING = f"{PREFIX}creating"
+"""Annotation of a model's Deployment until all that its pods need is there: how many replicas it gets then;
+so long it has 0."""
 NAMES = {
     "owner": f"{PREFIX}owner",
     "owner_name": f"{PREFIX}owner-name",
@@ -61,6 +65,7 @@ _JSON = {
 }
 """Fields that are written as JSON; times and durations are text as in ISO 8601."""
 _FIELDS: TypeAdapter[RecordChanges] = TypeAdapter(RecordChanges)
+_REPLICAS: TypeAdapter[int] = TypeAdapter(Count)
 
 
 class NewerFormat(ValueError):
@@ -74,18 +79,14 @@ def to_annotations(record: Record) -> dict[str, str]:
     return {FORMAT: CURRENT} | {name: value for name, value in written.items() if value is not None}
 
 
-def replacement(record: Record, metadata: Json) -> dict[str, str]:
-    """A record's annotations to apply in place of all that a Deployment's metadata has.
-
-    Server-side apply does not remove what a request of another kind has set: it is made empty instead, and
-    what is empty is read as if it were not there."""
-    found = metadata.get("annotations") or {}
-    emptied = {name: "" for name in (*NAMES.values(), *annotations_v1.NAMES) if name in found}
-    return emptied | to_annotations(record)
+def whole_patch(spec: Spec, record: Record) -> dict[str, str | None]:
+    """The annotations of a spec and a record as a patch, in place of all that the bot has ever written."""
+    nothing: dict[str, str | None] = dict.fromkeys((*NAMES.values(), *annotations_v1.NAMES))
+    return nothing | to_annotations(record) | spec_annotation(spec)
 
 
 def record_patch(metadata: Json, version: str = "", **changes: Unpack[RecordChanges]) -> Json:
-    """Changed fields as a merge patch of a Deployment's metadata: an empty one is removed.
+    """Changed fields as a patch of a Deployment's metadata: an empty one is removed.
 
     With a `version` it holds for that version of the Deployment only. What is still in an older format
     becomes the current one with the same patch, which then holds for the version that is changed here.
@@ -111,6 +112,14 @@ def read_record(metadata: Json) -> Record:
         return Record.model_validate(annotations_v1.read(found))
     texts = {field: found[name] for field, name in NAMES.items() if found.get(name)}
     return Record.model_validate({field: _read(field, text) for field, text in texts.items()})
+
+
+def wanted_replicas(deployment: Json) -> int:
+    """How many replicas a Deployment is to have: what it says, or will say once it is wholly created.
+    ValueError if somebody broke that."""
+    creating = (deployment["metadata"].get("annotations") or {}).get(CREATING)
+    replicas: int = deployment["spec"].get("replicas", 1)
+    return replicas if creating is None else _REPLICAS.validate_python(creating)
 
 
 def read_spec(metadata: Json) -> Spec:

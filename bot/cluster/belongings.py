@@ -3,19 +3,33 @@
 import asyncio
 from collections.abc import Awaitable
 
+from bot.cluster import ours
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import Objects, WorkloadSettings, hf_secret, owned_by
 
 
-async def make(api: Api, settings: WorkloadSettings, objects: Objects, deployment: Json) -> None:
-    """Its Service, its Secret if it is among the objects, and the Secret that all models share.
+async def check(api: Api, objects: Objects) -> None:
+    """NotOurs if there is a Service of that name that is not the bot's; the name of a model's Secret is that
+    of no other."""
+    await ours.check(api, _path(objects["Service"]), objects["Service"])
 
-    The name of a model's Secret is that of no other: where there is one it is right, and it stays unread."""
-    core = f"/api/v1/namespaces/{settings.namespace}"
-    service = owned_by(objects["Service"], deployment)
-    wanted: list[Awaitable[object]] = [api.create_or_apply(f"{core}/services", service)]
-    if "Secret" in objects:
-        wanted.append(api.create_once(f"{core}/secrets", owned_by(objects["Secret"], deployment)))
+
+async def make(api: Api, settings: WorkloadSettings, objects: Objects, deployment: Json) -> None:
+    """Its Service, its Secret if it is among the objects, and what all models share; what is there stays.
+
+    The Secret stays unread: where there is one of its name it is right."""
+    claim, service = objects["PersistentVolumeClaim"], owned_by(objects["Service"], deployment)
+    wanted: list[Awaitable[object]] = [
+        api.create_once(_path(claim), claim),
+        ours.make_belonging(api, _path(service), service),
+    ]
+    if secret := objects.get("Secret"):
+        wanted.append(api.create_once(_path(secret), owned_by(secret, deployment)))
     if settings.hf_token:
-        wanted.append(api.apply(f"{core}/secrets", hf_secret(settings)))
+        shared = hf_secret(settings)
+        wanted.append(ours.make(api, _path(shared), shared))
     await asyncio.gather(*wanted)
+
+
+def _path(thing: Json) -> str:
+    return f"/api/v1/namespaces/{thing['metadata']['namespace']}/{thing['kind'].lower()}s"

@@ -39,11 +39,15 @@ TRIES, TRYING_SECONDS = 3, 5.0
 """How often a request that may be repeated is made, the first time included; none begins later than that."""
 LONGEST_RETRY_AFTER = 2.0
 """Seconds that a server may make us wait before we ask again."""
-MERGE_PATCH = "application/merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
+JSON_PATCH = "application/json-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+MANAGER = {"fieldManager": FIELD_MANAGER}
+"""Query of a write: in whose name a field is set."""
 
 Json = dict[str, Any]
 """An object as the API sends it."""
+Body = Json | list[Json] | None
+"""What a request says: an object, or the operations of a JSON patch."""
 _AGAIN = stamina.AsyncRetryingCaller(
     attempts=TRIES, timeout=TRYING_SECONDS, wait_initial=0.2, wait_max=1.0, wait_jitter=0.2
 )
@@ -54,12 +58,21 @@ class ApiError(UserError):
     """An answer that is not a success, as a sentence.
 
     `status` is the HTTP status, 0 if there was no answer; `retry_after` the seconds after which the server
-    wants to be asked again, if it says."""
+    wants to be asked again, if it says. `lost` means that a write was sent and nobody knows whether it was
+    done: no answer came, or one that the server could not do its work."""
 
-    def __init__(self, status: int, error: UserError, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, error: UserError, retry_after: float | None = None, *, lost: bool = False
+    ) -> None:
         super().__init__(error.text)
         self.status = status
         self.retry_after = retry_after
+        self.lost = lost
+
+    @property
+    def passes(self) -> bool:
+        """The API is away, or has too much to do: it is no answer to what was asked."""
+        return self.status in (0, 401, 429) or self.status >= 500
 
 
 def _worth_asking_again(error: Exception) -> bool | float:
@@ -91,65 +104,42 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Json | None = None,
+        body: Body = None,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        *,
+        repeatable: bool = False,
     ) -> Any:
         """The decoded answer, JSON or text; ApiError when it is not a success.
 
-        What may be asked twice without doing more than once, reading and server-side apply, is asked again
-        if the API is away for a moment."""
-        if method != "GET" and content_type != APPLY_PATCH:
+        What may be asked twice without doing more than once, reading and what is said to be `repeatable`, is
+        asked again if the API is away for a moment."""
+        if method != "GET" and not repeatable:
             return await self._request(method, path, body, query or {}, content_type)
         again = _AGAIN(_worth_asking_again, self._request, method, path, body, query or {}, content_type)
         return await again
 
     async def _request(
-        self, method: str, path: str, body: Json | None, query: Mapping[str, str], content_type: str
+        self, method: str, path: str, body: Body, query: Mapping[str, str], content_type: str
     ) -> Any:
         response = await self._send(method, path, body, query, content_type, REQUEST_SECONDS)
+        writes = _writes(method, query)
         try:
             text = (await response.read()).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError, OSError):
-            raise ApiError(0, UserError(t("error.api_away"))) from None
+            raise _no_answer(lost=writes) from None
         is_json = response.content_type == "application/json"
+        if response.status >= 500 and writes:
+            API_ERRORS.labels(str(response.status)).inc()
+            raise _no_answer(response.status, _retry_after(response), lost=True)
         if response.status >= 400:
             raise explain(response.status, _status(text), _retry_after(response))
         return json.loads(text) if is_json and text else text
 
-    async def exists(self, path: str) -> bool:
-        """Whether there is an object at this path."""
-        try:
-            await self.request("GET", path)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return False
-        return True
-
-    async def apply(self, path: str, body: Json) -> Json:
-        """Server-side apply: create it, or make our fields so, whoever set them."""
-        answer: Json = await self.request(
-            "PATCH",
-            f"{path}/{body['metadata']['name']}",
-            body,
-            {"fieldManager": FIELD_MANAGER, "force": "true"},
-            APPLY_PATCH,
-        )
-        return answer
-
-    async def create_or_apply(self, path: str, body: Json) -> Json:
-        """Make it so. Most often it is new, and a create costs the server less than an apply."""
-        try:
-            made: Json = await self.request("POST", path, body, {"fieldManager": FIELD_MANAGER})
-            return made
-        except NameTaken:
-            return await self.apply(path, body)
-
     async def create_once(self, path: str, body: Json) -> None:
         """Create what is shared by many; if it is there, it stays as it is."""
         with suppress(NameTaken):
-            await self.request("POST", path, body, {"fieldManager": FIELD_MANAGER})
+            await self.request("POST", path, body, MANAGER, repeatable=True)
 
     @asynccontextmanager
     async def watch(
@@ -179,7 +169,7 @@ class Api:
         self,
         method: str,
         path: str,
-        body: Json | None,
+        body: Body,
         query: Mapping[str, str],
         content_type: str,
         seconds: float | None,
@@ -197,8 +187,10 @@ class Api:
         )
         try:
             answer = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            raise _no_answer() from None  # nothing was sent
         except (aiohttp.ClientError, TimeoutError, OSError):
-            raise ApiError(0, UserError(t("error.api_away"))) from None
+            raise _no_answer(lost=_writes(method, query)) from None
         response: aiohttp.ClientResponse = answer.response
         return response
 
@@ -240,6 +232,15 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Json]:
         if event["type"] == "ERROR":
             raise explain(event["object"].get("code", 500), event["object"])
         yield event
+
+
+def _writes(method: str, query: Mapping[str, str]) -> bool:
+    return method != "GET" and "dryRun" not in query
+
+
+def _no_answer(status: int = 0, retry_after: float | None = None, *, lost: bool = False) -> ApiError:
+    text = t("error.outcome_unknown") if lost else t("error.api_away")
+    return ApiError(status, UserError(text), retry_after, lost=lost)
 
 
 def _status(text: str) -> Any:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bot.cluster.annotations import read_record, read_spec
+from bot.cluster.annotations import read_record, read_spec, wanted_replicas
 from bot.cluster.client import Json
 from bot.cluster.endings import EVIDENCE, Events, last_ending
 from bot.cluster.gpus import UNITS
@@ -96,7 +96,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
     """The workload as the port shows it, from its Deployment and its `pods`, the newest last.
 
     ValueError if its annotations are not ours."""
-    metadata, spec = deployment["metadata"], deployment["spec"]
+    metadata, replicas = deployment["metadata"], wanted_replicas(deployment)
     staying = [pod for pod in pods if not is_ending(pod)]
     alive = [pod for pod in staying if not is_dead(pod)]
     ending = [pod for pod in pods if is_ending(pod)]
@@ -105,7 +105,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
     states = [pod_state(pod, around) for pod in alive]
     state = _state(deployment, states, draining=bool(alive or ending))
     runs = {server_id(pod, around.container) for pod in alive if is_ready(pod)}
-    state = _all_lost(alive, around.lost) or _as_ended(state, end, spec.get("replicas", 1), runs)
+    state = _all_lost(alive, around.lost) or _as_ended(state, end, replicas, runs)
     state = _as_recorded(_if_it_lasts(state, around.waited), record)
     return Workload(
         spec=read_spec(metadata),
@@ -114,7 +114,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         since=state.since,
         created=parse_time(metadata["creationTimestamp"]),
         version=metadata["resourceVersion"],
-        replicas=spec.get("replicas", 1),
+        replicas=replicas,
         ready_replicas=sum(map(is_ready, alive)),
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
@@ -180,7 +180,7 @@ def _all_lost(pods: Sequence[Json], lost: Set[str]) -> PodState | None:
 def _state(deployment: Json, pods: list[PodState], *, draining: bool) -> PodState:
     """That of the pod which is furthest, if there is one; else what the Deployment tells."""
     since = _progressed(deployment)
-    if deployment["spec"].get("replicas", 1) == 0:
+    if not wanted_replicas(deployment):
         return PodState(Phase.DRAINING if draining else Phase.ASLEEP, since)
     if pods:
         return min(pods, key=lambda state: _FURTHEST_FIRST.index(state.phase))

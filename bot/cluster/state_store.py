@@ -1,6 +1,7 @@
 """The bot's state that belongs to no single Deployment: one text in a ConfigMap."""
 
-from bot.cluster.client import FIELD_MANAGER, MERGE_PATCH, Api, ApiError, Json
+from bot.cluster import ours
+from bot.cluster.client import Api, ApiError, Json
 from bot.cluster.manifests import MANAGED
 
 NAME = "llm-bot-alerts"
@@ -24,18 +25,20 @@ async def load(api: Api, namespace: str) -> str:
 
 async def save(api: Api, namespace: str, text: str) -> None:
     """Save a text in place of the one before; at most 1 MiB, as in any ConfigMap."""
-    config_map = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": NAME, "namespace": namespace, "labels": MANAGED},
-        "data": {KEY: text},
-    }
-    await api.apply(f"/api/v1/namespaces/{namespace}/configmaps", config_map)
+    await _write(api, namespace, KEY, text)
 
 
 async def set_aside(api: Api, namespace: str, text: str) -> None:
     """Keep a text that nobody can read beside the other, which stays as it is."""
-    kept = text.encode()[:ASIDE_BYTES].decode(errors="ignore")
-    body: Json = {"data": {UNREADABLE: kept}}
-    path = f"/api/v1/namespaces/{namespace}/configmaps/{NAME}"
-    await api.request("PATCH", path, body, {"fieldManager": FIELD_MANAGER}, MERGE_PATCH)
+    await _write(api, namespace, UNREADABLE, text.encode()[:ASIDE_BYTES].decode(errors="ignore"))
+
+
+async def _write(api: Api, namespace: str, key: str, text: str) -> None:
+    """In the ConfigMap, if that is the bot's; its other texts stay as they are."""
+    config_map: Json = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": NAME, "namespace": namespace, "labels": MANAGED},
+        "data": {key: text},
+    }
+    await ours.change(api, f"/api/v1/namespaces/{namespace}/configmaps", config_map)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bot import MANIFESTS
-from bot.cluster.client import Api, ApiError, Json
+from bot.cluster import ours
+from bot.cluster.client import Api, Json
 from bot.cluster.manifests import MANAGED, WORKLOAD, ApiKey, Objects, WorkloadSettings, template
 from bot.core.deployment.manifest import named
 from bot.core.ports import WebUi
@@ -84,22 +85,27 @@ def _set_host(ingress: Json, host: str) -> None:
         rule["host"] = host
 
 
+async def check(api: Api, wanted: Objects, settings: WorkloadSettings) -> None:
+    """NotOurs if one of its objects is there and not the bot's."""
+    for kind, body in wanted.items():
+        if kind != "PersistentVolumeClaim":
+            await ours.check(api, path(kind, settings.namespace), body)
+
+
 async def apply(api: Api, wanted: Objects, settings: WorkloadSettings) -> Json:
-    """Make it so by server-side apply; the Deployment as it is then. What its volume holds is kept."""
+    """Make it so; the Deployment as it is then. What its volume holds is kept."""
     claim = wanted.pop("PersistentVolumeClaim")
     await api.create_once(path("PersistentVolumeClaim", settings.namespace), claim)
-    applied = {k: await api.apply(path(k, settings.namespace), body) for k, body in wanted.items()}
-    return applied["Deployment"]
+    made = {
+        kind: await ours.change(api, path(kind, settings.namespace), body) for kind, body in wanted.items()
+    }
+    return made["Deployment"]
 
 
 async def remove(api: Api, settings: WorkloadSettings) -> None:
-    """Delete all but its volume and its Secret."""
+    """Delete all but its volume and its Secret, as far as it is the bot's."""
     for kind in ("Deployment", "Service", *(["Ingress"] if settings.ingress_host else [])):
-        try:
-            await api.request("DELETE", f"{path(kind, settings.namespace)}/{NAME}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        await ours.remove(api, path(kind, settings.namespace), NAME, MANAGED)
 
 
 def path(kind: str, namespace: str) -> str:

@@ -38,6 +38,8 @@ class WebUiAccess:
         connections = {name: await self._connection(name, url) for name, url in addresses.items()}
         session_key = await self._keys.for_purpose("sessions of Open WebUI")
         wanted = web_ui.objects(connections, owner, self._settings, session_key)
+        if self.find() is None:
+            await web_ui.check(self._api, wanted, self._settings)
         self._view.deployments.put(await web_ui.apply(self._api, wanted, self._settings))
 
     async def remove(self) -> None:

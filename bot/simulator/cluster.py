@@ -132,8 +132,8 @@ class SimulatedCluster:
         )
         self.step()
 
-    async def complete(self, spec: Spec) -> None:
-        """Do nothing: nothing can be missing here."""
+    async def complete(self, name: str) -> None:
+        """Do nothing: nothing is half made here."""
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Set spec and record. Other arguments start all replicas again; another number of replicas only adds

@@ -95,17 +95,32 @@ async def test_what_a_crash_left_out_is_made_with_the_key_of_before(
 ) -> None:
     await cluster.create(spec(), RECORD)
     name, key = secret_name(kubernetes), held_key(kubernetes)
+    half = kubernetes.object(DEPLOYMENT)
+    half["metadata"]["annotations"]["llm-bot/creating"] = "2"
+    half["spec"]["replicas"] = 0
     await kubernetes.delete(f"{CORE}/services/llm-tiny")
     await kubernetes.delete(f"{CORE}/secrets/{name}")
-    await cluster.complete(spec())
+    await kubernetes.put(DEPLOYMENTS, half)
+    await eventually(lambda: cluster.workloads()[0].replicas == 2)
+    assert cluster.workloads()[0].phase is Phase.SCHEDULING  # not asleep
+    await cluster.complete("tiny")
     assert kubernetes.holds(f"{CORE}/services/llm-tiny")
     assert (secret_name(kubernetes), held_key(kubernetes)) == (name, key)
+    whole = kubernetes.object(DEPLOYMENT)
+    assert whole["spec"]["replicas"] == 2 and "llm-bot/creating" not in whole["metadata"]["annotations"]
+
+
+async def test_what_is_whole_is_completed_without_a_request(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    await cluster.create(spec(), RECORD)
     seen = len(kubernetes.requests)
-    await cluster.complete(spec("never"))
+    for name in ("tiny", "never"):
+        await cluster.complete(name)
     assert len(kubernetes.requests) == seen
 
 
-async def test_a_change_is_one_apply_of_arguments_replicas_and_record(
+async def test_a_change_is_one_patch_of_arguments_replicas_and_record(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:
     await cluster.create(spec(), RECORD)
@@ -118,7 +133,7 @@ async def test_a_change_is_one_apply_of_arguments_replicas_and_record(
     await cluster.change(spec(replicas=2), record, awake=False)
     assert cluster.workloads()[0].phase is Phase.ASLEEP
     asked = [r for r in kubernetes.requests if r.method not in ("GET", "WATCH")]
-    assert [(r.method, r.path, r.query["force"]) for r in asked] == [("PATCH", DEPLOYMENT, "true")] * 2
+    assert [(r.method, r.path) for r in asked] == [("PATCH", DEPLOYMENT)] * 2
 
 
 async def test_replicas_and_why_are_one_patch_with_the_version_as_precondition(
@@ -130,7 +145,7 @@ async def test_replicas_and_why_are_one_patch_with_the_version_as_precondition(
     await cluster.scale("tiny", 0, seen, sleep_state=state)
     [workload] = cluster.workloads()
     assert (workload.phase, workload.record.sleep_state) == (Phase.ASLEEP, state)
-    [asked] = kubernetes.asked("PATCH", "/llm-tiny")
+    asked = kubernetes.asked("PATCH", "/llm-tiny")[-1]
     assert asked.query == {"fieldManager": "llm-bot"}
     with pytest.raises(Changed) as changed:
         await cluster.scale("tiny", 1, seen)
@@ -217,7 +232,7 @@ async def test_what_an_older_version_wrote_is_written_anew_with_the_first_change
     await eventually(lambda: cluster.workloads()[0].record.warned_at is None)
     await cluster.change(spec(), RECORD, awake=False)
     annotations = kubernetes.object(DEPLOYMENT)["metadata"]["annotations"]
-    assert annotations["llm-bot/format"] == "2" and not annotations["llm-bot/started"]
+    assert annotations["llm-bot/format"] == "2" and "llm-bot/started" not in annotations
     assert cluster.workloads()[0].record == RECORD
 
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
-from bot.cluster.client import MERGE_PATCH, Api, ApiError
+from bot.cluster.client import STRATEGIC_PATCH, Api, ApiError
 
 THING = {"metadata": {"name": "a"}}
 
@@ -61,14 +61,14 @@ async def api(flaky: FlakyApi) -> AsyncIterator[Api]:
 
 
 @pytest.mark.parametrize("answer", [500, 502, 503, 504, "hang up", (429, {"Retry-After": "1"})], ids=str)
-async def test_reading_and_applying_are_tried_again_when_the_api_is_away_for_a_moment(
+async def test_reading_and_what_may_be_repeated_are_tried_again_when_the_api_is_away_for_a_moment(
     flaky: FlakyApi, api: Api, answer: Answer
 ) -> None:
     flaky.answers = [answer]
     assert await api.request("GET", "/things") == {"message": "so"}
     flaky.answers = [answer]
-    assert await api.apply("/things", THING) == {"message": "so"}
-    assert flaky.methods == ["GET", "GET", "PATCH", "PATCH"]
+    assert await api.request("POST", "/things", THING, repeatable=True) == {"message": "so"}
+    assert flaky.methods == ["GET", "GET", "POST", "POST"]
 
 
 async def test_it_is_tried_three_times_at_most(flaky: FlakyApi, api: Api) -> None:
@@ -80,7 +80,7 @@ async def test_it_is_tried_three_times_at_most(flaky: FlakyApi, api: Api) -> Non
 
 AWAY: list[Answer] = [503, "hang up", (429, {"Retry-After": "1"})]
 WRITES = [("POST", "application/json", answer) for answer in AWAY]
-WRITES += [("PATCH", MERGE_PATCH, answer) for answer in AWAY]
+WRITES += [("PATCH", STRATEGIC_PATCH, answer) for answer in AWAY]
 WRITES += [("DELETE", "application/json", 503)]  # one that hears nothing at all aiohttp itself sends again
 
 

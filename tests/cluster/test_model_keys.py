@@ -118,7 +118,7 @@ async def test_a_model_of_an_older_version_runs_on_and_gets_its_key_when_it_star
         with pytest.raises(UserError) as unknown:
             await cluster.endpoint("tiny")
         assert "/llm sleep tiny" in say(unknown.value.text)
-        await cluster.complete(spec())
+        await cluster.complete("tiny")
         assert key_in(kubernetes, "llm-tiny") == "random"  # what its pods have
         await cluster.scale("tiny", 2)  # a pod more, and none starts anew
         assert list(secrets_of_tiny(kubernetes)) == ["llm-tiny"]

@@ -1,7 +1,7 @@
 """One suite for every Cluster: the simulator is held to what the real API server does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,11 @@ from bot.core.ports import Cluster
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock, eventually, settle
 from tests.real.world import real_world
-from tests.records import EMPTY, FULL, PLAIN
+from tests.records import ALL_SPEC, CHANGED, EMPTY, FULL, OTHER_SPEC, PLAIN
 
 STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
+Write = Callable[[Cluster, Spec, Record, Any], Awaitable[None]]
+"""Changes a record that is so, of a workload with this spec."""
 
 
 class World:
@@ -232,6 +234,39 @@ async def test_what_is_remembered_is_kept_and_can_be_forgotten(world: World) -> 
     assert found.owner == "ada" and found.card_message_id == "m1"
 
 
+WAYS: dict[str, Write] = {
+    "change": lambda cluster, spec, record, what: cluster.change(spec, record.changed(**what), awake=False),
+    "update_record": lambda cluster, spec, record, what: cluster.update_record(spec.name, **what),
+    "scale": lambda cluster, spec, record, what: cluster.scale(spec.name, 0, **what),
+}
+"""All that writes a record."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_each_field_of_a_record_that_was_created_is_gone_when_it_is_emptied(
+    world: World, way: str
+) -> None:
+    assert CHANGED.keys() == Record.model_fields.keys()
+    for number, (field, value) in enumerate(CHANGED.items()):
+        its = spec(f"m{number}", 1)
+        await world.cluster.create(its, FULL)
+        for wanted in (value, getattr(FULL, field), value):  # emptied, set and emptied again
+            what: dict[str, Any] = {field: wanted}
+            await WAYS[way](world.cluster, its, FULL, what)
+            assert world.find(its.name).record == FULL.changed(**what), field
+
+
+async def test_each_field_of_a_spec_that_was_created_is_as_it_is_changed(world: World) -> None:
+    assert OTHER_SPEC.keys() | {"name"} == Spec.model_fields.keys()
+    for number, (field, value) in enumerate(OTHER_SPEC.items()):
+        before = Spec(name=f"m{number}", **ALL_SPEC)
+        assert getattr(before, field) != value
+        await world.cluster.create(before, FULL)
+        for wanted in (before.model_copy(update={field: value}), before):
+            await world.cluster.change(wanted, FULL, awake=False)
+            assert world.find(before.name).spec == wanted, field
+
+
 async def test_every_field_of_a_record_can_be_set_and_emptied(world: World) -> None:
     everything = {name: getattr(FULL, name) for name in Record.model_fields}
     await world.cluster.create(spec(), record())
@@ -348,7 +383,7 @@ async def test_an_endpoint_has_an_address_a_name_and_a_key_that_stays(world: Wor
     await world.cluster.create(spec(), record())
     endpoint = await world.cluster.endpoint("llama-3-8b")
     assert endpoint.model == "llama-3-8b" and len(endpoint.api_key) > 8
-    await world.cluster.complete(spec())
+    await world.cluster.complete("llama-3-8b")
     assert await world.cluster.endpoint("llama-3-8b") == endpoint
 
 

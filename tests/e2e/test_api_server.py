@@ -25,6 +25,7 @@ from bot.core.deployment.record import Record, RecordChanges, SleepReason, Sleep
 from bot.core.deployment.workload import Phase, Spec
 from tests.conftest import PATIENCE, Chat, eventually, text_of
 from tests.real.control_plane import ControlPlane
+from tests.real.pod_status import MERGE_PATCH
 from tests.real.world import RealWorld, at_work, real_world
 
 ROOT = Path(__file__).parents[2]
@@ -290,13 +291,22 @@ async def test_what_a_crash_left_out_is_made_with_the_key_of_before(world: RealW
         secret = await world.admin.request("GET", f"/api/v1/namespaces/{world.namespace}/secrets/{name}")
         return base64.b64decode(secret["data"]["api-key"]).decode()
 
+    async def lose(kind: str) -> None:
+        """As if the bot had been killed before it made it."""
+        [name] = [name for name in await world.names(kind) if name.startswith("llm-tinyllama")]
+        await world.admin.request("DELETE", f"/api/v1/namespaces/{world.namespace}/{kind}/{name}")
+        half = {"metadata": {"annotations": {"llm-bot/creating": "1"}}, "spec": {"replicas": 0}}
+        path = f"/apis/apps/v1/namespaces/{world.namespace}/deployments/llm-tinyllama"
+        made = await world.admin.request("PATCH", path, half, None, MERGE_PATCH)
+        version = int(made["metadata"]["resourceVersion"])
+        await eventually(lambda: int(world.cluster.workloads()[0].version) >= version)
+
     before = await key()
     assert before == (await world.cluster.endpoint("tinyllama")).api_key
     for kind in ("services", "secrets"):
-        [name] = [name for name in await world.names(kind) if name.startswith("llm-tinyllama")]
-        await world.admin.request("DELETE", f"/api/v1/namespaces/{world.namespace}/{kind}/{name}")
-    await world.cluster.complete(spec())
-    assert "llm-tinyllama" in await world.names("services") and await key() == before
+        await lose(kind)
+        await world.cluster.complete("tinyllama")
+        assert "llm-tinyllama" in await world.names("services") and await key() == before
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""An API server on loopback that speaks the wire: list, watch, create, patch, apply, scale, delete, logs.
+"""An API server on loopback that speaks the wire: list, watch, create, patch, scale, delete, logs.
 
 It keeps any kind of object, checks none, and runs no controller: a test writes what a kubelet or a controller
-would, with `put` and `delete`. Differs from a real one, besides: apply is a merge that owns what it sets."""
+would, with `put` and `delete`. Differs from a real one, besides: every patch owns the replicas that it sets,
+and the lists of a strategic one are replaced."""
 
 import asyncio
 import base64
@@ -40,7 +41,8 @@ class Request(NamedTuple):
     method: str
     path: str
     query: dict[str, str]
-    body: Json | None
+    body: Any
+    """An object, the operations of a JSON patch, or None."""
 
 
 class Refusal(Exception):
@@ -170,9 +172,8 @@ class FakeKubernetes:
         if request.method == "GET" and not found["name"]:
             return self._list(request, found)
         if request.method == "POST":
-            return await self._create(collection, found, body, manager)
-        applied = request.content_type == "application/apply-patch+yaml"
-        if key not in held and not applied:
+            return await self._create(request, found, body)
+        if key not in held:
             raise Refusal(404, "NotFound", f'{found["plural"]} "{found["name"]}" not found')
         if request.method == "GET":
             return held[key]
@@ -180,9 +181,9 @@ class FakeKubernetes:
             _check((body or {}).get("preconditions", {}), held[key])
             await self._remove(collection, key)
             return {"kind": "Status", "status": "Success"}
-        if key not in held and "uid" not in body["metadata"]:
-            return await self._create(collection, found, body, manager)
-        _check(body.get("metadata", {}), held.get(key))
+        if isinstance(body, list):
+            return await self._operate(request, collection, held[key], body)
+        _check(body.get("metadata", {}), held[key])
         return await self._patch(collection, held[key], body, manager)
 
     def _list(self, request: web.Request, found: Json) -> Json:
@@ -194,12 +195,28 @@ class FakeKubernetes:
             metadata["continue"] = str(begin + limit)
         return {"kind": "List", "metadata": metadata, "items": inside[begin : begin + limit]}
 
-    async def _create(self, collection: str, found: Json, body: Json, manager: str) -> Json:
+    async def _create(self, request: web.Request, found: Json, body: Json) -> Json:
+        collection, manager = _collection(found), request.query.get("fieldManager", "unknown")
         key = (found["namespace"] or "", body["metadata"]["name"])
         if key in self._objects.get(collection, {}):
             raise Refusal(409, "AlreadyExists", f'{found["plural"]} "{key[1]}" already exists')
         made = body | {"metadata": body["metadata"] | {"namespace": key[0]}}
+        if "dryRun" in request.query:
+            return made
         return await self._write(collection, _owned(made, body, manager))
+
+    async def _operate(
+        self, request: web.Request, collection: str, before: Json, operations: list[Json]
+    ) -> Json:
+        """A JSON patch: all of its operations, or none."""
+        thing = copy.deepcopy(before)
+        for operation in operations:
+            _operate(thing, operation)
+        if "dryRun" in request.query or thing == before:
+            return thing
+        return await self._write(
+            collection, _owned(thing, thing, request.query.get("fieldManager", "unknown"))
+        )
 
     async def _patch(self, collection: str, before: Json, body: Json, manager: str) -> Json:
         return await self._write(collection, _owned(_merged(before, body), body, manager))
@@ -303,8 +320,31 @@ def _event(change: Change, found: Json, query: Any) -> Json | None:
     return {"type": "DELETED", "object": gone | {"metadata": metadata}}
 
 
+def _operate(thing: Json, operation: Json) -> None:
+    """One operation of a JSON patch; 422 if it cannot be done, as a real API server says it."""
+    *path, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
+    held: Any = thing
+    impossible = Refusal(422, "Invalid", "the server rejected our request due to an error in our request")
+    for part in path:
+        try:
+            held = held[int(part)] if isinstance(held, list) else held[part]
+        except LookupError:
+            raise impossible from None
+    kind = operation["op"]
+    if kind != "add" and last not in held:
+        raise impossible
+    if kind == "test" and held[last] != operation["value"]:
+        raise impossible
+    if kind == "remove":
+        del held[last]
+    elif kind != "test":
+        held[last] = operation["value"]
+
+
 def _merged(before: Any, patch: Any) -> Any:
-    """A merge patch: None removes, lists are replaced."""
+    """A merge patch: None removes, lists are replaced, and so is what says `$patch: replace`."""
+    if isinstance(patch, dict) and patch.get("$patch") == "replace":
+        return {name: value for name, value in patch.items() if name != "$patch"}
     if not isinstance(patch, dict) or not isinstance(before, dict):
         return patch
     merged = {**before, **{k: _merged(before.get(k), v) for k, v in patch.items()}}
@@ -319,9 +359,9 @@ def _owned(thing: Json, body: Json, manager: str) -> Json:
     return thing | {"metadata": thing["metadata"] | {"managedFields": [entry]}}
 
 
-def _check(wanted: Json, held: Json | None) -> None:
+def _check(wanted: Json, held: Json) -> None:
     """Refuse what is meant for another version, or for an object that is gone."""
-    now = held["metadata"] if held else {"uid": None, "resourceVersion": None}
+    now = held["metadata"]
     if any(wanted.get(name, now[name]) != now[name] for name in ("uid", "resourceVersion")):
         raise Refusal(409, "Conflict", "the object has been modified")
 

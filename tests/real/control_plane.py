@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -31,6 +32,8 @@ START_SECONDS = 240
 
 class Process(Protocol):
     """One that goes on until it is killed."""
+
+    def send_signal(self, what: signal.Signals, /) -> None: ...
 
     def kill(self) -> None: ...
 
@@ -81,7 +84,7 @@ class ControlPlane:
         self._make_keys()
         people = (f'{ADMIN},admin,admin,"system:masters"', *self._site.people)
         (self._folder / "tokens.csv").write_text("\n".join(people) + "\n")
-        self._run(
+        self._database = self._run(
             "etcd",
             f"--data-dir={self._folder}/etcd",
             f"--listen-client-urls=http://127.0.0.1:{self._etcd}",
@@ -143,6 +146,14 @@ class ControlPlane:
         """Stop only the API server, as in an upgrade."""
         self._api.kill()
         self._api.wait()
+
+    def freeze_etcd(self) -> None:
+        """From now on the database answers nothing; what it is asked waits."""
+        self._database.send_signal(signal.SIGSTOP)
+
+    def thaw_etcd(self) -> None:
+        """It goes on, with what it was asked meanwhile."""
+        self._database.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Stop everything."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bot.cluster.client import MERGE_PATCH, Api, ApiError
+from bot.cluster.client import Api, ApiError
 from bot.core.chat.errors import UserError
 from tests.real.pod_events import PodEvents
-from tests.real.pod_status import Json, PodStatus, stamp
+from tests.real.pod_status import MERGE_PATCH, Json, PodStatus, stamp
 from tests.real.vllm import Ended
 
 LOG = [

@@ -127,7 +127,7 @@ class Node:
 
     def send(self, process: str, what: signal.Signals) -> None:
         """A signal to one of its processes."""
-        self._processes[process].send(what)
+        self._processes[process].send_signal(what)
         if what is signal.SIGKILL:
             self._processes[process].wait()
 

@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
-from bot.cluster.client import MERGE_PATCH, Api
+from bot.cluster.client import Api
 from bot.core.chat.errors import UserError
-from tests.real.pod_status import Json, stamp
+from tests.real.pod_status import MERGE_PATCH, Json, stamp
 
 
 class PodEvents:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 Json = dict[str, Any]
+MERGE_PATCH = "application/merge-patch+json"
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 10, 300
 """Seconds before a third run, and before any: it doubles in between. The second run follows at once."""
 LOG_TAIL = 2048

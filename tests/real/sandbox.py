@@ -87,14 +87,14 @@ class Inside:
                 start_new_session=True,
             )
 
-    def send(self, what: signal.Signals) -> None:
+    def send_signal(self, what: signal.Signals) -> None:
         """A signal; nothing happens if it has ended."""
         number = self._number.read_text().strip()
         self._sandbox.run("kill", f"-{what.value}", number, check=False)
 
     def kill(self) -> None:
         """At once."""
-        self.send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     def poll(self) -> int | None:
         """Its exit code, None while it runs."""

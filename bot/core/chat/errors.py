@@ -1,5 +1,7 @@
 """The error that is shown to the person who asked. Any other exception is a bug."""
 
+from collections.abc import Awaitable, Callable
+
 from bot.core.chat.form import Form
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text
@@ -45,3 +47,12 @@ class NameTaken(UserError):
 
 class Changed(UserError):
     """The workload has changed since it was read: read it again and decide again."""
+
+
+class OutcomeUnknown(UserError):
+    """A change was asked for, and the answer was lost: it may have been made, or not."""
+
+    def __init__(self, text: Text, look: Callable[[], Awaitable[bool | None]]) -> None:
+        super().__init__(text)
+        self.look = look
+        """Looks for a minute at most whether it was made; None: that is still not known."""

@@ -6,7 +6,8 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
-RESERVED = {"llm-webui", "llm-models", "llm-bot"}
+RESERVED = re.compile(r"llm-(bot|gateway|hf-token|models|webui)(-.*)?")
+"""Names of objects that the bot has for itself."""
 
 
 def object_name(name: str) -> str:
@@ -16,6 +17,6 @@ def object_name(name: str) -> str:
 
 def valid_name(name: str) -> str:
     """The name itself; UserError if a deployment cannot be called so."""
-    if not NAME.fullmatch(name) or object_name(name) in RESERVED:
+    if not NAME.fullmatch(name) or RESERVED.fullmatch(object_name(name)):
         raise UserError(t("deploy.bad_name", name=name))
     return name

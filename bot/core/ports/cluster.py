@@ -112,18 +112,19 @@ class ClusterWriter(Protocol):
     """Changes workloads.
 
     UserError when the cluster cannot be reached or refuses, and when the workload is gone or was written by a
-    newer version of the bot.
+    newer version of the bot. If the answer to a write is lost, the cluster is looked at: the call returns if
+    the write was done, and raises UserError if it was not; OutcomeUnknown if nobody knows yet.
 
     A caller that decided on a view of a workload passes the `version` of that view. If the workload has
     changed since, nothing is written: the call raises Changed, and `find` then returns it as it is now."""
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload, with 0 replicas if its record says that it is queued; NameTaken when there is one
-        of that name."""
+        of that name. UserError, and nothing is made, if an object of its names is not the bot's."""
 
-    async def complete(self, spec: Spec) -> None:
-        """Create the workload's objects that are missing, except the Deployment: a crash may have cut
-        `create` short."""
+    async def complete(self, name: str) -> None:
+        """Finish the creation of a workload that a crash, or a cluster that was away, has cut short. Nothing
+        is sent if there is nothing to do. What can never be finished is removed, and UserError says why."""
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         """Set spec and record of a workload in one step, with the replicas of the spec, or 0 if not

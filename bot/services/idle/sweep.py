@@ -13,7 +13,7 @@ from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Workload
 from bot.core.idle.next_step import Evidence, Step, next_step
 from bot.core.idle.verdict import IdlePolicy
-from bot.core.ports import Clock, ClusterReader
+from bot.core.ports import Clock, Workloads
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_actions import SweepActions
@@ -29,7 +29,7 @@ class Sweep:
     def __init__(
         self,
         *,
-        cluster: ClusterReader,
+        cluster: Workloads,
         activity: Activity,
         gpu_queue: GpuQueue,
         actions: SweepActions,
@@ -55,7 +55,9 @@ class Sweep:
         await asyncio.gather(*map(self._probe, suspects))
 
     async def _look_after(self, name: str, wanted_by: str) -> Step:
-        """Carry out the step that is due, unless it is a probe, and return it."""
+        """Complete it if it is half made; then carry out the step that is due, unless it is a probe, and
+        return it."""
+        await self._cluster.complete(name)
         workload = self._cluster.find(name)
         if workload is None:
             return Step.NOTHING  # removed meanwhile

@@ -73,8 +73,6 @@ class CardUpdater:
     async def _follow_changes(self, tasks: asyncio.TaskGroup) -> None:
         with self._cluster.changes() as names:
             for workload in self._cluster.workloads():
-                if not self._guest:
-                    await self._finish_creation(workload)
                 self._changed(workload.name, tasks)
             async for name in names:
                 self._changed(name, tasks)
@@ -95,13 +93,6 @@ class CardUpdater:
             self._due.discard(name)
             await self._refresh(name)
         self._refreshing.discard(name)
-
-    async def _finish_creation(self, workload: Workload) -> None:
-        if not workload.phase.settled:
-            try:
-                await self._cluster.complete(workload.spec)
-            except UserError as error:
-                log.warning("creation.not_completed", workload=workload.name, why=error.text.key)
 
     async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
         with self._progress.changes() as names:
