@@ -1,0 +1,1 @@
+"""What hostile people, models, pods and servers do, and that the bot bears it: one file for each area."""
