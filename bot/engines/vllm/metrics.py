@@ -10,9 +10,9 @@ RUNNING, WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 """Gauges: requests that are being answered, and those that wait for it."""
 TOKENS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 """Counters: tokens since the start of the server, read and written."""
-MOST_SERIES = 256
+MOST_SERIES = 128
 """Series of these names: each engine of a server has one of each."""
-LONGEST_SERIES = 2000
+LONGEST_SERIES = 500
 """Bytes of a series: to parse one takes time that grows with the square of its labels."""
 MOST = 2**53
 """A number from here on may stay the same when one is added to it."""
