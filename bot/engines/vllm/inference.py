@@ -1,12 +1,13 @@
 """The vLLM endpoints: AsyncOpenAI for answers, /tokenize for counts, /metrics for activity."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import timedelta
 from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
@@ -18,23 +19,32 @@ from openai import (
     AsyncOpenAI,
     DefaultAsyncHttpxClient,
 )
+from pydantic_core import from_json
 
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Turn
-from bot.core.chat.text import t
+from bot.core.chat.text import Text, t
 from bot.core.ports import Endpoint, Load, Piece, Sampling
+from bot.engines.vllm.answer_stream import MOST_TOKENS, AnswerStream
+from bot.engines.vllm.bounded import only_what_we_take, read
 from bot.engines.vllm.metrics import parse_load
 
 CONNECT_SECONDS = 5.0
 """How long a server may take to accept a connection."""
 SCRAPE_SECONDS = 2.0
 """How long /metrics and /tokenize may take."""
-CONNECTIONS = 200
-"""To all servers together, for answers."""
+ANSWER_SECONDS = 1800.0
+"""How long an answer may take from the question on."""
+SCRAPE_BYTES = 2**22
+"""Bytes of /metrics and of /tokenize; a longer answer counts as none."""
+CONNECTIONS = 1000
+"""To all servers together, for answers. One model gets few of them: questions to it are limited."""
 GATHER_EACH, GATHER_SECONDS, DRAIN_SECONDS = 0.001, 0.012, 0.003
 """The more answers flow at once, the longer each lets tokens gather before it takes what is there:
 nobody sees 15 ms, and a server that need not wake us for every token has time for the next ones."""
 
+AS_IT_IS = {"Accept-Encoding": "identity"}
+"""Nothing that a server sends is unpacked: few bytes could become many."""
 _TOO_LONG = re.compile(r"maximum context length is (\d+) tokens", re.IGNORECASE)
 _NO_TEMPLATE = re.compile(r"chat template", re.IGNORECASE)
 _BUSY = {429, 503}
@@ -44,24 +54,36 @@ _BUSY = {429, 503}
 class VllmInference:
     """All models through one pool of connections.
 
-    `first_token` and `between_tokens` are limits in seconds: a prompt may wait in the server's
-    queue, but once an answer flows it must not stop."""
+    `first_token`, `between_tokens` and `whole` are limits in seconds: a prompt may wait in the server's
+    queue, but once an answer flows it must not stop, nor go on for ever."""
 
-    def __init__(self, first_token: float = 300.0, between_tokens: float = 60.0) -> None:
-        self._first_token = first_token
-        self._between_tokens = between_tokens
+    def __init__(
+        self, first_token: float = 300.0, between_tokens: float = 60.0, whole: float = ANSWER_SECONDS
+    ) -> None:
+        self._first_token, self._between_tokens, self._whole = first_token, between_tokens, whole
         limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=50)
         timeout = httpx2.Timeout(first_token, connect=CONNECT_SECONDS)
-        self._http = DefaultAsyncHttpxClient(limits=limits, timeout=timeout)
-        patience = aiohttp.ClientTimeout(SCRAPE_SECONDS)
-        self._metrics = aiohttp.ClientSession(timeout=patience)  # a quarter of the other's cost per scrape
+        self._http = DefaultAsyncHttpxClient(
+            limits=limits,
+            timeout=timeout,
+            follow_redirects=False,
+            headers=AS_IT_IS,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            event_hooks={"response": [only_what_we_take]},
+        )
+        self._scrapes = aiohttp.ClientSession(  # a quarter of the other's cost per request
+            timeout=aiohttp.ClientTimeout(SCRAPE_SECONDS),
+            headers=AS_IT_IS,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
         self._flowing = 0
         self._client = lru_cache(maxsize=256)(self._new_client)
 
     async def close(self) -> None:
         """End all connections."""
         await self._http.aclose()
-        await self._metrics.close()
+        await self._scrapes.close()
 
     def _new_client(self, endpoint: Endpoint) -> AsyncOpenAI:
         return AsyncOpenAI(
@@ -101,27 +123,33 @@ class VllmInference:
     ) -> AsyncGenerator[Piece, None]:
         """Every chunk of the stream. Its lines are read raw: the client builds a model for each
         otherwise, which costs three times the CPU; requests, retries and errors are the client's."""
-        request = self._request(endpoint, turns, sampling)
-        flowing = cut = False
+        stream, time = AnswerStream(), asyncio.get_running_loop().time
+        deadline = time() + self._whole
         try:
-            async with asyncio.timeout(self._first_token) as limit, request as response:
-                time = asyncio.get_running_loop().time
-                async for line in response.iter_lines():
-                    flowing = True
-                    if line.startswith("data: {"):
-                        piece = _piece(json.loads(line[6:]), cut)
-                        cut = piece.cut
+            async with (
+                asyncio.timeout(self._first_token) as limit,
+                self._request(endpoint, turns, sampling) as response,
+                aclosing(stream.pieces(response.iter_bytes())) as pieces,
+            ):
+                async for piece in pieces:
+                    if piece is not None:
                         limit.reschedule(None)  # a reader who takes its time is not the server's fault
                         yield piece
-                    limit.reschedule(time() + self._between_tokens)
+                    limit.reschedule(min(time() + self._between_tokens, deadline))
         except TimeoutError:
-            raise UserError(t("ask.stalled" if flowing else "ask.no_first_token")) from None
+            raise UserError(self._too_late(stream.begun, time() >= deadline)) from None
         except APITimeoutError:
             raise UserError(t("ask.no_first_token")) from None
         except APIStatusError as error:
             raise explain(error.status_code, error.message) from None
         except (APIConnectionError, httpx2.HTTPError):
-            raise UserError(t("ask.engine_died" if flowing else "ask.unreachable")) from None
+            raise UserError(t("ask.engine_died" if stream.begun else "ask.unreachable")) from None
+
+    def _too_late(self, begun: bool, over: bool) -> Text:
+        """Why an answer is given up: it has not `begun`, its whole time is `over`, or it went silent."""
+        if over:
+            return t("ask.too_slow", longest=timedelta(seconds=self._whole))
+        return t("ask.stalled" if begun else "ask.no_first_token")
 
     def _request(self, endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling) -> Any:
         asked: dict[str, Any] = {
@@ -141,16 +169,22 @@ class VllmInference:
         """Ask the server's own tokenizer; None if it has no chat template or does not answer."""
         body = {"model": endpoint.model, "messages": _messages(turns)}
         try:
-            reply = await self._http.post(f"{endpoint.url}/tokenize", json=body, timeout=SCRAPE_SECONDS)
-            return int(reply.json()["count"]) if reply.status_code == 200 else None
-        except (httpx2.HTTPError, ValueError, KeyError):
+            told = from_json(await self._ask("POST", f"{endpoint.url}/tokenize", json=body) or b"")
+        except ValueError:
             return None
+        count = told.get("count") if isinstance(told, dict) else None
+        return count if type(count) is int and 0 <= count <= MOST_TOKENS else None
 
     async def load(self, url: str) -> Load | None:
         """Read /metrics, whichever engine's names it has: sums over its series."""
+        exposition = await self._ask("GET", f"{url}/metrics")
+        return parse_load(exposition) if exposition is not None else None
+
+    async def _ask(self, method: str, url: str, **more: Any) -> bytes | None:
+        """The body of an answer; None if there is none, it is no success or a redirect, or it is too long."""
         try:
-            async with self._metrics.get(f"{url}/metrics") as reply:
-                return parse_load(await reply.text()) if reply.status == 200 else None
+            async with self._scrapes.request(method, url, allow_redirects=False, **more) as reply:
+                return await read(reply.content, SCRAPE_BYTES) if reply.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return None
 
@@ -169,20 +203,10 @@ def explain(status: int, message: str) -> UserError:
         return UserError(t("ask.key_refused"))
     if status == 404:
         return UserError(t("ask.wrong_name"))
+    if 300 <= status < 400:  # no redirect is followed: a model could send the bot anywhere
+        return UserError(t("ask.nonsense"))
     if status in _BUSY:
         return UserError(t("ask.busy"))
     if status >= 500:
         return UserError(t("ask.server_error"))
     return UserError(t("ask.refused", why=message[:200]))
-
-
-def _piece(chunk: dict[str, Any], cut: bool) -> Piece:
-    """A chunk of the stream; vLLM tells of a dead engine inside a stream that began with 200."""
-    if "error" in chunk:
-        raise UserError(t("ask.engine_died"))
-    usage = chunk.get("usage")
-    choices = chunk.get("choices")
-    if not choices:
-        return Piece(tokens=usage["completion_tokens"] if usage else None, cut=cut)
-    choice = choices[0]
-    return Piece(choice["delta"].get("content") or "", cut=choice["finish_reason"] == "length")
