@@ -60,8 +60,6 @@ def _sleep_state(slept: str, sleep: dict[str, Any], *, office_hours: bool) -> di
         "reason": "office_hours" if reason == "idle" and office_hours else reason,
         "by": sleep.get("by", ""),
         "last_activity": sleep.get("since"),
-        "samples_seen": sleep.get("seen", 0),
-        "samples_expected": sleep.get("expected", 0),
         "told": told or slept == "person" or by_person,
         "office_closed": slept == "told" and reason in ("person", "unknown"),
         "removal_announced_at": sleep.get("removal_announced_at"),

@@ -38,7 +38,7 @@ class Model:
     successes: int = 0
     last_success: int = -1
     since: int = 0
-    quiet: ActivityWindow = field(default_factory=ActivityWindow)
+    quiet: ActivityWindow = field(default_factory=lambda: ActivityWindow(timedelta(minutes=1)))
     waiting_since: int = -1
 
     def ready(self, now: int) -> bool:
@@ -62,10 +62,10 @@ def ours(model: Model, now: int) -> bool:
         return False
     moment = START + timedelta(seconds=now * TICK)
     load = Load(int(model.running(now)), 0, model.tokens)
-    window, interval = timedelta(minutes=30), timedelta(minutes=1)
+    window = timedelta(minutes=30)
     model.quiet.add_sample(moment, {f"{model.name}/{model.ready_at}": load}, window)
     life = LivenessInputs(START + timedelta(seconds=max(model.ready_at, model.asked) * TICK))
-    return model.quiet.judge(moment, life, window, interval).state is IdleState.IDLE
+    return model.quiet.judge(moment, life, window).state is IdleState.IDLE
 
 
 def requests_in_ten_minutes(model: Model, now: int) -> bool:
@@ -170,7 +170,7 @@ def _start(models: list[Model], now: int) -> None:
         model.node = min((n for n in free if free[n] >= model.tp), key=lambda node: free[node])
         free[model.node] -= model.tp
         model.ready_at, model.since, model.waiting_since = now + model.load_ticks, now, -1
-        model.quiet = ActivityWindow()
+        model.quiet = ActivityWindow(timedelta(minutes=1))
 
 
 def _account(model: Model, policy: Policy, now: int, week: Week) -> None:

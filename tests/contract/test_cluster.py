@@ -21,6 +21,7 @@ from tests.real.world import real_world
 from tests.records import ALL_SPEC, CHANGED, EMPTY, FULL, OTHER_SPEC, PLAIN
 
 STARTED = datetime(2030, 1, 1, 12, tzinfo=UTC)
+WINDOW = timedelta(minutes=30)
 Write = Callable[[Cluster, Spec, Record, Any], Awaitable[None]]
 """Changes a record that is so, of a workload with this spec."""
 
@@ -114,7 +115,7 @@ async def test_names_with_dots_and_everything_a_record_holds(world: World) -> No
         "U1": LastUse(who="bob", at=STARTED),
         "U2": LastUse(who="eve", at=STARTED - timedelta(hours=1)),
     }
-    why = SleepState(reason=SleepReason.IDLE, last_activity=STARTED, samples_seen=30, samples_expected=30)
+    why = SleepState(reason=SleepReason.IDLE, last_activity=STARTED, seen=WINDOW, window=WINDOW)
     ends = STARTED + timedelta(hours=4)
     known = record(lease_ends_at=ends, last_uses=used, announced_news="ready:x", sleep_state=why)
     await world.cluster.create(spec("qwen2.5-7b", 1), known)

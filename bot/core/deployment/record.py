@@ -11,7 +11,7 @@ from bot.core.access.roles import Role
 from bot.core.chat.message import Place, User
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.start_times import StartTimes
-from bot.core.frozen import Count, Frozen, Moment, Span
+from bot.core.frozen import Frozen, Moment, Span
 
 USERS_KEPT, STARTS_KEPT = 20, 5
 """People whose last use is remembered, and starts whose duration is."""
@@ -50,10 +50,11 @@ class SleepState(Frozen):
     """When it was put to sleep; None: that is not known, as in records of versions up to 0.1.0."""
     last_activity: Moment | None = None
     """When it was last used, as far as was known; None: nothing was known."""
-    samples_seen: Count = 0
-    """Samples of its servers that there were in its last idle window."""
-    samples_expected: Count = 0
-    """Samples that a whole window has."""
+    seen: Span | None = None
+    """How much of its last idle window was seen; None: that was not written down, as in records that counted
+    samples instead."""
+    window: Span | None = None
+    """How long that window was; None: likewise."""
     cause: str = ""
     """Of one that had failed, why: the name of a sentence `[cause]`; empty: it took too long, or has not."""
     told: bool = False

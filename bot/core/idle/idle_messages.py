@@ -96,7 +96,8 @@ def explained(
         f"why.{verdict.state}",
         since=verdict.since,
         seen=verdict.seen,
-        expected=verdict.expected,
+        window=verdict.window,
+        hole=verdict.hole,
         running=verdict.running,
         waiting=verdict.waiting,
         count=verdict.in_flight,
@@ -108,13 +109,10 @@ def explained(
 def why_asleep(workload: Workload) -> Reply:
     """Why it sleeps, with what was known when it went to sleep, and how to wake it."""
     name, state = workload.name, workload.record.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
-    params = {
-        "by": state.by,
-        "since": state.last_activity,
-        "seen": state.samples_seen,
-        "expected": state.samples_expected,
-    }
-    reason = t(f"why.asleep_{state.reason.value}", **params)
+    params = {"by": state.by, "since": state.last_activity, "seen": state.seen, "window": state.window}
+    unmeasured = state.reason is SleepReason.IDLE and state.seen is None
+    key = "why.asleep_unused" if unmeasured else f"why.asleep_{state.reason.value}"
+    reason = t(key, **params)
     undo = (_button("undo", workload, f"undo {name}"),) if state.reason is SleepReason.IDLE else ()
     return Reply(
         t("why.asleep", name=name, since=workload.since),

@@ -11,9 +11,10 @@ from bot.core.deployment.workload import Workload
 from bot.core.ports import Load
 
 COVERAGE = 0.9
-"""The share of a window's samples that must be there before it counts as idle, from 0 to 1."""
-STALE = 2.5
-"""After so many sweep intervals without a sample, the last one is too old to judge by."""
+"""The share of a window that must have been seen before it counts as idle, from 0 to 1."""
+LONGEST_HOLE = 2.5
+"""So many sweep intervals without a sample are no more than a late sweep; in a longer hole anything may have
+happened."""
 BUSY = 0.05
 """The share of a GPU's time above which it is at work, from 0 to 1, even if its server counts no request."""
 PROBES = 2
@@ -28,7 +29,7 @@ class IdleState(StrEnum):
     IDLE = "idle"
     """Nobody has used it for its whole window."""
     UNKNOWN = "unknown"
-    """Samples are missing or too old."""
+    """Too little of its window was seen, or for too long nothing."""
     SUSPECT = "suspect"
     """Its servers count requests, but none has had a token for a whole window."""
 
@@ -43,10 +44,12 @@ class IdleVerdict:
     """When it was last used or started, as far as is known."""
     due: datetime
     """When its window is over, if it is not used until then."""
-    seen: int = 0
-    """Samples of its window that are there."""
-    expected: int = 0
-    """Samples that a whole window has."""
+    seen: timedelta = timedelta(0)
+    """How much of its window, up to now, was seen."""
+    window: timedelta = timedelta(0)
+    """How long its window is."""
+    hole: timedelta = timedelta(0)
+    """How long nothing was seen of it in a row, at most, in its window."""
     running: int = 0
     """Requests that its servers were answering in the last sample."""
     waiting: int = 0
@@ -104,29 +107,38 @@ class IdlePolicy:
 
 
 class ActivityWindow:
-    """Samples of what the servers of one model have shown lately, and when these last differed.
+    """What the servers of one model have shown lately, when that last differed, and when nothing was seen.
 
-    A sample has a load for each server, by `Server.id`. Any difference between two samples means that the
-    model is used: a token, a request that comes or goes, a server that is new or has started again."""
+    `interval` is the time between two samples. A sample has a load for each server, by `Server.id`. It
+    vouches for one interval before it and one after it: what is not near a sample was not seen. Any
+    difference between two samples means that the model is used: a token, a request that comes or goes, a
+    server that is new or has started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval: timedelta) -> None:
         self.loads: Mapping[str, Load] = {}
         """The last sample; empty: there is none yet."""
+        self._interval = interval
         self._changed_at: datetime | None = None
-        self._samples: deque[datetime] = deque()
+        self._sampled: tuple[datetime, datetime] | None = None
+        """When the first and the last sample were taken."""
+        self._gaps: deque[tuple[datetime, datetime]] = deque()
+        """The samples before and after each time that was not seen whole."""
         self._probes = 0
 
     def add_sample(self, now: datetime, loads: Mapping[str, Load], keep: timedelta) -> None:
-        """Remember a sample of all of the model's servers, and forget those that are older than `keep`."""
-        if self._samples and now < self._samples[-1]:  # the clock was set back: nothing is certain
-            self._samples.clear()
-            self._changed_at = None
-        if self._samples and loads != self.loads:
+        """Remember a sample of all of the model's servers, and forget gaps that are older than `keep`."""
+        if self._sampled and now < self._sampled[1]:  # the clock was set back: nothing is certain
+            self._gaps.clear()
+            self._sampled = self._changed_at = None
+        if self._sampled and loads != self.loads:
             self._changed_at, self._probes = now, 0
         self.loads = loads
-        self._samples.append(now)
-        while self._samples[0] < now - keep:
-            self._samples.popleft()
+        first, last = self._sampled or (now, now)
+        if now - last > 2 * self._interval:
+            self._gaps.append((last, now))
+        self._sampled = first, now
+        while self._gaps and self._gaps[0][1] <= now - keep:
+            self._gaps.popleft()
 
     def ignore_probe(self, loads: Mapping[str, Load]) -> None:
         """Take the loads after a probe for the last sample, so that what the probe changed does not count as
@@ -134,27 +146,45 @@ class ActivityWindow:
         self.loads = loads or self.loads
         self._probes += 1
 
-    def judge(
-        self, now: datetime, inputs: LivenessInputs, window: timedelta, interval: timedelta
-    ) -> IdleVerdict:
-        """The verdict now, for a window of this length and samples that are `interval` apart."""
+    def judge(self, now: datetime, inputs: LivenessInputs, window: timedelta) -> IdleVerdict:
+        """The verdict now, for a window of this length."""
         running = sum(load.running for load in self.loads.values())
         waiting = sum(load.waiting for load in self.loads.values())
         since = max(self._changed_at or inputs.since, inputs.since)
         due = max(since, inputs.keep_until or since) + window
-        expected = max(1, int(window / interval))
-        seen = sum(sample > now - window for sample in self._samples)
-        fresh = bool(self._samples) and timedelta(0) <= now - self._samples[-1] <= STALE * interval
+        seen, hole = self._coverage(now - window, now)
         if inputs.in_flight or inputs.gpus > BUSY:
             state = IdleState.ACTIVE
-        elif not fresh:
+        elif not self._is_fresh(now):
             state = IdleState.UNKNOWN
         elif now < due:
             state = IdleState.ACTIVE
-        elif seen < COVERAGE * expected:
+        elif seen < COVERAGE * window or hole > LONGEST_HOLE * self._interval:
             state = IdleState.UNKNOWN
         else:
             stuck = (running or waiting) and self._probes < PROBES
             state = IdleState.SUSPECT if stuck else IdleState.IDLE
-        evidence = min(seen, expected), expected, running, waiting, inputs.in_flight, inputs.gpus
+        evidence = seen, window, hole, running, waiting, inputs.in_flight, inputs.gpus
         return IdleVerdict(state, since, due, *evidence)
+
+    def _is_fresh(self, now: datetime) -> bool:
+        """The last sample is not too old to judge by, and not of a clock that was set back since."""
+        age = now - self._sampled[1] if self._sampled else None
+        return age is not None and timedelta(0) <= age <= LONGEST_HOLE * self._interval
+
+    def _coverage(self, begin: datetime, end: datetime) -> tuple[timedelta, timedelta]:
+        """How much of the time from `begin` to `end` was seen; and the longest time in it without a sample,
+        if that was not seen whole."""
+        if self._sampled is None:
+            return timedelta(0), end - begin
+        first, last = self._sampled
+        near = self._interval
+        holes = [(begin, first), *self._gaps, (last, end)]
+        unseen = [(begin, first - near), *((a + near, b - near) for a, b in self._gaps), (last + near, end)]
+        longest = max(_overlap(begin, end, *hole) for hole in holes)
+        return end - begin - sum((_overlap(begin, end, *time) for time in unseen), timedelta(0)), longest
+
+
+def _overlap(begin: datetime, end: datetime, since: datetime, until: datetime) -> timedelta:
+    """How much of the time from `begin` to `end` lies between two moments."""
+    return max(timedelta(0), min(end, until) - max(begin, since))

@@ -89,7 +89,7 @@ class Activity:
         answer."""
         loads = await self._scrape(workload)
         if loads:
-            activity_window = self._windows.setdefault(workload.name, ActivityWindow())
+            activity_window = self._windows.setdefault(workload.name, ActivityWindow(self.policy.interval))
             activity_window.add_sample(self._clock.now(), loads, self.policy.window_of(workload))
         return self.load(workload) if loads else None
 
@@ -146,9 +146,9 @@ class Activity:
         inputs = LivenessInputs(
             since, workload.record.keep_until, self._in_flight[workload.name], self._gpus(workload)
         )
-        activity_window = self._windows.get(workload.name, ActivityWindow())
+        activity_window = self._windows.get(workload.name, ActivityWindow(self.policy.interval))
         window = self.policy.window_of(workload) - early
-        return activity_window.judge(self._clock.now(), inputs, window, self.policy.interval)
+        return activity_window.judge(self._clock.now(), inputs, window)
 
     def _gpus(self, workload: Workload) -> float:
         """How busy its busiest GPU was lately, from 0 to 1; 0 if the monitoring does not say."""

@@ -53,8 +53,8 @@ class ScaleDown:
             reason=reason,
             slept_at=self._clock.now(),
             last_activity=verdict.since,
-            samples_seen=verdict.seen,
-            samples_expected=verdict.expected,
+            seen=verdict.seen or None,
+            window=verdict.window,
             cause=workload.cause if workload.phase is Phase.FAILED else "",
         )
         changes: RecordChanges = {

@@ -436,7 +436,7 @@ async def test_why_tells_the_verdict_with_its_evidence(
         clock.advance(minutes=1)
         await bot.services.activity.sweep()
     [reply] = await ask("why tinyllama", locale="de")
-    assert "Messungen" in say(reply.lines[0], "de") and "30 von 30" in say(reply.lines[0], "de")
+    assert "30 min von 30 min gesehen" in say(reply.lines[0], "de")
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ async def test_why_tells_also_what_put_it_to_sleep(
     assert say(reply.text).startswith("tinyllama has been asleep since 1 Jan 13:")
     assert say(reply.lines[0]).startswith(told)
     if minutes == 33:
-        assert "30 of 30 samples without a request or a token" in say(reply.lines[0])
+        assert "no request and no token, seen 30 min of 30 min" in say(reply.lines[0])
         assert say(reply.lines[1]).startswith("Last question by ada at 1 Jan 13:0")
         assert "This was wrong" in [say(button.label) for button in reply.buttons]
     await ask("wake tinyllama")
