@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 
 from bot.core.access.roles import Quota
 from bot.core.chat.duration import parse_duration, spell_duration
+from bot.core.idle.verdict import LONGEST_WINDOW
 from bot.core.written_forms import like
 
 SHORTEST_WINDOW = timedelta(minutes=10)
@@ -74,8 +75,9 @@ def _windows(value: Any) -> Any:
             found[model] = parse_duration(window)
         except ValueError as error:
             raise ValueError(f"{model}={window}: {error}") from None
-    if short := [model for model, window in found.items() if window < SHORTEST_WINDOW]:
-        raise ValueError(f"{short[0]}: at least {spell_duration(SHORTEST_WINDOW)}")
+    if strange := [m for m, window in found.items() if not SHORTEST_WINDOW <= window <= LONGEST_WINDOW]:
+        least, most = spell_duration(SHORTEST_WINDOW), spell_duration(LONGEST_WINDOW)
+        raise ValueError(f"{strange[0]}: at least {least}, at most {most}")
     return found
 
 

@@ -40,7 +40,7 @@ from bot.core.chat.message import Place
 from bot.core.chat.text import DEFAULT_LANGUAGE
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import GpuName
-from bot.core.idle.verdict import IdlePolicy
+from bot.core.idle.verdict import LONGEST_WINDOW, IdlePolicy
 from bot.core.written_forms import HttpUrl, like
 from bot.platforms.shared.settings import PlatformSettings
 
@@ -130,8 +130,8 @@ class Settings(BaseSettings):
     """Leases and activity are looked at so often; at least 5 s, and more often than IDLE_WINDOW."""
     idle_mode: Literal["sleep", "report"] = "sleep"
     """`report`: only tell admins what would go to sleep."""
-    idle_window: Interval = Field(timedelta(minutes=30), ge=SHORTEST_WINDOW)
-    """A model that is not used for so long goes to sleep; at least 10 min."""
+    idle_window: Interval = Field(timedelta(minutes=30), ge=SHORTEST_WINDOW, le=LONGEST_WINDOW)
+    """A model that is not used for so long goes to sleep; at least 10 min, at most 7 d."""
     idle_windows: Windows = {}
     """The same of single models, by their key in the catalog: `llama-3-70b=2h, qwen2.5-7b=15m`."""
     idle_warning: Interval = timedelta(minutes=10)

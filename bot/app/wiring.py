@@ -24,6 +24,7 @@ from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
 from bot.observability import chart
+from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.activity import Activity
@@ -98,6 +99,7 @@ class _Parts:
     access: Access
     planner: Planner
     activity: Activity
+    admission: Admission
     gpu_queue: GpuQueue
     progress: StartupProgress
     sweep_failures: SweepFailures
@@ -118,16 +120,19 @@ def build(
     activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
     ledger = SqlLedger(settings.database_url.get_secret_value())
     recorder = UsageRecorder(cluster=cluster, activity=activity, ledger=ledger, clock=clock)
+    access = _access(settings, more_admins)
+    admission = Admission(cluster, access, messenger, clock)
     parts = _Parts(
         settings=settings,
         cluster=cluster,
         inference=inference,
         messenger=messenger,
         clock=clock,
-        access=_access(settings, more_admins),
+        access=access,
         planner=planner(settings),
         activity=activity,
-        gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week),
+        admission=admission,
+        gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week, admission),
         progress=StartupProgress(cluster, ENGINE, clock),
         sweep_failures=SweepFailures(),
         supervisor=Supervisor(),
@@ -156,6 +161,7 @@ def _services(parts: _Parts, ledger: SqlLedger) -> Services:
     lifecycle = Lifecycle(
         cluster=parts.cluster,
         access=parts.access,
+        admission=parts.admission,
         gpu_queue=parts.gpu_queue,
         clock=parts.clock,
         zone=ZoneInfo(parts.settings.timezone),
@@ -257,6 +263,7 @@ def _sweep(parts: _Parts) -> Sweep:
         messenger=parts.messenger,
         scale_down=ScaleDown(parts.cluster, parts.inference, parts.activity, parts.clock),
         gpu_queue=parts.gpu_queue,
+        admission=parts.admission,
         policy=parts.settings.idle_policy,
         clock=parts.clock,
         admins=parts.settings.admin_place,
@@ -265,6 +272,7 @@ def _sweep(parts: _Parts) -> Sweep:
         cluster=parts.cluster,
         activity=parts.activity,
         gpu_queue=parts.gpu_queue,
+        admission=parts.admission,
         actions=actions,
         failures=parts.sweep_failures,
         policy=parts.settings.idle_policy,

@@ -46,10 +46,8 @@ class KubernetesCluster:
         self, kubeconfig: str, settings: WorkloadSettings, url_template: str, engine: Engine
     ) -> None:
         self.namespace = settings.namespace
-        self._engine = engine
-        self._url_template = url_template
-        self._kubeconfig = kubeconfig
-        self._settings = settings
+        self._engine, self._url_template = engine, url_template
+        self._kubeconfig, self._settings = kubeconfig, settings
         self._core = f"/api/v1/namespaces/{self.namespace}"
         self._model_cache = ModelCache(settings, engine)
 
@@ -122,6 +120,10 @@ class KubernetesCluster:
     def key_command(self, name: str) -> str:
         """A command line that shows the model's API key to whoever may read its Secret."""
         return key_command(self._deployments.seen(name))
+
+    async def read_again(self) -> None:
+        """One list of the Deployments."""
+        await self._view.deployments.read_again()
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name.
@@ -226,9 +228,8 @@ class KubernetesCluster:
         before."""
         uid, _, index = run.rpartition("/")
         pods = [pod for pod in self._view.pods_of(object_name(name)) if pod["metadata"]["uid"] == uid]
-        if not pods:
-            return ""
-        return await read_run_log(self._api, pods[0], self._engine.container, int(index), lines)
+        container = self._engine.container
+        return await read_run_log(self._api, pods[0], container, int(index), lines) if pods else ""
 
     async def endpoint(self, name: str) -> Endpoint:
         """Where it answers. UserError also when its key is not known any more.
@@ -240,8 +241,7 @@ class KubernetesCluster:
             raise UserError(t("ask.key_unknown", name=workload.name))
         ready = self.servers(name)
         url = self._url_template.format(service=service, namespace=self.namespace)
-        url = ready[0].url if len(ready) == 1 else url
-        return Endpoint(url, workload.name, key.value)
+        return Endpoint(ready[0].url if len(ready) == 1 else url, workload.name, key.value)
 
     async def cache_on_one_node(self) -> bool:
         """Asked once: the access modes of a claim never change."""

@@ -48,6 +48,7 @@ NAMES = {
     "warning_message_id": f"{PREFIX}warning-message-id",
     "sleep_state": f"{PREFIX}sleep-state",
     "queued_since": f"{PREFIX}queued-since",
+    "held_back": f"{PREFIX}held-back",
     "urgent": f"{PREFIX}urgent",
     "last_uses": f"{PREFIX}last-uses",
     "last_nodes": f"{PREFIX}last-nodes",

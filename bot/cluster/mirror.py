@@ -68,6 +68,7 @@ class Mirror:
         self._on_change = on_change
         self._transform = transform
         self._versions: dict[Key, int] = {}
+        self._listing = asyncio.Lock()
         self._listed = 0
         """The version of the newest list."""
         self._pace = pace
@@ -83,6 +84,10 @@ class Mirror:
     def stalled(self) -> bool:
         """What is remembered may be old: nothing has brought it up to date for a while."""
         return self._opened is None and self._time() - self._up_to_date > self._pace.stalled_after
+
+    async def read_again(self) -> None:
+        """Learn of all that has been written until now; UserError when the API does not answer."""
+        await self._list()
 
     async def run(self) -> None:
         """Follow for ever. Whatever goes wrong, even a bug of ours, ends in a pause and a new list."""
@@ -112,6 +117,10 @@ class Mirror:
 
     async def _list(self) -> str:
         """Learn of all objects, page by page; the version to watch from."""
+        async with self._listing:  # an older list that ends after a newer one would look like a rewind
+            return await self._list_pages()
+
+    async def _list_pages(self) -> str:
         found: set[Key] = set()
         query = dict(self._query) | {"limit": str(PAGE_SIZE)}
         while True:

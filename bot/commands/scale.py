@@ -40,9 +40,9 @@ class Scale(Command):
             headline(spec, ctx.services.planner.gpu.label),
             tone=Tone.ASLEEP if asleep else Tone.LOADING,
             lines=(t(key, name=workload.name, count=spec.replicas),),
-            live=not asleep,
+            live=not asleep and workload.record.owner == ctx.user.id,
         )
-        await lifecycle.change(workload, spec, ctx.place, card, awake=not asleep)
+        await lifecycle.change(workload, spec, ctx.user, ctx.place, card)
 
     def _spec(self, workload: Workload, ctx: Context) -> Spec:
         """The workload's spec with what was asked for, if that fits."""

@@ -25,7 +25,7 @@ class Status(Command):
 
     async def run(self, ctx: Context) -> Replies:
         if self.name is not None:
-            workload = ctx.services.lifecycle.find(self.name)
+            workload = ctx.services.lifecycle.see(self.name, ctx.user)
             await ctx.services.activity.sample(workload)
             yield one(workload, ctx)
             return
@@ -76,7 +76,10 @@ def one(workload: Workload, ctx: Context) -> Reply:
         fields.insert(5, ("node", verbatim(", ".join(workload.nodes))))
     if workload.record.lease_ends_at:
         ends = workload.record.lease_ends_at
-        fields.append(("ends", t("status.ends_at", at=ends, left=ends - now)))
+        over = workload.record.lease_over(now)
+        fields.append(
+            ("ends", t("status.ended_at", at=ends) if over else t("status.ends_at", at=ends, left=ends - now))
+        )
     if workload.evidence:
         fields.append(("evidence", verbatim(workload.evidence)))
     return Reply(

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from bot.core.chat.text import t
-from bot.core.deployment.cards import waking
+from bot.core.deployment.cards import waking, woken
 from bot.grammar.command import Command, Context, Group, Replies
 from bot.grammar.fields import WorkloadName
 
@@ -18,8 +18,10 @@ class Undo(Command):
     async def run(self, ctx: Context) -> Replies:
         services = ctx.services
         workload = services.lifecycle.own(self.name, ctx.user)
-        reply = waking(workload, services.planner.gpu.label)
-        window = await services.lifecycle.wait_longer(workload, services.activity.policy.window_of(workload))
-        lines = (*reply.lines, t("idle.longer", window=window))
-        card = yield replace(reply, lines=lines)
-        await services.lifecycle.wake(workload.name, ctx.user, ctx.place, card)
+        reply = waking(workload, services.planner.gpu.label, ctx.user)
+        window = services.activity.policy.longer_window(workload)
+        longer = t("idle.longer", window=window)
+        card = yield replace(reply, lines=(*reply.lines, longer))
+        await services.lifecycle.wake(workload.name, ctx.user, ctx.place, card, idle_window=window)
+        if workload.record.owner != ctx.user.id:
+            yield replace(woken(workload), lines=(longer,))

@@ -1,6 +1,6 @@
 """/llm wake NAME — start a sleeping model again, as it was."""
 
-from bot.core.deployment.cards import waking
+from bot.core.deployment.cards import waking, woken
 from bot.grammar.command import Command, Context, Group, Replies
 from bot.grammar.fields import WorkloadName
 
@@ -14,5 +14,7 @@ class Wake(Command):
 
     async def run(self, ctx: Context) -> Replies:
         workload = ctx.services.lifecycle.find(self.name)
-        card = yield waking(workload, ctx.services.planner.gpu.label)
+        card = yield waking(workload, ctx.services.planner.gpu.label, ctx.user)
         await ctx.services.lifecycle.wake(workload.name, ctx.user, ctx.place, card)
+        if workload.record.owner != ctx.user.id:
+            yield woken(workload)

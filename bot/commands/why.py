@@ -18,7 +18,7 @@ class Why(Command):
     name: WorkloadName
 
     async def run(self, ctx: Context) -> Replies:
-        workload = ctx.services.lifecycle.find(self.name)
+        workload = ctx.services.lifecycle.see(self.name, ctx.user)
         activity = ctx.services.activity
         if workload.phase is Phase.ASLEEP:
             yield idle_messages.why_asleep(workload)

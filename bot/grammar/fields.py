@@ -13,6 +13,7 @@ from bot.core.fit.gpu import Quantization
 from bot.core.fit.planning import PlanRequest
 from bot.core.fit.shape import Shape, parse_shape
 from bot.core.idle.office_hours import OfficeHours
+from bot.core.idle.verdict import LONGEST_WINDOW
 from bot.grammar.command import Command, KnownName
 
 _TOKENS = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(k?)")
@@ -59,9 +60,9 @@ def _until(value: Any) -> Any:
     return time(int(match[1]), int(match[2]))
 
 
-def _long_enough(window: timedelta) -> timedelta:
-    if window < SHORTEST_WINDOW:
-        raise PydanticCustomError("window", "at least 10m")
+def _sensible(window: timedelta) -> timedelta:
+    if not SHORTEST_WINDOW <= window <= LONGEST_WINDOW:
+        raise PydanticCustomError("window", "from 10m to 7d")
     return window
 
 
@@ -99,8 +100,8 @@ Until = Annotated[timedelta | time, BeforeValidator(_until)]
 """A duration, or a time of day: `22:00`, `until 22:00`."""
 HoursArgument = Annotated[str, BeforeValidator(_hours)]
 """Office hours: `mo-fr 8-20`."""
-IdleWindow = Annotated[Duration, AfterValidator(_long_enough)]
-"""A duration of at least SHORTEST_WINDOW."""
+IdleWindow = Annotated[Duration, AfterValidator(_sensible)]
+"""A duration from SHORTEST_WINDOW to LONGEST_WINDOW."""
 Share = Annotated[float, BeforeValidator(_share)]
 """A share from 0 to 1: `0.9`, `90%`."""
 ShapeArgument = Annotated[Shape, BeforeValidator(_shape)]

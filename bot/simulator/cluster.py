@@ -120,6 +120,9 @@ class SimulatedCluster:
         """The names of workloads as they change."""
         return self._changes.listening()
 
+    async def read_again(self) -> None:
+        """Do nothing: everything is seen at once."""
+
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name."""
         if object_name(spec.name) in self._running:

@@ -65,7 +65,11 @@ class Access:
 
     def quota(self, user: User) -> Quota:
         """What the person may hold at once, by role."""
-        return self._quotas.get(self.role(user), Quota())
+        return self.quota_of(self.role(user))
+
+    def quota_of(self, role: Role) -> Quota:
+        """What one person of that role may hold at once."""
+        return self._quotas.get(role, Quota())
 
     def require(self, user: User, role: Role) -> None:
         """UserError if the person has a lower role; it says who has this one."""
@@ -74,7 +78,13 @@ class Access:
 
     def who_can(self, role: Role) -> tuple[Text, ...]:
         """A line that names people and groups of `role` or a higher one; empty if the settings name none."""
+        who = self.names(role)
+        return (t("access.who_can", who=who),) if who else ()
+
+    def names(self, role: Role) -> str:
+        """People and groups of `role` or a higher one, as many as one reads; empty if the settings name
+        none."""
         names = sorted(
             name for member_role, members in self._members.items() if member_role >= role for name in members
         )
-        return (t("access.who_can", who=", ".join(names[:8])),) if names else ()
+        return ", ".join(names[:8])

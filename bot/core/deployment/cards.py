@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from bot.core.chat.errors import UserError
+from bot.core.chat.message import User
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.chat.units import Tokens
@@ -84,17 +85,25 @@ def card(
             return _starting(workload, now, progress)
 
 
-def waking(workload: Workload, gpu: str) -> Reply:
-    """The card of a model that is being woken; UserError when it does not sleep."""
+def waking(workload: Workload, gpu: str, user: User) -> Reply:
+    """The card of a model that is being woken; UserError when it does not sleep. It goes on only if the
+    person owns the model."""
     if workload.phase is not Phase.ASLEEP:
         raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
+    own = user.id == workload.record.owner
     return Reply(
         headline(workload.spec, gpu),
         tone=Tone.LOADING,
         lines=(t("wake.asking", name=workload.name), *usual_lines(workload.record)),
-        buttons=(Button(t("button.cancel"), f"sleep {workload.name}"),),
-        live=True,
+        buttons=(Button(t("button.cancel"), f"sleep {workload.name}"),) if own else (),
+        live=own,
     )
+
+
+def woken(workload: Workload) -> Reply:
+    """For a person who woke a model of somebody else, whose message tells how it goes on."""
+    text = t("wake.woken", name=workload.name, owner=workload.record.owner_name)
+    return Reply(text, Tone.LOADING, buttons=(Button(t("button.status"), f"status {workload.name}"),))
 
 
 def _starting(workload: Workload, now: datetime, progress: Progress | None) -> Reply:

@@ -60,8 +60,8 @@ class SleepState(Frozen):
     told: bool = False
     """Its owner has been told, or need not be."""
     office_closed: bool = False
-    """A person put it to sleep, or it had failed, and its office has closed since: it wakes when the office
-    opens again."""
+    """A person put it to sleep, it had failed or its lease had ended, and its office has closed since: it
+    wakes when the office opens again, if it may."""
     removal_announced_at: Moment | None = None
     """When its owner was told that it will be removed; None: not yet."""
 
@@ -85,10 +85,10 @@ class SleepState(Frozen):
     @property
     def opens(self) -> bool:
         """It is to wake when its office hours begin. What a person has put to sleep during office hours, or
-        has failed in them, stays asleep until the next ones."""
+        has failed in them, or whose lease has ended in them, stays asleep until the next ones."""
         if self.reason in (SleepReason.IDLE, SleepReason.OFFICE_HOURS):
             return True
-        return self.office_closed or (self.told and self.reason is SleepReason.LEASE)
+        return self.office_closed
 
 
 class LastUse(Frozen):
@@ -125,6 +125,7 @@ class RecordChanges(TypedDict, total=False):
     warning_message_id: str
     sleep_state: SleepState | None
     queued_since: Moment | None
+    held_back: str
     urgent: bool
     last_uses: dict[str, LastUse]
     last_nodes: tuple[str, ...]
@@ -149,7 +150,8 @@ class Record(Frozen):
     owner_name: str
     """What that person was called when it was deployed."""
     role: Role = Role.STUDENT
-    """The role that its owner had then; it decides the place in the queue."""
+    """The role that its owner had when the owner last started or changed it. It decides the place in the
+    queue, and the quota of what others and the bot do with it."""
     locale: str = ""
     """The language of its card and messages; empty: everybody's."""
 
@@ -170,7 +172,7 @@ class Record(Frozen):
     last_end: Ending | None = None
     """How the last run of its engine ended in this start, as far as that is written down; None: none has."""
     lease_ends_at: Moment | None = None
-    """When its lease ends and it is put to sleep; None: never."""
+    """When its lease ends and it is put to sleep, or has ended; None: it has none."""
 
     keep_until: Moment | None = None
     """Until when a person wants it kept although it is idle; None: nobody does."""
@@ -187,6 +189,9 @@ class Record(Frozen):
 
     queued_since: Moment | None = None
     """Since when it waits for GPUs in the queue, with 0 replicas; None: it does not."""
+    held_back: str = ""
+    """Why it may not start by itself, as its owner was told: the key of that sentence. Empty: its owner was
+    not told, or it has started since."""
     urgent: bool = False
     """An admin called it urgent: it goes to the front of the queue."""
 
@@ -206,7 +211,15 @@ class Record(Frozen):
         """The record of a start that is asked for now; `last_end` is the last of the start before, whose pods
         may still be there."""
         forgiven = last_end.forgiven() if last_end else None
-        return self.changed(start_requested_at=now, ready_at=None, last_end=forgiven, sleep_state=None)
+        return self.changed(
+            start_requested_at=now, ready_at=None, last_end=forgiven, sleep_state=None, held_back=""
+        )
+
+    def lease_over(self, now: datetime) -> bool:
+        """It had a lease, and that has ended. Versions up to 0.1.0 forgot when it did."""
+        if self.lease_ends_at:
+            return self.lease_ends_at <= now
+        return self.sleep_state is not None and self.sleep_state.reason is SleepReason.LEASE
 
     def asleep_since(self, available: datetime) -> datetime:
         """Since when a workload sleeps whose Deployment has been available since `available`.

@@ -166,6 +166,12 @@ class Workload(Frozen):
         """GPUs that its pods ask for."""
         return self.spec.tensor_parallel_size * self.replicas
 
+    @property
+    def without_log(self) -> "Workload":
+        """What everybody may see of it: nothing of its log."""
+        end = self.last_end.model_copy(update={"evidence": ""}) if self.last_end else None
+        return self.model_copy(update={"evidence": "", "last_end": end})
+
     def used_by_others(self, user: str, now: datetime, within: timedelta) -> list[str]:
         """Names of people other than the user id `user` who have used it `within` this time."""
         recent = now - within

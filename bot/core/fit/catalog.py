@@ -113,7 +113,8 @@ class Catalog:
 
 def read_catalog(path: Path) -> Catalog:
     """Read and check the catalog; ValueError names the entry and what is wrong with it."""
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.load(text, Loader=yaml.CSafeLoader)  # ten times as fast as safe_load
     entries = [{"key": key, **entry} for key, entry in content["models"].items()]
     catalog = Catalog(TypeAdapter(list[CatalogEntry]).validate_python(entries))
     for entry in catalog.entries.values():

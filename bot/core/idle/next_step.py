@@ -52,6 +52,8 @@ class Step(StrEnum):
     """It sleeps, and its owner does not know yet."""
     OPEN = "open"
     """Its office opens: wake it."""
+    HOLD_BACK = "hold-back"
+    """Its office opens, but it may not start: tell its owner why."""
     NOTE_OFFICE_CLOSED = "note-office-closed"
     """A person put it to sleep during its office hours, or it failed in them, and these are over: note that
     it is to wake at the next ones."""
@@ -76,6 +78,8 @@ class Evidence:
     """By how much its window is shorter, because somebody waits for its GPUs."""
     wanted_by: str = ""
     """The name of the person who waits for its GPUs; empty: nobody does."""
+    held_back: str = ""
+    """Why it may not start by itself, as `Record.held_back`; empty: it may."""
 
 
 def next_step(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: datetime) -> Step:
@@ -84,7 +88,7 @@ def next_step(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: d
     if workload.phase is Phase.DRAINING:
         return Step.NOTHING  # its pods are ending already
     if workload.phase is Phase.ASLEEP:
-        return _asleep(workload, policy, now, office_open=office_open)
+        return _asleep(workload, evidence.held_back, policy, now, office_open=office_open)
     if workload.managed_by or not policy.act:
         return _only_report(workload, evidence)
     ends = workload.record.lease_ends_at
@@ -141,14 +145,18 @@ def _ready(workload: Workload, evidence: Evidence, policy: IdlePolicy, now: date
     return Step.SLEEP if now >= record.warned_at + notice else Step.NOTHING
 
 
-def _asleep(workload: Workload, policy: IdlePolicy, now: datetime, *, office_open: bool) -> Step:
+def _asleep(
+    workload: Workload, held_back: str, policy: IdlePolicy, now: datetime, *, office_open: bool
+) -> Step:
     record, state = workload.record, workload.record.sleep_state
     if state and (state.slept_at is None or state.slept_at < workload.since):
         return Step.NOTE_ASLEEP
     if state and state.removal_announced_at and state.removal_announced_at >= workload.since:
         return Step.REMOVE if now >= state.removal_announced_at + REMOVAL_NOTICE else Step.NOTHING
-    if office_open and state and state.opens:
+    if office_open and state and state.opens and not held_back:
         return Step.OPEN
+    if office_open and state and state.opens and held_back != record.held_back:
+        return Step.HOLD_BACK
     if record.warned_at or state is None or not state.told:
         return Step.TELL_ASLEEP
     if record.office_hours and not office_open and not state.opens:

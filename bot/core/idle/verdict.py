@@ -17,6 +17,9 @@ LONGEST_HOLE = 2.5
 happened."""
 BUSY = 0.05
 """The share of a GPU's time above which it is at work, from 0 to 1, even if its server counts no request."""
+LONGEST_WINDOW = timedelta(days=7)
+"""No model may be idle for longer, whoever asks for it and however often. It bounds what is kept of samples,
+too."""
 PROBES = 2
 """After so many probes, a request that gets no token for a whole window no longer counts."""
 
@@ -99,7 +102,11 @@ class IdlePolicy:
     def window_of(self, workload: Workload) -> timedelta:
         """How long a workload may be idle: its own window, else its model's, else the general one."""
         own = workload.record.idle_window
-        return own or self.windows.get(workload.spec.model, self.window)
+        return min(own or self.windows.get(workload.spec.model, self.window), LONGEST_WINDOW)
+
+    def longer_window(self, workload: Workload) -> timedelta:
+        """Twice as long as its window, but not longer than LONGEST_WINDOW."""
+        return min(2 * self.window_of(workload), LONGEST_WINDOW)
 
     def warned_before(self, workload: Workload) -> timedelta:
         """How long before it sleeps the owner of a workload is warned."""

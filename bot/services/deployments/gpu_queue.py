@@ -14,6 +14,7 @@ from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Messenger, Workloads
 from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
+from bot.services.deployments.admission import Admission
 from bot.services.idle.activity import Activity
 
 log = structlog.get_logger()
@@ -32,10 +33,11 @@ class GpuQueue:
         activity: Activity,
         clock: Clock,
         used: Callable[[str], float],
+        admission: Admission,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
-        self._used = used
+        self._used, self._admission = used, admission
         self._advancing = asyncio.Lock()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
@@ -77,20 +79,32 @@ class GpuQueue:
                 await self.advance()
 
     async def advance(self) -> None:
-        """Start those that come first and whose GPUs are free."""
+        """Start those that come first, may start, and whose GPUs are free."""
         async with self._advancing:
-            queue = in_order(self._waiting())
+            held_back = {entry.name for entry in self._waiting() if await self._is_held_back(entry.name)}
+            queue = in_order(entry for entry in self._waiting() if entry.name not in held_back)
             for name in startable(self._free(), queue) if queue else []:
-                workload = self._cluster.find(name)
                 try:
-                    if workload:  # else it has been removed
-                        await self._start(workload)
+                    await self._start(name)
                 except UserError as error:  # the next change tries again, if it has not started
                     log.warning("queue.not_advanced", workload=name, why=error.text.key)
 
-    async def _start(self, workload: Workload) -> None:
-        record = workload.record.restarted(self._clock.now(), workload.last_end).changed(queued_since=None)
-        await self._cluster.change(workload.spec, record, awake=True, version=workload.version)
+    async def _is_held_back(self, name: str) -> bool:
+        """It may not start by itself; or it is gone, or nobody knows."""
+        workload = self._cluster.find(name)
+        try:
+            return workload is None or await self._admission.hold_back(workload)
+        except UserError as error:
+            log.warning("queue.not_told", workload=name, why=error.text.key)
+            return True
+
+    async def _start(self, name: str) -> None:
+        async with self._admission.lock:
+            workload = self._cluster.find(name)
+            if workload is None or workload.record.queued_since is None:
+                return  # it has been removed, or put to sleep
+            record = workload.record.restarted(self._clock.now(), workload.last_end)
+            await self._admission.start(workload, workload.spec, record.changed(queued_since=None), None)
         if record.card_place is not None and self._messenger.reaches(record.card_place):
             reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
             await self._messenger.post(record.card_place, reply, record.locale)

@@ -1,6 +1,5 @@
 """The rules for starting, changing, putting to sleep, waking and stopping models."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -17,6 +16,7 @@ from bot.core.deployment.names import object_name, valid_name
 from bot.core.deployment.record import Record, SleepReason, SleepState
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.ports import Clock, Workloads
+from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.until_unchanged import until_unchanged
 
@@ -43,12 +43,17 @@ class Lifecycle:
     UserError if a rule forbids it, or if the cluster cannot be reached."""
 
     def __init__(
-        self, cluster: Workloads, access: Access, gpu_queue: GpuQueue, clock: Clock, zone: ZoneInfo
+        self,
+        cluster: Workloads,
+        access: Access,
+        admission: Admission,
+        gpu_queue: GpuQueue,
+        clock: Clock,
+        zone: ZoneInfo,
     ) -> None:
-        self._cluster = cluster
-        self._access, self._gpu_queue = access, gpu_queue
+        self._cluster, self._access = cluster, access
+        self._admission, self._gpu_queue = admission, gpu_queue
         self._clock, self._zone = clock, zone
-        self._creating = asyncio.Lock()
 
     def find(self, name: str) -> Workload:
         """The workload of that name; UserError with similar names if there is none."""
@@ -61,15 +66,24 @@ class Lifecycle:
         buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in similar)
         raise UserError(t("workload.unknown", name=name[:60]), buttons=buttons)
 
+    def see(self, name: str, user: User) -> Workload:
+        """The workload of that name as this person may see it: without anything of its log, unless the person
+        owns it or is an admin."""
+        workload = self.find(name)
+        return workload if self._may_change(workload, user) else workload.without_log
+
     def own(self, name: str, user: User) -> Workload:
         """The workload of that name; UserError unless the person owns it or is an admin."""
         workload = self.find(name)
-        if workload.record.owner != user.id and self._access.role(user) < Role.ADMIN:
+        if not self._may_change(workload, user):
             raise UserError(
                 t("access.not_yours", name=workload.name, owner=workload.record.owner_name),
                 lines=self._access.who_can(Role.ADMIN),
             )
         return workload
+
+    def _may_change(self, workload: Workload, user: User) -> bool:
+        return workload.record.owner == user.id or self._access.role(user) is Role.ADMIN
 
     def admit(self, spec: Spec, user: User, ttl: timedelta | None) -> timedelta | None:
         """Check name and quota of a new deployment. Returns how long its lease will be: `ttl`, or the longest
@@ -77,14 +91,13 @@ class Lifecycle:
         valid_name(spec.name)
         if existing := self._cluster.find(spec.name):
             raise self._taken(existing)
-        quota = self._access.quota(user)
-        if ttl and quota.ttl and ttl > quota.ttl:
-            raise self._over("quota.ttl", user, asked=ttl, limit=quota.ttl)
-        own_workloads = self._cluster.owned_by(user.id)
-        if quota.deployments is not None and len(own_workloads) >= quota.deployments:
-            raise self._over("quota.deployments", user, held=len(own_workloads), limit=quota.deployments)
-        self._check_size(spec, user, [w for w in own_workloads if w.name != spec.name])
-        return ttl or quota.ttl
+        record = self._new_record(user)
+        if ttl:
+            self._admission.check_length(record, user, ttl)
+        self._check_nodes(spec)
+        self._admission.check_count(spec, record, user)
+        self._admission.check_size(spec, record, user)
+        return ttl or self._admission.quota(record, user).ttl
 
     async def deploy(
         self,
@@ -96,23 +109,26 @@ class Lifecycle:
     ) -> None:
         """Start a model, or let it wait in the queue. The message with the id `card` in `place` is its card
         from now on; None: it has none."""
-        async with self._creating:  # so that two at once cannot both use the last of a quota
+        async with self._admission.lock:
             lease = self.admit(spec, user, options.ttl)
-            now = self._clock.now()
-            record = Record(
-                owner=user.id,
-                owner_name=user.name,
-                locale=user.locale,
-                role=self._access.role(user),
+            record = self._new_record(user).changed(
                 card_place=place,
                 card_message_id=card or "",
-                start_requested_at=now,
-                lease_ends_at=now + lease if lease else None,
+                lease_ends_at=self._clock.now() + lease if lease else None,
                 idle_window=options.idle_window,
                 office_hours=options.office_hours,
                 urgent=options.urgent,
             )
-            await self._cluster.create(spec, self._queued_if_needed(spec, record))
+            await self._admission.create(spec, self._queued_if_needed(spec, record), user)
+
+    def _new_record(self, user: User) -> Record:
+        return Record(
+            owner=user.id,
+            owner_name=user.name,
+            locale=user.locale,
+            role=self._access.role(user),
+            start_requested_at=self._clock.now(),
+        )
 
     def _queued_if_needed(self, spec: Spec, record: Record) -> Record:
         """The record with `queued_since` set if the deployment has to wait for GPUs."""
@@ -120,16 +136,15 @@ class Lifecycle:
         return record.changed(queued_since=self._clock.now() if wait else None)
 
     def admit_change(self, workload: Workload, spec: Spec, user: User) -> None:
-        """Check that the person's quota allows this new spec of a workload."""
-        own_workloads = self._cluster.owned_by(user.id)
-        self._check_size(spec, user, [w for w in own_workloads if w.name != workload.name])
+        """Check that a node can take this new spec of a workload, and its owner's quota allows it."""
+        self._check_nodes(spec)
+        self._admission.check_size(spec, workload.record, user)
 
     async def change(
-        self, workload: Workload, spec: Spec, place: Place, card: str | None, *, awake: bool
+        self, workload: Workload, spec: Spec, user: User, place: Place, card: str | None
     ) -> None:
-        """Give a workload a new spec. The message with the id `card` in `place` is its card from now on;
-        None: it has none. Not `awake` means that it sleeps and goes on to sleep, unless it was woken
-        meanwhile.
+        """Give a workload a new spec; one that sleeps goes on to sleep. If the person owns it, the message
+        with the id `card` in `place` is its card from now on; None: it has none.
 
         Changed when it has another spec by now than in `workload`."""
 
@@ -137,35 +152,30 @@ class Lifecycle:
             now = self.find(workload.name)
             if (now.identity, now.spec) != (workload.identity, workload.spec):
                 raise Changed(t("error.changed", name=workload.name))
-            stays_awake = awake or now.phase is not Phase.ASLEEP
-            await self._restart(now, spec, place, card, now.record.lease_ends_at, awake=stays_awake)
+            self.admit_change(now, spec, user)
+            record = self._restarted(now, spec, user, place, card)
+            if now.gpus_held:
+                await self._admission.start(now, spec, record, user)
+            else:
+                record = record.changed(sleep_state=now.record.sleep_state)
+                await self._cluster.change(spec, record, awake=False, version=now.version)
 
-        await until_unchanged(resize)
+        async with self._admission.lock:
+            await until_unchanged(resize)
 
-    async def _restart(
-        self,
-        workload: Workload,
-        spec: Spec,
-        place: Place,
-        card: str | None,
-        lease_ends_at: datetime | None,
-        *,
-        awake: bool,
-    ) -> None:
+    def _restarted(
+        self, workload: Workload, spec: Spec, user: User, place: Place, card: str | None
+    ) -> Record:
+        """The record of a start that this person asks for. News and log go where they went, unless it is the
+        owner who asks."""
         record = workload.record.restarted(self._clock.now(), workload.last_end).changed(
-            card_place=place,
-            card_message_id=card or "",
-            warned_at=None,
-            warning_message_id="",
-            keep_until=None,
-            lease_ends_at=lease_ends_at,
+            warned_at=None, warning_message_id="", keep_until=None
         )
+        if user.id == record.owner:
+            record = record.changed(card_place=place, card_message_id=card or "")
         if spec.model_copy(update={"replicas": workload.spec.replicas}) != workload.spec:
             record = record.changed(start_times=())  # they are of another model, or of another way to run it
-        if awake and workload.phase is Phase.ASLEEP:
-            record = self._queued_if_needed(spec, record)
-        starts = awake and record.queued_since is None
-        await self._cluster.change(spec, record, awake=starts, version=workload.version)
+        return record
 
     async def sleep(self, workload: Workload, user: User) -> None:
         """Put it to sleep because a person asked for it: its GPUs are free, everything else stays."""
@@ -182,23 +192,34 @@ class Lifecycle:
             workload.name, 0, queued_since=None, sleep_state=state, last_nodes=workload.nodes_to_remember
         )
 
-    async def wake(self, name: str, user: User, place: Place, card: str | None) -> None:
-        """Start a sleeping workload again, as it was."""
+    async def wake(
+        self,
+        name: str,
+        user: User,
+        place: Place,
+        card: str | None,
+        *,
+        idle_window: timedelta | None = None,
+    ) -> None:
+        """Start a sleeping workload again, as it was; with another `idle_window`, if one is given. If the
+        person owns it, the message with the id `card` in `place` is its card from now on."""
         workload = self.find(name)
         if workload.phase is not Phase.ASLEEP:
             raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
-        await until_unchanged(lambda: self._wake(name, user, place, card))
 
-    async def _wake(self, name: str, user: User, place: Place, card: str | None) -> None:
-        workload = self.find(name)
-        if workload.phase is not Phase.ASLEEP:
-            return  # somebody else was first
-        if workload.record.owner == user.id:
+        async def wake() -> None:
+            workload = self.find(name)
+            if workload.phase is not Phase.ASLEEP:
+                return  # somebody else was first
             self.admit_change(workload, workload.spec, user)
-        now, ends, longest = self._clock.now(), workload.record.lease_ends_at, self._access.quota(user).ttl
-        if ends is None or ends <= now:  # a new lease, as for a new deployment
-            ends = now + longest if longest else None
-        await self._restart(workload, workload.spec, place, card, ends, awake=True)
+            record = self._restarted(workload, workload.spec, user, place, card)
+            if idle_window:
+                record = record.changed(idle_window=idle_window)
+            record = self._queued_if_needed(workload.spec, record)
+            await self._admission.start(workload, workload.spec, record, user)
+
+        async with self._admission.lock:
+            await until_unchanged(wake)
 
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
         """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns
@@ -208,9 +229,8 @@ class Lifecycle:
                 t("keep.asleep", name=workload.name),
                 buttons=(Button(t("button.wake"), f"wake {workload.name}"),),
             )
-        length, longest = self.span(span), self._access.quota(user).ttl
-        if longest and length > longest:
-            raise self._over("quota.ttl", user, asked=length, limit=longest)
+        length = self.span(span)
+        self._admission.check_length(workload.record, user, length)
         until, ends = self._clock.now() + length, workload.record.lease_ends_at
         keep_until = max(until, workload.record.keep_until or until)
         lease_ends_at = max(ends, until) if ends else None
@@ -221,12 +241,6 @@ class Lifecycle:
         """The duration itself, or how long it is until that time of day."""
         now = self._clock.now()
         return end_time(now, until, self._zone) - now
-
-    async def wait_longer(self, workload: Workload, window: timedelta) -> timedelta:
-        """Let it be idle for twice as long as `window`, its idle window until now. Returns the new one."""
-        doubled = window * 2
-        await self._cluster.update_record(workload.name, idle_window=doubled)
-        return doubled
 
     async def stop(self, workload: Workload, user: User, *, sure: bool) -> None:
         """Remove it; the downloaded weights stay. UserError, which asks first, if others used it lately and
@@ -246,25 +260,8 @@ class Lifecycle:
             buttons=(Button(t("button.status"), f"status {workload.name}"),),
         )
 
-    def _check_size(self, spec: Spec, user: User, others: list[Workload]) -> None:
-        """UserError if no node could ever take the spec, or the quota does not allow it beside the person's
-        other workloads."""
+    def _check_nodes(self, spec: Spec) -> None:
+        """UserError if no node could ever take the spec."""
         if short := self._cluster.lacks(spec):
             todo = t(f"waits_next.never_{short.resource}")
             raise UserError(t("deploy.no_node", name=spec.name), lines=(short.text, todo))
-        quota = self._access.quota(user)
-        tp, largest = spec.tensor_parallel_size, quota.tensor_parallel_size
-        if largest is not None and tp > largest:
-            raise self._over("quota.tp", user, asked=tp, limit=largest)
-        held = sum(workload.gpus_held for workload in others)
-        total, most = held + spec.gpus, quota.gpus
-        if most is not None and total > most and held:
-            raise self._over("quota.gpus_beside", user, asked=spec.gpus, held=held, total=total, limit=most)
-        if most is not None and total > most:
-            raise self._over("quota.gpus", user, total=total, limit=most)
-
-    def _over(self, key: str, user: User, **params: object) -> UserError:
-        role = self._access.role(user)
-        above = Role(min(role + 1, Role.ADMIN))
-        who = self._access.who_can(above)
-        return UserError(t(key, role=role.label, **params), lines=who or (t("quota.ask_admin"),))

@@ -60,10 +60,9 @@ class ScaleDown:
         changes: RecordChanges = {
             "sleep_state": state,
             "keep_until": None,
+            "queued_since": None,
             "last_nodes": workload.nodes_to_remember,
         }
-        if reason is SleepReason.LEASE:
-            changes["lease_ends_at"] = None
         await self._cluster.scale(workload.name, 0, workload.version, **changes)
         SCALE_DOWNS.labels(reason.value).inc()
 

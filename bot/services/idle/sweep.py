@@ -10,10 +10,11 @@ from datetime import timedelta
 import structlog
 
 from bot.core.chat.errors import UserError
-from bot.core.deployment.workload import Workload
+from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.next_step import Evidence, Step, next_step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Workloads
+from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_actions import SweepActions
@@ -32,12 +33,14 @@ class Sweep:
         cluster: Workloads,
         activity: Activity,
         gpu_queue: GpuQueue,
+        admission: Admission,
         actions: SweepActions,
         failures: SweepFailures,
         policy: IdlePolicy,
         clock: Clock,
     ) -> None:
         self._cluster, self._activity, self._gpu_queue = cluster, activity, gpu_queue
+        self._admission = admission
         self._actions, self._failures = actions, failures
         self._policy, self._clock = policy, clock
 
@@ -96,4 +99,11 @@ class Sweep:
             busy=bool(self._activity.in_flight(workload.name) or (load and load.running)),
             sooner=sooner,
             wanted_by=wanted_by,
+            held_back=self._held_back(workload),
         )
+
+    def _held_back(self, workload: Workload) -> str:
+        """Of one that its office wakes: why it may not start."""
+        opens = workload.phase is Phase.ASLEEP and workload.record.office_hours
+        why = self._admission.refusal(workload) if opens else None
+        return why.text.key if why else ""

@@ -14,6 +14,7 @@ from bot.core.idle import idle_messages
 from bot.core.idle.next_step import REMOVAL_NOTICE, Evidence, Step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Cluster, Messenger
+from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.deployments.until_unchanged import until_unchanged
 from bot.services.idle.scale_down import ScaleDown
@@ -35,12 +36,13 @@ class SweepActions:
         messenger: Messenger,
         scale_down: ScaleDown,
         gpu_queue: GpuQueue,
+        admission: Admission,
         policy: IdlePolicy,
         clock: Clock,
         admins: Place | None,
     ) -> None:
         self._cluster, self._messenger, self._clock = cluster, messenger, clock
-        self._scale_down, self._gpu_queue = scale_down, gpu_queue
+        self._scale_down, self._gpu_queue, self._admission = scale_down, gpu_queue, admission
         self._policy, self._admins = policy, admins
         self._methods: dict[Step, Callable[[Workload, Evidence], Awaitable[None]]] = {
             Step.REPORT: self._report,
@@ -55,6 +57,7 @@ class SweepActions:
             Step.NOTE_ASLEEP: self._note_asleep,
             Step.TELL_ASLEEP: self._tell_asleep,
             Step.OPEN: self._open,
+            Step.HOLD_BACK: self._hold_back,
             Step.NOTE_OFFICE_CLOSED: self._note_office_closed,
             Step.ANNOUNCE_REMOVAL: self._announce_removal,
             Step.REMOVE: self._remove,
@@ -137,9 +140,13 @@ class SweepActions:
         record = workload.record.restarted(now, workload.last_end).changed(
             warned_at=None, warning_message_id=""
         )
-        wait = self._gpu_queue.must_wait(workload.spec, record)
-        record = record.changed(queued_since=now if wait else None)
-        await self._cluster.change(workload.spec, record, awake=not wait, version=workload.version)
+        async with self._admission.lock:
+            wait = self._gpu_queue.must_wait(workload.spec, record)
+            record = record.changed(queued_since=now if wait else None)
+            await self._admission.start(workload, workload.spec, record, None)
+
+    async def _hold_back(self, workload: Workload, _: Evidence) -> None:
+        await self._admission.hold_back(workload)
 
     async def _note_office_closed(self, workload: Workload, _: Evidence) -> None:
         state = _state(workload).changed(office_closed=True)

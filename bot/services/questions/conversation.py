@@ -124,7 +124,7 @@ class Conversation:
         async with news_of(name, *sources) as news:
             while not self._open(name):
                 news.clear()
-                workload = self._lifecycle.find(name)
+                workload = self._lifecycle.see(name, question.user)
                 left = self._patience(workload, begun)
                 if workload.phase is Phase.ASLEEP:
                     place = workload.record.card_place or question.place

@@ -45,6 +45,7 @@ class Situation:
     busy: bool = False
     managed_by: str = ""
     act: bool = True
+    held_back: str = ""
     replicas: int = 1
     noted: bool = True
     """Since when it sleeps is written down."""
@@ -74,7 +75,7 @@ class Situation:
         )
         now, soon = (IdleVerdict(state, ago(minutes=25), NOW) for state in (self.idle, self.soon))
         policy = replace(POLICY, act=self.act)
-        return next_step(workload, Evidence(now, soon, busy=self.busy), policy, NOW)
+        return next_step(workload, Evidence(now, soon, busy=self.busy, held_back=self.held_back), policy, NOW)
 
 
 USED = Situation()
@@ -87,6 +88,9 @@ LOADING = Situation(phase=Phase.LOADING, record={"start_requested_at": ago(minut
 AGAIN = LOADING.but(since=ago(minutes=1), record={"ready_at": ago(minutes=110)})
 """It was ready, and its pod was removed or restarted a minute ago."""
 ASLEEP = Situation(phase=Phase.ASLEEP, record={"sleep_state": slept()})
+MAY_NOT_OPEN = ASLEEP.but(
+    held_back="lease.over", record={"office_hours": OPEN, "sleep_state": slept(office_closed=True)}
+)
 LONG_ASLEEP = ASLEEP.but(since=ago(days=13))
 TO_BE_REMOVED = ASLEEP.but(
     since=ago(days=14), record={"sleep_state": slept(removal_announced_at=ago(days=1))}
@@ -192,6 +196,14 @@ LEADS = {
     "and it opens again": (
         ASLEEP.but(record={"office_hours": OPEN, "sleep_state": slept(office_closed=True)}),
         Step.OPEN,
+    ),
+    "but it may not start": (MAY_NOT_OPEN, Step.HOLD_BACK),
+    "which its owner knows": (MAY_NOT_OPEN.but(record={"held_back": "lease.over"}), Step.NOTHING),
+    "but not why it is now": (MAY_NOT_OPEN.but(record={"held_back": "quota.gpus"}), Step.HOLD_BACK),
+    "and now it may": (MAY_NOT_OPEN.but(held_back="", record={"held_back": "lease.over"}), Step.OPEN),
+    "its lease ended while its office is open": (
+        ASLEEP.but(record={"office_hours": OPEN, "sleep_state": slept(SleepReason.LEASE)}),
+        Step.NOTHING,
     ),
     "it has slept for long": (LONG_ASLEEP, Step.ANNOUNCE_REMOVAL),
     "for nearly so long": (LONG_ASLEEP.but(since=ago(days=12, hours=23)), Step.NOTHING),

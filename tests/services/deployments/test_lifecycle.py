@@ -71,7 +71,7 @@ async def test_who_is_overtaken_decides_anew(
     overtaken: Any = Overtaken(cluster, question)
     lifecycle = wiring.build(settings, overtaken, inference, chat, clock).services.lifecycle
     [seen] = cluster.workloads()
-    await lifecycle.change(seen, seen.spec.model_copy(update={"replicas": 2}), THREAD, "m8", awake=True)
+    await lifecycle.change(seen, seen.spec.model_copy(update={"replicas": 2}), ADA, THREAD, "m8")
     [workload] = cluster.workloads()
     assert (workload.replicas, workload.record.pending_questions) == (2, {"m7": THREAD})
 
@@ -84,7 +84,7 @@ async def test_what_others_gave_other_arguments_is_not_changed_back(
     [seen] = cluster.workloads()
     await ask("scale tinyllama replicas=3")
     with pytest.raises(UserError) as changed:
-        await bot.services.lifecycle.change(seen, seen.spec, THREAD, "m8", awake=True)
+        await bot.services.lifecycle.change(seen, seen.spec, ADA, THREAD, "m8")
     assert changed.value.text.key == "error.changed"
     assert [workload.spec.replicas for workload in cluster.workloads()] == [3]
 
