@@ -21,7 +21,7 @@ class Why(Command):
         workload = ctx.services.lifecycle.see(self.name, ctx.user)
         activity = ctx.services.activity
         if workload.phase is Phase.ASLEEP:
-            yield idle_messages.why_asleep(workload)
+            yield idle_messages.why_asleep(workload, ctx.services.clock.now())
             return
         if workload.phase is not Phase.READY:
             yield _why_not_ready(workload, ctx)

@@ -128,6 +128,8 @@ async def test_kind_06_a_lease_that_passes_in_sleep_is_over_too(
     assert find("tinyllama").gpus_held == 0  # a new size is no new lease
     [status] = await ask("status tinyllama", who="bob")
     assert say(status.fields[-1][1]).endswith("over")
+    [why] = await ask("why tinyllama", who="bob")
+    assert say(why.lines[-1]) == "eve or an admin can start it again: /llm wake tinyllama"
 
 
 async def test_kind_06_a_lease_that_ends_in_the_queue_starts_nothing(

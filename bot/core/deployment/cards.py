@@ -74,8 +74,13 @@ def card(
         case Phase.FAILED:
             return _failed(workload, gpus_per_node)
         case Phase.ASLEEP:
+            over = workload.record.lease_over(now)
             return Reply(
-                t("card.asleep", name=workload.name, count=workload.spec.gpus),
+                t(
+                    "idle.slept_lease" if over else "card.asleep",
+                    name=workload.name,
+                    count=workload.spec.gpus,
+                ),
                 tone=Tone.ASLEEP,
                 buttons=buttons("wake", "stop", workload=workload),
             )

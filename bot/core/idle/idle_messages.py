@@ -33,7 +33,7 @@ def withdrawn(workload: Workload) -> Reply:
     return Reply(text, Tone.READY)
 
 
-def slept(workload: Workload) -> Reply:
+def slept(workload: Workload, now: datetime) -> Reply:
     """That it sleeps: why, how many GPUs are free again, and how to wake it."""
     state = workload.record.sleep_state
     stored = state.reason if state else SleepReason.UNKNOWN
@@ -47,15 +47,18 @@ def slept(workload: Workload) -> Reply:
     return Reply(
         t(f"idle.slept_{reason}", name=workload.name, count=workload.spec.gpus, since=last),
         Tone.ASLEEP,
-        lines=(*why_failed(workload), _wakes(workload)),
+        lines=(*why_failed(workload), _wakes(workload, now)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
 
 
-def _wakes(workload: Workload) -> Text:
+def _wakes(workload: Workload, now: datetime) -> Text:
     """How to wake it; one that was given up would fail again if nothing changes."""
-    state = workload.record.sleep_state
-    return t("idle.wakes_failed" if state and state.cause else "idle.wakes", name=workload.name)
+    record, name = workload.record, workload.name
+    if record.lease_over(now):
+        return t("idle.wakes_lease", name=name, owner=record.owner_name)
+    given_up = record.sleep_state and record.sleep_state.cause
+    return t("idle.wakes_failed" if given_up else "idle.wakes", name=name)
 
 
 def why_failed(workload: Workload) -> tuple[Text, ...]:
@@ -106,7 +109,7 @@ def explained(
     return (evidence, *busy, *_last_question(workload), _outlook(workload, verdict, policy, now))
 
 
-def why_asleep(workload: Workload) -> Reply:
+def why_asleep(workload: Workload, now: datetime) -> Reply:
     """Why it sleeps, with what was known when it went to sleep, and how to wake it."""
     name, state = workload.name, workload.record.sleep_state or SleepState(reason=SleepReason.UNKNOWN)
     params = {"by": state.by, "since": state.last_activity, "seen": state.seen, "window": state.window}
@@ -117,7 +120,7 @@ def why_asleep(workload: Workload) -> Reply:
     return Reply(
         t("why.asleep", name=name, since=workload.since),
         Tone.ASLEEP,
-        lines=(reason, *why_failed(workload), *_last_question(workload), _wakes(workload)),
+        lines=(reason, *why_failed(workload), *_last_question(workload), _wakes(workload, now)),
         buttons=(*buttons("wake", workload=workload), *undo),
     )
 

@@ -176,7 +176,7 @@ class SweepActions:
             told |= {"warned_at": None, "warning_message_id": ""}
             await self._cluster.update_record(workload.name, workload.version, **told)
             if record.warned_at or state.reason.automatic:
-                await self._tell(workload, replace(idle_messages.slept(workload), log=log))
+                await self._tell(workload, replace(idle_messages.slept(workload, self._clock.now()), log=log))
 
         await until_unchanged(announce)
 
