@@ -1,7 +1,6 @@
 """A copy in memory of one kind of object, kept by list and watch."""
 
 import asyncio
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import structlog
 
 from bot.cluster.client import Api, ApiError, Json
-from bot.core.backoff import JITTER, Backoff
+from bot.core.backoff import Backoff
 from bot.core.chat.errors import UserError
 
 PAGE_SIZE = 500
@@ -29,8 +28,6 @@ class Pace:
     first_pause: float = 0.5
     longest_pause: float = 30.0
     """The pauses between two tries, which double from the first to the longest."""
-    forbidden_pause: float = 300.0
-    """How long to wait after a refusal: somebody has to grant the right first."""
     healthy_watch: float = 5.0
     """A watch that lived so long worked: it is opened again at once, and pauses begin small again."""
     stalled_after: float = 60.0
@@ -103,17 +100,19 @@ class Mirror:
     def _pause_after(self, error: Exception) -> float:
         """Log what went wrong; seconds until the next try."""
         status = error.status if isinstance(error, ApiError) else 0
+        known = status == 403 and self.forbidden
         if status == 403:
             self._refusals += 1
             self.forbidden = self._refusals > REFUSALS_FORGIVEN
-        if isinstance(error, UserError):
+        if self.forbidden:
+            self.synced.set()  # there is nothing to wait for
+        if known:
+            pass  # it was said once
+        elif isinstance(error, UserError):
             log.warning("mirror.interrupted", path=self._path, status=status, why=error.text.key)
         else:
             log.error("mirror.failed", path=self._path, why=repr(error), exc_info=error)
-        if not (status == 403 and self.forbidden):
-            return self._backoff.pause()
-        self.synced.set()  # there is nothing to wait for
-        return self._pace.forbidden_pause * random.uniform(1 - JITTER, 1 + JITTER)
+        return self._backoff.pause()
 
     async def _list(self) -> str:
         """Learn of all objects, page by page; the version to watch from."""

@@ -25,3 +25,4 @@ class Stop(Command):
             tone=Tone.ASLEEP,
             buttons=(Button(t("button.again"), again),) if workload.spec.shape is None else (),
         )
+        await ctx.services.pending_questions.tell_gone(workload)

@@ -207,7 +207,7 @@ async def test_without_the_right_it_does_not_wait(fake: FakeApi, seen: Seen) -> 
 
 async def test_what_is_refused_stays_so_whatever_else_goes_wrong_until_it_is_shown(fake: FakeApi) -> None:
     fake.status = 403
-    pace = Pace(first_pause=0.05, longest_pause=0.1, forbidden_pause=0.05)
+    pace = Pace(first_pause=0.05, longest_pause=0.1)
     with capture_logs() as logs:
         async with following(fake.url, pace) as seen:
             await eventually(lambda: seen.mirror.forbidden)
@@ -218,6 +218,15 @@ async def test_what_is_refused_stays_so_whatever_else_goes_wrong_until_it_is_sho
             fake.status = 200
             await eventually(lambda: seen.names == {"a"})
             assert not seen.mirror.forbidden
+
+
+async def test_who_starts_while_the_api_server_does_is_not_blind_for_minutes(fake: FakeApi) -> None:
+    fake.status = 403  # its authorizer does not know the roles yet
+    async with following(fake.url, Pace()) as seen:
+        await eventually(lambda: seen.mirror.forbidden)
+        fake.put("a")
+        fake.status = 200
+        await eventually(lambda: seen.names == {"a"}, 30)
 
 
 async def test_an_api_server_that_restarts_refuses_for_a_moment_and_is_followed_on(

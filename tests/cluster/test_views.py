@@ -32,7 +32,7 @@ Start = Callable[[], Coroutine[None, None, ClusterView]]
 async def start(kubernetes: FakeKubernetes, tmp_path: Path) -> AsyncIterator[Start]:
     """Call it when what was there before is written."""
     api = await connect(kubernetes.kubeconfig(tmp_path))
-    pace = Pace(0.1, 0.2, forbidden_pause=0.3, stalled_after=0.5)
+    pace = Pace(0.1, 0.2, stalled_after=0.5)
     views = ClusterView(api, "demo", "vllm", pace, lambda: datetime.fromisoformat(stamp(59)))
 
     async def start() -> ClusterView:

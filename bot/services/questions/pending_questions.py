@@ -10,6 +10,7 @@ import structlog
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.text import t
+from bot.core.deployment.workload import Workload
 from bot.core.ports import Clock, Messenger, Workloads
 
 OF_A_MODEL, OF_A_PERSON = 20, 3
@@ -84,6 +85,14 @@ class PendingQuestions:
                         if message not in here and self._messenger.reaches(place):
                             tasks.create_task(self._resume(workload.name, place, message))
                 await self._clock.sleep(LOOK_EVERY)
+
+    async def tell_gone(self, workload: Workload) -> None:
+        """The workload was removed, and what its record knew with it: go on with the questions that waited
+        for it since before a bot ended, so that each is told that it waits for nothing."""
+        here = self._messages.get(workload.name, {})
+        for message, place in workload.record.pending_questions.items():
+            if message not in here and self._messenger.reaches(place):
+                await self._resume(workload.name, place, message)
 
     async def _resume(self, name: str, place: Place, message: str) -> None:
         """Resume one question until it is over; if that cannot be done now, `run` tries again later."""

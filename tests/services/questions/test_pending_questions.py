@@ -140,6 +140,18 @@ async def test_what_cannot_go_on_now_is_tried_again(
     assert waiting() == {"new"}
 
 
+async def test_who_waits_for_a_model_that_is_stopped_is_told_though_no_bot_had_taken_it_up(
+    pending: PendingQuestions,
+    ask: Callable[[str], Awaitable[Any]],
+    chat: Chat,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resuming = Resuming(True)
+    monkeypatch.setattr(chat, "resume", resuming)
+    await ask("stop tinyllama")
+    assert resuming.asked == [(ELSEWHERE, "old")]
+
+
 async def test_one_that_takes_long_delays_no_other(
     pending: PendingQuestions,
     leading: Callable[[], None],
