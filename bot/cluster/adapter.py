@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
@@ -90,6 +90,10 @@ class KubernetesCluster:
     def written_by_newer(self) -> Sequence[str]:
         """Object names of Deployments in a format that this version does not know."""
         return self._view.written_by_newer()
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Why what is there cannot be read, by what it is."""
+        return self._view.unreadable()
 
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs as last seen."""
@@ -258,9 +262,11 @@ class KubernetesCluster:
         await state_store.set_aside(self._api, self.namespace, text)
 
     def _check_format(self, name: str) -> None:
-        """Refuse to touch what a newer version wrote."""
+        """Refuse to touch what a newer version wrote, or what nobody can read."""
         if object_name(name) in self._view.written_by_newer():
             raise UserError(t("workload.newer", name=object_name(name)))
+        if why := self._view.unreadable().get(object_name(name)):
+            raise UserError(t("workload.unreadable", name=object_name(name), why=why))
 
     def _metadata(self, name: str) -> Json:
         """The metadata of its Deployment as last seen; UserError when there is none."""

@@ -14,6 +14,7 @@ from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Messenger, Workloads
 from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
+from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.idle.activity import Activity
 
 log = structlog.get_logger()
@@ -32,10 +33,11 @@ class GpuQueue:
         activity: Activity,
         clock: Clock,
         used: Callable[[str], float],
+        bulkhead: Bulkhead,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
-        self._used = used
+        self._used, self._bulkhead = used, bulkhead
         self._advancing = asyncio.Lock()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
@@ -72,21 +74,26 @@ class GpuQueue:
     async def follow(self) -> None:
         """Start those that wait, now and whenever something changes on the cluster; it never ends."""
         with self._cluster.changes() as names:
-            await self.advance()
-            async for _ in names:
+            with self._bulkhead.isolated(WorkKind.QUEUE):
                 await self.advance()
+            async for _ in names:
+                with self._bulkhead.isolated(WorkKind.QUEUE):
+                    await self.advance()
 
     async def advance(self) -> None:
         """Start those that come first and whose GPUs are free."""
         async with self._advancing:
             queue = in_order(self._waiting())
             for name in startable(self._free(), queue) if queue else []:
-                workload = self._cluster.find(name)
-                try:
-                    if workload:  # else it has been removed
-                        await self._start(workload)
-                except UserError as error:  # the next change tries again, if it has not started
-                    log.warning("queue.not_advanced", workload=name, why=error.text.key)
+                with self._bulkhead.isolated(WorkKind.QUEUE, name):
+                    if workload := self._cluster.find(name):  # else it has been removed
+                        await self._start_if_possible(workload)
+
+    async def _start_if_possible(self, workload: Workload) -> None:
+        try:
+            await self._start(workload)
+        except UserError as error:  # the next change tries again, if it has not started
+            log.warning("queue.not_advanced", workload=workload.name, why=error.text.key)
 
     async def _start(self, workload: Workload) -> None:
         record = workload.record.restarted(self._clock.now(), workload.last_end).changed(queued_since=None)
