@@ -1,13 +1,12 @@
 """What happens to every request: parse, authorise, run, and explain what went wrong."""
 
-import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from time import perf_counter
 
 import structlog
 
-from bot.core.chat.errors import OutcomeUnknown, UserError, refusal
+from bot.core.chat.errors import Bug, OutcomeUnknown, UserError, refusal
 from bot.core.chat.message import Message
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
@@ -49,9 +48,9 @@ class Dispatcher:
             async for reply in self._explained(error):
                 yield reply
         except Exception:
-            outcome, number = "bug", secrets.token_hex(4)
-            log.exception("command.failed", verb=verb, user=message.user.id, id=number)
-            yield Reply(t("error.internal", id=number), Tone.FAILED, private=True)
+            outcome, bug = "bug", Bug()
+            log.exception("command.failed", verb=verb, user=message.user.id, id=bug.id)
+            yield bug.reply
         finally:
             COMMANDS.labels(verb, outcome, message.place.platform).inc()
             took = round(perf_counter() - started, 3)

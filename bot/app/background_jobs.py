@@ -141,7 +141,7 @@ async def _schedule(settings: Settings, app: App, seconds: float) -> None:
     )
     jitter = JITTER_SECONDS if seconds > 2 * JITTER_SECONDS else None
     running: Running = {}
-    sweep, report = _cancellable(app.tick, running), _cancellable(app.services.reports.morning, running)
+    sweep, report = _cancellable(app.tick, running), _cancellable(app.report, running)
     scheduler.add_job(sweep, "interval", name="sweep", seconds=seconds, jitter=jitter)
     scheduler.add_job(
         report,

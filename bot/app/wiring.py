@@ -19,7 +19,7 @@ from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster, Inference, Messenger, Monitoring
-from bot.core.supervision import Supervisor
+from bot.core.supervision import Bulkhead, Supervisor
 from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services
@@ -31,7 +31,6 @@ from bot.services.idle.activity import Activity
 from bot.services.idle.scale_down import ScaleDown
 from bot.services.idle.sweep import Sweep
 from bot.services.idle.sweep_actions import SweepActions
-from bot.services.idle.sweep_failures import SweepFailures
 from bot.services.operations.alerts import AlertService
 from bot.services.operations.incidents import Incidents
 from bot.services.operations.reports import Reports
@@ -102,7 +101,7 @@ class _Parts:
     admission: Admission
     gpu_queue: GpuQueue
     progress: StartupProgress
-    sweep_failures: SweepFailures
+    bulkhead: Bulkhead
     supervisor: Supervisor
 
 
@@ -117,7 +116,8 @@ def build(
 ) -> App:
     """Put the services together. `more_admins` are people and groups who are admins without a setting: the
     person at the terminal, the administrators of a chat server."""
-    activity = Activity(cluster, inference, clock, settings.idle_policy, monitoring)
+    bulkhead = Bulkhead()
+    activity = Activity(cluster, inference, clock, settings.idle_policy, bulkhead, monitoring)
     ledger = SqlLedger(settings.database_url.get_secret_value())
     recorder = UsageRecorder(cluster=cluster, activity=activity, ledger=ledger, clock=clock)
     access = _access(settings, more_admins)
@@ -132,9 +132,9 @@ def build(
         planner=planner(settings),
         activity=activity,
         admission=admission,
-        gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week, admission),
-        progress=StartupProgress(cluster, ENGINE, clock),
-        sweep_failures=SweepFailures(),
+        gpu_queue=GpuQueue(cluster, messenger, activity, clock, recorder.used_last_week, admission, bulkhead),
+        progress=StartupProgress(cluster, ENGINE, clock, bulkhead),
+        bulkhead=bulkhead,
         supervisor=Supervisor(),
     )
     return _app(parts, recorder, ledger)
@@ -150,7 +150,7 @@ def _app(parts: _Parts, recorder: UsageRecorder, ledger: SqlLedger) -> App:
         idle_sweep=_sweep(parts),
         gpu_queue=parts.gpu_queue,
         usage_recorder=recorder,
-        sweep_failures=parts.sweep_failures,
+        bulkhead=parts.bulkhead,
         supervisor=parts.supervisor,
         ledger=ledger,
     )
@@ -167,7 +167,7 @@ def _services(parts: _Parts, ledger: SqlLedger) -> Services:
         zone=ZoneInfo(parts.settings.timezone),
     )
     model_selector = ModelSelector(parts.cluster, parts.planner.catalog, parts.messenger)
-    pending_questions = PendingQuestions(parts.cluster, parts.messenger, parts.clock)
+    pending_questions = PendingQuestions(parts.cluster, parts.messenger, parts.clock, parts.bulkhead)
     alerts = _alerts(parts)
     return Services(
         access=parts.access,
@@ -184,7 +184,7 @@ def _services(parts: _Parts, ledger: SqlLedger) -> Services:
         card_updater=_card_updater(parts),
         pending_questions=pending_questions,
         progress=parts.progress,
-        web_ui=WebUiService(parts.cluster, parts.cluster, parts.access),
+        web_ui=WebUiService(parts.cluster, parts.cluster, parts.access, parts.bulkhead),
     )
 
 
@@ -193,7 +193,7 @@ def _alerts(parts: _Parts) -> AlertService:
         cluster=parts.cluster,
         messenger=parts.messenger,
         activity=parts.activity,
-        sweep_failures=parts.sweep_failures,
+        bulkhead=parts.bulkhead,
         down=parts.supervisor.down,
         gpus_per_node=parts.planner.gpu.per_node,
         clock=parts.clock,
@@ -205,6 +205,7 @@ def _alerts(parts: _Parts) -> AlertService:
         incidents=incidents,
         clock=parts.clock,
         admins=parts.settings.admin_place,
+        bulkhead=parts.bulkhead,
     )
 
 
@@ -254,6 +255,7 @@ def _card_updater(parts: _Parts) -> CardUpdater:
         smoke_test=SmokeTest(parts.cluster, parts.inference),
         start_recorder=StartRecorder(parts.cluster, ENGINE, parts.clock),
         gpus_per_node=parts.planner.gpu.per_node,
+        bulkhead=parts.bulkhead,
     )
 
 
@@ -274,7 +276,7 @@ def _sweep(parts: _Parts) -> Sweep:
         gpu_queue=parts.gpu_queue,
         admission=parts.admission,
         actions=actions,
-        failures=parts.sweep_failures,
+        bulkhead=parts.bulkhead,
         policy=parts.settings.idle_policy,
         clock=parts.clock,
     )

@@ -1,7 +1,7 @@
 """The Cluster port on a real Kubernetes API: read from mirrors in memory, changed by single requests."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Unpack
 
@@ -88,6 +88,10 @@ class KubernetesCluster:
     def written_by_newer(self) -> Sequence[str]:
         """Object names of Deployments in a format that this version does not know."""
         return self._view.written_by_newer()
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Why what is there cannot be read, by what it is."""
+        return self._view.unreadable()
 
     def nodes(self) -> Sequence[GpuNode]:
         """Nodes with GPUs as last seen."""

@@ -122,9 +122,11 @@ class Deployments:
         return f"{self.path}/{object_name}"
 
     def _check_format(self, name: str) -> None:
-        """Refuse to touch what a newer version wrote."""
+        """Refuse to touch what a newer version wrote, or what nobody can read."""
         if object_name(name) in self._view.written_by_newer():
             raise UserError(t("workload.newer", name=object_name(name)))
+        if why := self._view.unreadable().get(object_name(name)):
+            raise UserError(t("workload.unreadable", name=object_name(name), why=why))
 
     @asynccontextmanager
     async def _unchanged(self, name: str) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from bot.cluster.pod_fields import condition, container_status, is_dead, is_endi
 from bot.cluster.waits import NOT_CREATED
 from bot.core.deployment.ending import BY_EXIT_CODE, MUTE, Ending
 from bot.core.failures.redact import redact
+from bot.core.frozen import MOST
 
 Events = Mapping[str, Sequence[PodEvent]]
 """Events by the name of their pod."""
@@ -120,7 +121,7 @@ def last_ending(
         cause, evidence = known.cause, known.evidence
     same = known if known and counted and known.cause == cause else None
     return Ending(
-        number=counted + fresh,
+        number=min(MOST, counted + fresh),
         run=last.run,
         others=tuple(found.run for found in ended if found is not last and not found.dead),
         at=last.at,
@@ -128,7 +129,7 @@ def last_ending(
         node=last.node,
         exit_code=exit_code,
         evidence=(same and same.evidence) or evidence,
-        alike=(same.alike if same else 0) + fresh,
+        alike=min(MOST, (same.alike if same else 0) + fresh),
         fitting_context=known.fitting_context if known and known.cause == cause else 0,
         log_read=last.cause not in LOGS_SAY_MORE,
     )
@@ -161,13 +162,13 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
         return None
     lost_sight = before.get("reason") == NEVER_SEEN
     stopped = "running" not in now and bool(last)
-    count = int(status.get("restartCount", 0)) - lost_sight + (bool(rejected) or stopped)
+    count = status.get("restartCount", 0) - lost_sight + (bool(rejected) or stopped)
     told = events.get(pod["metadata"]["name"], ())
     message = pod["status"].get("message", "") if rejected else _last_words(last.get("message", ""))
     return _Ended(
         uid=uid,
         made=parse_time(pod["metadata"]["creationTimestamp"]),
-        ends=max(1, count),
+        ends=min(max(1, count), MOST),
         dead=is_dead(pod),
         at=_ended_at(pod, last),
         cause=rejected or _exit_cause(last, told, _patience(pod, container)),
@@ -194,7 +195,7 @@ def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) ->
     began, at = _stamp(ended.get("startedAt")), _stamp(ended.get("finishedAt"))
     if cause := killed_by_probe(events, began):
         return cause
-    code, message = int(ended.get("exitCode", 1)), ended.get("message", "")
+    code, message = ended.get("exitCode", 1), ended.get("message", "")
     if ended.get("reason") == "StartError":
         return _first(_NOT_STARTED, message, "not_started")
     if _EXEC_FORMAT in message.lower():
@@ -206,7 +207,7 @@ def _exit_cause(ended: Json, events: Sequence[PodEvent], patience: timedelta) ->
 
 def _patience(pod: Json, container: str) -> timedelta:
     """How long the startup probe of its engine waits; so long that nothing reaches it, if there is none."""
-    ours: Json = next((c for c in pod["spec"].get("containers", []) if c["name"] == container), {})
+    ours: Json = next((c for c in pod["spec"].get("containers", []) if c.get("name") == container), {})
     probe = ours.get("startupProbe")
     if not probe:
         return timedelta(days=365)
@@ -244,7 +245,7 @@ def _first(known: Sequence[tuple[str, re.Pattern[str]]], message: str, otherwise
 
 
 def _stamp(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    return parse_time(text) if text else None
 
 
 def _last_words(message: str) -> str:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from bot.cluster.client import Json
 from bot.cluster.manifests import WORKLOAD
-from bot.cluster.pod_fields import asked_of, gpus_of
-from bot.cluster.resources import amount
+from bot.cluster.pod_fields import GPU_RESOURCE, asked_of, gpus_of
+from bot.cluster.resources import amount, whole_amount
+from bot.cluster.shapes import HOLDER, NODE, shaped
 from bot.core.deployment.shortage import Shortage
 from bot.core.ports import GpuNode
 
-GPU_RESOURCE = "nvidia.com/gpu"
 UNITS: Mapping[str, float] = {"cpu": 1.0, "memory": 2.0**30}
 """Resources that may run short beside GPUs, and what people count them in: cores, GiB."""
 RUNNING_PODS = "status.phase!=Succeeded,status.phase!=Failed"
@@ -50,10 +50,11 @@ class Holder(NamedTuple):
 
 
 def reduce_node(node: Json) -> Node:
-    """What to keep of a node."""
+    """What to keep of a node; ValueError if it has no name."""
+    node = shaped(node, NODE)
     has = node.get("status", {}).get("allocatable", {})
     capacity = node.get("status", {}).get("capacity", {})
-    gpus = int(has.get(GPU_RESOURCE, 0))
+    gpus = whole_amount(has.get(GPU_RESOURCE, 0))
     conditions = node.get("status", {}).get("conditions") or []
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
     cordoned = node.get("spec", {}).get("unschedulable", False)
@@ -62,14 +63,15 @@ def reduce_node(node: Json) -> Node:
         gpus=gpus,
         schedulable=ready and not cordoned,
         ready=ready,
-        installed=max(gpus, int(capacity.get(GPU_RESOURCE, 0))),
-        cpu=amount(has.get("cpu", "0")),
-        memory=amount(has.get("memory", "0")),
+        installed=max(gpus, whole_amount(capacity.get(GPU_RESOURCE, 0))),
+        cpu=amount(has.get("cpu", 0)),
+        memory=amount(has.get("memory", 0)),
     )
 
 
 def reduce_pod(pod: Json) -> Holder | None:
-    """What to keep of a pod; None if it is on no node."""
+    """What to keep of a pod; None if it is on no node, ValueError if it has no name."""
+    pod = shaped(pod, HOLDER)
     node = pod["spec"].get("nodeName")
     if not node:
         return None

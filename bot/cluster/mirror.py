@@ -10,6 +10,7 @@ import structlog
 from bot.cluster.client import Api, ApiError, Json
 from bot.core.backoff import Backoff
 from bot.core.chat.errors import UserError
+from bot.core.counters import FAILURES
 
 PAGE_SIZE = 500
 """Objects that one answer to a list holds at most."""
@@ -19,6 +20,10 @@ REFUSALS_FORGIVEN = 5
 log = structlog.get_logger()
 Key = tuple[str, str]
 """Namespace and name of an object; the namespace is empty for those of the whole cluster."""
+NO_KEY: Key = ("", "")
+"""Of what is no object."""
+LONGEST_WHY = 200
+"""Characters that tell why an object cannot be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Mirror:
     ) -> None:
         self.items: dict[Key, Any] = {}
         """What is remembered of each object."""
+        self.broken: dict[Key, str] = {}
+        """Why an object cannot be taken as it is now: what is remembered of it is older."""
         self.synced = asyncio.Event()
         """Set once all objects are known, or once it is known that we may not see them."""
         self.forbidden = False
@@ -125,15 +132,15 @@ class Mirror:
         while True:
             page = await self._api.request("GET", self._path, query=query)
             self._notice_rewind(int(page["metadata"]["resourceVersion"]))
-            for thing in page["items"]:
-                found.add(self.put(thing))
+            found.update(map(self.put, page["items"]))
             onward = page["metadata"].get("continue")
             if not onward:
                 break
             query["continue"] = onward
         version: str = page["metadata"]["resourceVersion"]
-        for gone in set(self.items) - found:
-            self.discard(gone, int(version))
+        if NO_KEY not in found:  # else what is missing may be what nobody can read
+            for gone in {*self.items, *self.broken} - found:
+                self.discard(gone, int(version))
         self.forbidden, self._refusals = False, 0
         self._up_to_date = self._time()
         self.synced.set()
@@ -171,7 +178,7 @@ class Mirror:
             self._opened = self._time()
             async for event in events:
                 thing = event["object"]
-                version = thing["metadata"]["resourceVersion"]
+                version = str(int(thing["metadata"]["resourceVersion"]))
                 if event["type"] == "DELETED":
                     self.discard(_key(thing), int(version))
                 elif event["type"] != "BOOKMARK":
@@ -180,26 +187,54 @@ class Mirror:
         return version
 
     def put(self, thing: Json) -> Key:
-        """Take an object as newest, unless a newer one is here (our own writes come first)."""
-        key, version = _key(thing), int(thing["metadata"]["resourceVersion"])
+        """Take an object as newest, unless a newer one is here (our own writes come first). One that cannot
+        be taken stops no other: what was known of it stays. NO_KEY for what is no object at all."""
+        try:
+            key, version = _key(thing), int(thing["metadata"]["resourceVersion"])
+        except (TypeError, LookupError, ValueError, AttributeError) as error:
+            FAILURES.labels("watch").inc()
+            log.error("mirror.no_object", path=self._path, why=repr(error)[:LONGEST_WHY], exc_info=error)
+            return NO_KEY
         if version >= self._versions.get(key, 0):
             self._versions[key] = version
-            old, new = self.items.get(key), self._transform(thing)
-            self.items[key] = new
-            if old != new:
-                self._on_change(old, new)
+            self._take(key, thing)
         return key
+
+    def _take(self, key: Key, thing: Json) -> None:
+        try:
+            old, new = self.items.get(key), self._transform(thing)
+        except Exception as error:
+            if key not in self.broken:
+                FAILURES.labels("watch").inc()
+                log.error("mirror.unreadable", path=self._path, name="/".join(key), exc_info=error)
+            self.broken[key] = f"{type(error).__name__}: {error}"[:LONGEST_WHY]
+            return
+        self.broken.pop(key, None)
+        self.items[key] = new
+        self._tell(old, new)
+
+    def _tell(self, old: Any, new: Any) -> None:
+        """Tell of a change. A mistake of whoever listens is theirs."""
+        if old == new:
+            return
+        try:
+            self._on_change(old, new)
+        except Exception as error:
+            FAILURES.labels("watch").inc()
+            log.error("mirror.not_heard", path=self._path, why=repr(error)[:LONGEST_WHY], exc_info=error)
 
     def discard(self, key: Key, version: int | None = None) -> None:
         """Forget an object, unless one of that name that is newer than `version` is here."""
         if version is not None and version < self._versions.get(key, 0):
             return
-        self._versions.pop(key, None)
-        old = self.items.pop(key, None)
-        if old is not None:
-            self._on_change(old, None)
+        for held in (self._versions, self.broken):
+            held.pop(key, None)
+        self._tell(self.items.pop(key, None), None)
 
 
 def _key(thing: Json) -> Key:
     metadata = thing["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
+    namespace, name = metadata.get("namespace", ""), metadata["name"]
+    if not (isinstance(namespace, str) and isinstance(name, str)):
+        raise TypeError("a name that is none")
+    return namespace, name

@@ -6,14 +6,17 @@ from datetime import datetime
 from typing import NamedTuple
 
 from bot.cluster.client import Json
+from bot.cluster.pod_fields import parse_time
+from bot.cluster.shapes import EVENT
 from bot.cluster.waits import volume_wait
+from bot.core.frozen import LONGEST_SECONDS
 
 OF_PODS = "involvedObject.kind=Pod,reason!=Scheduled,reason!=Created,reason!=Started"
 """Field selector of events: what every start has is not asked for."""
 PULLING, PULLED, KILLING, FAILED = "Pulling", "Pulled", "Killing", "Failed"
 NOT_PULLED = "Failed to pull image"
 """How an event `Failed` begins that says why a pull failed."""
-_TOOK = re.compile(r" in (?:(\d+)h)?(?:(\d+)m)?(?:([\d.]+)(m?)s)?(?: |$)")
+_TOOK = re.compile(r" in (?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d+(?:\.\d*)?)(m?)s)?(?: |$)")
 """How long a pull took: `Successfully pulled image "…" in 1m2.345s (1m3s including waiting). …`; kubelets
 before 1.20 do not tell."""
 _WAS_THERE = "already present on machine"
@@ -54,6 +57,9 @@ class PodEvent(NamedTuple):
 
 def reduce_event(event: Json) -> PodEvent | None:
     """What to keep of an event; None if it tells nothing that is needed."""
+    event = EVENT(event) or {}
+    if not event:
+        return None
     reason = event.get("reason", "")
     pod, message = event["involvedObject"]["name"], event.get("message", "").strip()
     not_pulled = reason == FAILED and message.startswith(NOT_PULLED)
@@ -88,7 +94,8 @@ def _took(message: str) -> float | None:
     if not found:
         return None
     hours, minutes, seconds = (float(part or 0) for part in found.groups()[:3])
-    return 3600 * hours + 60 * minutes + (seconds / 1000 if found[4] else seconds)
+    took = 3600 * hours + 60 * minutes + (seconds / 1000 if found[4] else seconds)
+    return min(took, LONGEST_SECONDS)
 
 
 def trouble(events: Collection[PodEvent]) -> tuple[str, str]:
@@ -117,7 +124,7 @@ def killed_by_probe(events: Collection[PodEvent], started: datetime | None) -> s
     """The cause, if the kubelet has killed a container that began at `started` because of a probe; else
     empty."""
     for event in events:
-        when = datetime.fromisoformat(event.last) if event.last else None
+        when = parse_time(event.last) if event.last else None
         if event.reason == KILLING and (started is None or when is None or when >= started):
             for probe, cause in PROBES.items():
                 if probe in event.message:

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from bot.cluster.client import Json
-from bot.cluster.resources import amount
+from bot.cluster.resources import amount, whole_amount
+from bot.core.frozen import MOST, saturated
+
+GPU_RESOURCE = "nvidia.com/gpu"
 
 Now = Callable[[], datetime]
 """What tells the time."""
@@ -51,7 +54,7 @@ def requests_of(pod: Json, resource: str) -> list[str]:
 
 def gpus_of(pod: Json) -> int:
     """How many GPUs all containers of a pod ask for together."""
-    return sum(map(int, requests_of(pod, "nvidia.com/gpu")))
+    return min(MOST, sum(map(whole_amount, requests_of(pod, GPU_RESOURCE))))
 
 
 def asked_of(pod: Json, resource: str) -> float:
@@ -60,8 +63,8 @@ def asked_of(pod: Json, resource: str) -> float:
 
 
 def parse_time(stamp: str | None) -> datetime:
-    """An API timestamp, or now if there is none yet."""
-    return datetime.fromisoformat(stamp) if stamp else utc_now()
+    """An API timestamp, or now if there is none yet; a time that nobody means saturates."""
+    return saturated(datetime.fromisoformat(stamp)) if stamp else utc_now()
 
 
 def condition(pod: Json, kind: str) -> Json:

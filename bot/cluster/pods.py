@@ -35,6 +35,7 @@ from bot.cluster.waits import (
     unmet_need,
 )
 from bot.core.deployment.ending import DISPLACED, ENDS_FORGIVEN, GARBLED, Ending
+from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record
 from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import UNREADY, Phase, Workload
@@ -95,20 +96,22 @@ class PodSurroundings(NamedTuple):
 def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurroundings) -> Workload:
     """The workload as the port shows it, from its Deployment and its `pods`, the newest last.
 
-    ValueError if its annotations are not ours."""
+    ValueError if its annotations are not ours, or are those of another one."""
     metadata, replicas = deployment["metadata"], wanted_replicas(deployment)
     staying = [pod for pod in pods if not is_ending(pod)]
     alive = [pod for pod in staying if not is_dead(pod)]
     ending = [pod for pod in pods if is_ending(pod)]
-    record = read_record(metadata)
+    record, runs = read_record(metadata), read_spec(metadata)
+    if object_name(runs.name) != metadata["name"]:  # what is done to it would be done to another one
+        raise ValueError(f"its spec is that of {runs.name[:60]}")
     end = last_ending(pods, around.events, record.last_end, container=around.container, now=around.now)
     states = [pod_state(pod, around) for pod in alive]
     state = _state(deployment, states, draining=bool(alive or ending))
-    runs = {server_id(pod, around.container) for pod in alive if is_ready(pod)}
-    state = _all_lost(alive, around.lost) or _as_ended(state, end, replicas, runs)
+    answering = {server_id(pod, around.container) for pod in alive if is_ready(pod)}
+    state = _all_lost(alive, around.lost) or _as_ended(state, end, replicas, answering)
     state = _as_recorded(_if_it_lasts(state, around.waited), record)
     return Workload(
-        spec=read_spec(metadata),
+        spec=runs,
         record=record,
         phase=state.phase,
         since=state.since,

@@ -1,6 +1,7 @@
 """Who else decides how many replicas a Deployment has: then it is not ours to scale."""
 
 from bot.cluster.client import FIELD_MANAGER, Json
+from bot.cluster.shapes import SCALER
 
 GITOPS_MARKS = {
     "argocd.argoproj.io/instance": "Argo CD",
@@ -36,5 +37,5 @@ def managed_by(deployment: Json, autoscaled: bool) -> str:
 
 def scaled_deployment(autoscaler: Json) -> str | None:
     """The name of the Deployment that an autoscaler scales; None if it scales something else."""
-    reference = autoscaler["spec"]["scaleTargetRef"]
+    reference = (SCALER(autoscaler) or {"spec": {}})["spec"].get("scaleTargetRef", {})
     return str(reference["name"]) if reference.get("kind") == "Deployment" else None

@@ -1,19 +1,38 @@
 """CPU and memory of an engine's container: what the settings say, laid over what the engine asks for."""
 
+import math
 import re
 from collections.abc import Mapping
 
 from kubernetes.utils.quantity import parse_quantity
 
 from bot.cluster.client import Json
+from bot.core.frozen import MOST
 
 Resources = Mapping[str, Mapping[str, str]]
 """Quantities as Kubernetes writes them, by `requests` or `limits` and then by name, such as `cpu`."""
 
 
-def amount(quantity: str) -> float:
-    """A quantity such as `500m` (0.5) or `2Gi` as a number of cores or bytes."""
-    return float(parse_quantity(quantity))
+LARGEST = float(2**63 - 1)
+"""The largest quantity of Kubernetes; larger ones saturate, as they do there."""
+_QUANTITY = re.compile(
+    r"[+-]?(\d{1,60}\.?\d{0,60}|\.\d{1,60})([eE][+-]?\d{1,3}|[numkMGTPE]|[KMGTPE]i)?", re.ASCII
+)
+"""How Kubernetes writes them; the client's own parser takes `+Inf` and `NaN`, too."""
+
+
+def amount(quantity: str | float) -> float:
+    """A quantity such as `500m` (0.5), `1k`, `1e3` or `2Gi` as a number of cores or bytes, from 0 to LARGEST;
+    what is no quantity is 0."""
+    written = str(quantity)
+    if not _QUANTITY.fullmatch(written):
+        return 0.0
+    return min(max(float(parse_quantity(written)), 0.0), LARGEST)
+
+
+def whole_amount(quantity: str | float) -> int:
+    """A quantity of things that are not shared, such as GPUs: rounded up as Kubernetes does, MOST at most."""
+    return math.ceil(min(amount(quantity), MOST))
 
 
 def quota_is_too_small(message: str) -> bool:

@@ -1,7 +1,6 @@
 """How long the stages of a pod's start took, by the stamps that the cluster has set."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from bot.cluster.client import Json
 from bot.cluster.endings import Events
@@ -35,7 +34,7 @@ def start_stages(pod: Json, container: str, events: Sequence[PodEvent]) -> Stage
     )
     if not is_ready(pod) or status.get("restartCount") or not all(stamps):
         return None
-    created, placed, admitted, began, ready = map(datetime.fromisoformat, stamps)
+    created, placed, admitted, began, ready = map(parse_time, stamps)
     return Stages(
         run=server_id(pod, container),
         created=created,

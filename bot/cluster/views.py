@@ -1,7 +1,7 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -15,12 +15,15 @@ from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
 from bot.cluster.pod_fields import Now, is_ready, server_id, utc_now
 from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
+from bot.cluster.set_aside import SetAside
+from bot.cluster.shapes import DEPLOYMENT, POD, shaped
 from bot.cluster.short_waits import ShortWaits
 from bot.cluster.since_before import as_before, still_held_up
 from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
+from bot.core.counters import FAILURES
 from bot.core.deployment.names import object_name
 from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase, Workload
@@ -32,6 +35,7 @@ SYNC_SECONDS = 20.0
 """How long a start may take until everything is known."""
 IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
 """The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
+
 
 log = structlog.get_logger()
 
@@ -51,7 +55,7 @@ class ClusterView:
         self._changes = Changes()
         self._workloads: dict[str, Workload] = {}
         """By the name of their Deployment."""
-        self._newer: set[str] = set()
+        self._set_aside = SetAside()
         self._told: dict[str, dict[str, PodEvent]] = {}
         """Events by their own name, by the name of their pod."""
         self._short_waits = ShortWaits(self._refresh)
@@ -59,8 +63,10 @@ class ClusterView:
         autoscaling = f"/apis/autoscaling/v1/namespaces/{namespace}"
         mirror = partial(Mirror, api, pace=pace)
         ours = partial(mirror, labelSelector=MADE_BY_BOT)
-        self.deployments = ours(f"{apps}/deployments", self._deployment_changed)
-        self._pods = ours(f"{core}/pods", self._pod_changed)
+        self.deployments = ours(
+            f"{apps}/deployments", self._deployment_changed, partial(shaped, rule=DEPLOYMENT)
+        )
+        self._pods = ours(f"{core}/pods", self._pod_changed, partial(shaped, rule=POD))
         self._events = mirror(f"{core}/events", self._event_changed, reduce_event, fieldSelector=OF_PODS)
         self._scalers = mirror(
             f"{autoscaling}/horizontalpodautoscalers", self._scaler_changed, scaled_deployment
@@ -122,7 +128,16 @@ class ClusterView:
 
     def written_by_newer(self) -> list[str]:
         """Names of Deployments that a newer version wrote; they are no workloads."""
-        return sorted(self._newer)
+        return self._set_aside.newer()
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Why what is there cannot be read: Deployments by their name, all else by what and where it is."""
+        others = {
+            f"{resource} {'/'.join(filter(None, key))}": why
+            for resource, mirror in self._mirrors.items()
+            for key, why in mirror.broken.items()
+        }
+        return {**others, **self._set_aside.unreadable()}
 
     def deployment(self, name: str) -> Json | None:
         """The Deployment of that object name."""
@@ -234,25 +249,26 @@ class ClusterView:
         if name == WEB_UI:
             self._changes.tell(WEB_UI)
         elif deployment is None or "deletionTimestamp" in deployment["metadata"]:
-            self._newer.discard(name)
+            self._set_aside.forget(name)
             self._forget(name)
         else:
             try:
                 workload = self._read(name, deployment)
             except NewerFormat as error:
-                self._leave_alone(name, str(error))
+                if self._leave_alone(name, error):
+                    log.warning("deployment.newer_format", deployment=name, why=str(error))
                 return
-            except ValueError as error:  # somebody broke our annotations
-                log.warning("workload.unreadable", deployment=name, why=str(error)[:200])
-                self._newer.discard(name)
-                self._forget(name)
+            except Exception as error:  # whatever it is: it hides no other one
+                if self._leave_alone(name, error):
+                    FAILURES.labels("read").inc()
+                    log.error("deployment.unreadable", deployment=name, why=repr(error)[:200], exc_info=error)
                 return
-            self._newer.discard(name)
+            self._set_aside.forget(name)
             self._workloads[name] = workload
             self._changes.tell(workload.name)
 
     def _read(self, name: str, deployment: Json) -> Workload:
-        """ValueError if its annotations are not ours."""
+        """Any exception if it is not as we have made it."""
         pods, now = self.pods_of(name), self._now()
         names = [pod["metadata"]["name"] for pod in pods]
         around = PodSurroundings(
@@ -275,18 +291,18 @@ class ClusterView:
         nodes = self.nodes()
         return any(node.free >= gpus for node in nodes) if nodes else None
 
+    def _leave_alone(self, name: str, error: Exception) -> bool:
+        """It is none of our workloads from now on; False if it was none before, either."""
+        is_new = self._set_aside.note(name, error)
+        if is_new:
+            self._changes.tell(name)
+        self._forget(name)
+        return is_new
+
     def _forget(self, name: str) -> None:
         self._short_waits.forget(name)
         if known := self._workloads.pop(name, None):
             self._changes.tell(known.name)
-
-    def _leave_alone(self, name: str, why: str) -> None:
-        """A newer version wrote it: it is none of our workloads from now on."""
-        if name not in self._newer:
-            log.warning("deployment.newer_format", deployment=name, why=why)
-            self._newer.add(name)
-            self._changes.tell(name)
-        self._forget(name)
 
 
 def _workload_of(thing: Json) -> str:

@@ -30,19 +30,29 @@ class Status(Command):
             yield one(workload, ctx)
             return
         workloads = sorted(ctx.services.cluster.workloads(), key=lambda w: (w.created, w.name))
-        newer = tuple(t("workload.newer", name=name) for name in ctx.services.cluster.written_by_newer())
+        left_alone = _left_alone(ctx)
         if not workloads:
-            yield Reply(t("status.nothing"), lines=newer or (t("status.nothing_hint"),))
+            yield Reply(t("status.nothing"), lines=left_alone or (t("status.nothing_hint"),))
             return
         header = ("model", "phase", "owner", "gpus", "age", "requests", "idle")
         yield Reply(
             t("status.title", count=len(workloads), gpus=sum(w.gpus_on_nodes for w in workloads)),
-            lines=newer,
+            lines=left_alone,
             table=Table(
                 tuple(t(f"status.{name}") for name in header),
                 tuple(row(workload, ctx) for workload in workloads),
             ),
         )
+
+
+def _left_alone(ctx: Context) -> tuple[Text, ...]:
+    """Deployments that carry the bot's label and are no workloads."""
+    newer, unreadable = ctx.services.cluster.written_by_newer(), ctx.services.cluster.unreadable()
+    broken = sorted((name, why) for name, why in unreadable.items() if "/" not in name)
+    return (
+        *(t("workload.newer", name=name) for name in newer),
+        *(t("workload.unreadable", name=name, why=why) for name, why in broken),
+    )
 
 
 def row(workload: Workload, ctx: Context) -> tuple[Text, ...]:

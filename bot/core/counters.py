@@ -19,4 +19,5 @@ STARTS = Histogram(
     buckets=SLOW,
 )
 API_ERRORS = Counter("llm_bot_api_errors", "Answers of the Kubernetes API that are no success", ["status"])
+FAILURES = Counter("llm_bot_failures", "Exceptions that stayed with one model or object", ["work"])
 ALERTS = Counter("llm_bot_alerts", "Alerts opened", ["kind"])

@@ -1,9 +1,22 @@
 """The base class of values that are stored or passed from one part to another, and kinds of their fields."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, tzinfo=UTC)
+"""The times that somebody can mean: one can reckon with each of them and with any `Span`."""
+MOST = 10**9
+"""The largest number of things that is told apart from larger ones."""
+LONGEST_SECONDS = 10 * 86400
+"""The longest duration in seconds that is told apart from longer ones."""
+
+
+def saturated(moment: datetime) -> datetime:
+    """The nearest time that somebody can mean; one without its zone is in UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(aware, EARLIEST), LATEST)
 
 
 def _plausible(moment: datetime) -> datetime:
@@ -19,9 +32,9 @@ Moment = Annotated[datetime, AfterValidator(_plausible)]
 and be reckoned with."""
 Span = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=3650))]
 """A duration that was stored, likewise."""
-Seconds = Annotated[float, Field(ge=0, le=10 * 86400, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
 """A duration in seconds that was stored, likewise."""
-Count = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
 """A number of things that was stored, likewise."""
 
 

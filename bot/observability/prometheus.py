@@ -1,6 +1,7 @@
 """Figures from the cluster's Prometheus: DCGM's of GPUs, and the kubelets' of volumes."""
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ class Prometheus:
         return Figures(
             busy,
             {_node(labels): int(value) for labels, value in faults},
-            {labels["persistentvolumeclaim"]: value for labels, value in volumes},
+            {claim: value for labels, value in volumes if (claim := labels.get("persistentvolumeclaim"))},
         )
 
     async def _ask(self, query: str) -> list[tuple[Labels, float]]:
@@ -57,7 +58,8 @@ class Prometheus:
         try:
             async with self._session.get(f"{self._url}/api/v1/query", params={"query": query}) as answer:
                 content: Any = await answer.json()
-                return [(series["metric"], float(series["value"][1])) for series in content["data"]["result"]]
+                found = [(dict(it["metric"]), float(it["value"][1])) for it in content["data"]["result"]]
+                return [(labels, value) for labels, value in found if math.isfinite(value)]
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("prometheus.away", why=type(error).__name__)
             return []

@@ -1,6 +1,6 @@
 """The Cluster port in memory: nodes with GPUs, and pods whose start goes on by the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
@@ -115,6 +115,10 @@ class SimulatedCluster:
     def written_by_newer(self) -> Sequence[str]:
         """None: nothing outlives the simulator."""
         return []
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Nothing: it is all here."""
+        return {}
 
     def changes(self) -> Listening:
         """The names of workloads as they change."""

@@ -292,16 +292,22 @@ async def test_an_api_server_that_behaves_badly_is_asked_seldom_and_followed_whe
 @pytest.mark.parametrize(
     "broken", [None, {}, {"metadata": None}, {"metadata": {"name": "b", "resourceVersion": []}}], ids=str
 )
-async def test_a_list_with_an_object_that_is_none_is_asked_for_again(fake: FakeApi, broken: object) -> None:
+async def test_an_object_in_a_list_that_is_none_stops_no_other_and_hides_none(
+    fake: FakeApi, broken: object
+) -> None:
     fake.put("a")
-    fake.broken = [broken]
+    fake.put("b")
+    expire = asyncio.Event()
+    fake.watches = [[expire, EXPIRED]]
     with capture_logs() as logs:
         async with following(fake.url) as seen:
-            await eventually(lambda: len(fake.lists) > 1)
-            fake.broken = []
-            await eventually(seen.mirror.synced.is_set)
-            assert seen.names == {"a"}
-    failed = next(entry for entry in logs if entry["event"] == "mirror.failed")
+            await eventually(lambda: seen.names == {"a", "b"} and fake.watched_from)
+            del fake.things["b"]  # it may be the one that nobody can read
+            fake.broken = [broken]
+            expire.set()
+            await eventually(lambda: len(fake.watched_from) > 1)
+            assert seen.names == {"a", "b"}
+    failed = next(entry for entry in logs if entry["event"] == "mirror.no_object")
     assert isinstance(failed["exc_info"], Exception) and failed["exc_info"].__traceback__
     assert failed["path"] == "/things" and failed["log_level"] == "error"
 

@@ -15,10 +15,11 @@ ANSWERS = {
         ({"exported_namespace": "demo", "exported_pod": "a", "gpu": "1"}, "0.71"),
         ({"namespace": "demo", "pod": "b"}, "0"),
         ({"gpu": "3"}, "0.5"),
+        ({"namespace": "demo", "pod": "c"}, "NaN"),
     ],
     "DCGM_FI_PROF_GR_ENGINE_ACTIVE": [({"namespace": "demo", "pod": "b"}, "0.4")],
-    "DCGM_FI_DEV_XID_ERRORS": [({"Hostname": "icc-gpu-1"}, "79")],
-    "kubelet_volume_stats": [({"persistentvolumeclaim": "llm-models"}, "0.91")],
+    "DCGM_FI_DEV_XID_ERRORS": [({"Hostname": "icc-gpu-1"}, "79"), ({"Hostname": "icc-gpu-2"}, "+Inf")],
+    "kubelet_volume_stats": [({"persistentvolumeclaim": "llm-models"}, "0.91"), ({}, "0.5")],
 }
 
 

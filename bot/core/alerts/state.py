@@ -46,7 +46,7 @@ class AlertKind(StrEnum):
     VOLUME = "volume"
     """A volume is nearly full."""
     SWEEP = "sweep"
-    """Sweeps, or what a sweep does about a model, fail again and again."""
+    """Work about one model, or a part of all sweeps, fails again and again."""
     PART = "part"
     """A part of the bot has not worked for a while."""
     CHAT = "chat"
@@ -55,6 +55,8 @@ class AlertKind(StrEnum):
     """The bot may not read a resource that it needs."""
     NEWER = "newer"
     """A newer version of the bot wrote a Deployment, which this one cannot read."""
+    UNREADABLE = "unreadable"
+    """Something on the cluster cannot be read, such as a Deployment whose record somebody broke."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The text in which the state of alerts is stored: JSON with the version of its format.
 
-Format 1, of versions up to 0.1.0, has the same fields, but no version. A new field with a default needs no
+Format 1, of versions up to 0.1.0, has the same fields, but no version; format 2 lacks alerts of the kind
+`unreadable`. A new field with a default needs no
 new format. A field with another meaning, a field less or a new kind of alert does: older versions would
 misread it."""
 
@@ -8,7 +9,7 @@ import json
 
 from bot.core.alerts.state import AlertState
 
-FIRST, CURRENT = 1, 2
+FIRST, CURRENT = 1, 3
 
 
 class NewerState(Exception):
@@ -25,7 +26,7 @@ def read_state(text: str) -> AlertState:
     version = content.pop("format", FIRST)
     if isinstance(version, int) and version > CURRENT:
         raise NewerState(f"format {version}; this version writes {CURRENT}")
-    if version not in (FIRST, CURRENT):
+    if not isinstance(version, int) or not FIRST <= version <= CURRENT:
         raise ValueError(f"format {version!r}")
     return AlertState.model_validate(content)
 

@@ -1,10 +1,11 @@
 """The error that is shown to the person who asked. Any other exception is a bug."""
 
+import secrets
 from collections.abc import Awaitable, Callable
 
 from bot.core.chat.form import Form
 from bot.core.chat.reply import Button, Reply, Tone
-from bot.core.chat.text import Text
+from bot.core.chat.text import Text, t
 
 
 class UserError(Exception):
@@ -39,6 +40,16 @@ def refusal(error: UserError, *, form: Form | None = None, private: bool = False
         form=form or error.form,
         private=private,
     )
+
+
+class Bug:
+    """An error that nobody expected: the log has it under an id, and the person is told that id."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(4)
+        """What to look for in the log."""
+        self.reply = Reply(t("error.internal", id=self.id), Tone.FAILED, private=True)
+        """What the person is told."""
 
 
 class NameTaken(UserError):

@@ -2,14 +2,18 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from bot.core.chat.text import Text, t
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.record import Record
 from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.start_times import Stages
+from bot.core.fit.gpu import Quantization
 from bot.core.fit.shape import Shape
-from bot.core.frozen import Frozen
+from bot.core.frozen import MOST, Count, Frozen
 
 
 class Phase(StrEnum):
@@ -51,8 +55,16 @@ UNREADY = "unready"
 """Why a model that has answered before is loading: it does not answer now."""
 
 
+def _known_format(name: str) -> str:
+    return Quantization(name).value
+
+
+Amount = Annotated[int, Field(ge=1, le=MOST)]
+"""How many there are, at least one."""
+
+
 class Spec(Frozen):
-    """What runs: all that its manifests are made from."""
+    """What runs: all that its manifests are made from. Somebody may have changed it by hand."""
 
     name: str
     """What people call the deployment, and its server the model."""
@@ -60,23 +72,23 @@ class Spec(Frozen):
     """The model's key in the catalog; of one that is not in it, its repository."""
     repo: str
     """The repository of its weights on the Hugging Face Hub."""
-    quantization: str = "none"
+    quantization: Annotated[str, AfterValidator(_known_format)] = "none"
     """The format of its weights, a `Quantization`."""
-    tensor_parallel_size: int = 1
+    tensor_parallel_size: Amount = 1
     """GPUs of one replica."""
-    max_model_len: int
+    max_model_len: Amount
     """The context: tokens that a question and its answer may have together."""
     shape: Shape | None = None
     """The model's shape; None: it is the catalog's."""
-    gpu_memory_utilization: float = 0.9
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     """The share of a GPU's memory that the engine may use, above 0 up to 1."""
     enforce_eager: bool = False
     """Run without CUDA graphs: slower, but it takes less memory."""
-    kv_cache_tokens: int = 0
+    kv_cache_tokens: Count = 0
     """Tokens that the KV cache of one replica holds, as computed before the start."""
-    weights_gib: float = 0.0
+    weights_gib: Annotated[float, Field(ge=0, le=MOST)] = 0.0
     """The weights of the whole model, in GiB."""
-    replicas: int = 1
+    replicas: Amount = 1
     """Copies that run while it is awake."""
 
     @property

@@ -1,6 +1,6 @@
 """The cluster on which models run: reading it, changing it, and reaching a single workload."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Unpack
 
@@ -80,6 +80,11 @@ class ClusterReader(Protocol):
     def written_by_newer(self) -> Sequence[str]:
         """The names of Deployments that a newer version of the bot wrote. This one can neither read nor
         change them: they are not among the workloads."""
+
+    def unreadable(self) -> Mapping[str, str]:
+        """Why things of the cluster cannot be read: Deployments of the bot by the names of their objects,
+        which are not among the workloads and are left alone; all else by what and where it is, as it was
+        before."""
 
     def nodes(self) -> Sequence[GpuNode]:
         """The nodes with GPUs; empty if the bot may not read nodes."""

@@ -10,17 +10,20 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+import structlog
 from cachetools import LRUCache
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import WordCompleter
 from prompt_toolkit.patch_stdout import patch_stdout
 
+from bot.core.chat.errors import Bug
 from bot.core.chat.message import Message, Place, Turn, User
 from bot.core.chat.reply import Button, Picture, Reply, Tone
 from bot.core.chat.text import Phrasebook, Say, t
 from bot.platforms.console.render import render
 from bot.platforms.shared.platform import Handle, Platform
 
+log = structlog.get_logger()
 TERMINAL = Place("console", "terminal")
 LEAVE = {"exit", "quit", "bye"}
 TURNS_KEPT, MESSAGES_KEPT = 200, 1000
@@ -155,7 +158,15 @@ class Console(Platform):
         while self._news:
             message = next(iter(self._news))
             place, reply = self._news.pop(message)
-            await super().edit(place, message, reply)
+            try:
+                await super().edit(place, message, reply)
+            except OSError:  # the terminal is gone
+                raise
+            except Exception:
+                bug = Bug()
+                log.exception("news.not_shown", id=bug.id)
+                self._live.discard(message)
+                await self.send(place, bug.reply, self._say_in(self._language))
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
         """A message waits until the command in the foreground has finished."""

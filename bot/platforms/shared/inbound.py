@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from bot.core.chat.errors import UserError, refusal
+from bot.core.chat.errors import Bug, UserError, refusal
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import Say, t
@@ -163,29 +163,49 @@ class Inbound(ABC):
         task = asyncio.current_task()
         assert task is not None
         self._presenting[origin.key] = (task, message.user.id)
-        notice, begun = asyncio.create_task(_notice_of_waiting(presenter)), monotonic()
+        notice = asyncio.create_task(_notice_of_waiting(presenter))
         try:
-            async with aclosing(replies or self.handle(message)) as coming:
-                reply = await (first or next_reply(coming, None))
-                FIRST_REPLY.labels(message.place.platform).observe(monotonic() - begun)
-                while reply is not None:
-                    notice.cancel()
-                    reply = await next_reply(coming, await presenter.show(reply))
-            await presenter.end()
+            await self._show_all(presenter, notice, message, replies or self.handle(message), first)
         except asyncio.CancelledError:
             if not (self._closing and presenter.is_waiting):
                 await presenter.end(stopped=True)
         except Refused as error:
             log.warning("reply.refused", why=error.code, channel=message.place.channel)
+        except Exception:
+            bug = Bug()
+            log.exception("reply.not_shown", user=message.user.id, id=bug.id)
+            await self._show_alone(bug.reply, message, origin)
         finally:
             notice.cancel()
             self._presenting.pop(origin.key, None)
 
+    async def _show_all(
+        self,
+        presenter: Presenter,
+        notice: asyncio.Task[None],
+        message: Message,
+        replies: Replies,
+        first: asyncio.Future[Reply | None] | None,
+    ) -> None:
+        """Show each reply as it comes; with the first one the `notice` is over."""
+        begun = monotonic()
+        async with aclosing(replies) as coming:
+            reply = await (first or next_reply(coming, None))
+            FIRST_REPLY.labels(message.place.platform).observe(monotonic() - begun)
+            while reply is not None:
+                notice.cancel()
+                reply = await next_reply(coming, await presenter.show(reply))
+        await presenter.end()
+
     async def _refuse(self, error: UserError, person: User, place: Place, origin: Origin) -> None:
-        nothing = Message("", person, place)
-        presenter = self.presenter(nothing, replace(origin, card="", trigger=""), self.say_in(person.locale))
+        await self._show_alone(refusal(error, private=True), Message("", person, place), origin)
+
+    async def _show_alone(self, reply: Reply, message: Message, origin: Origin) -> None:
+        """Show a reply that has nothing to do with what was shown before."""
+        origin = replace(origin, card="", trigger="", sent="")
+        presenter = self.presenter(message, origin, self.say_in(message.user.locale))
         with suppress(Refused):
-            await presenter.show(refusal(error, private=True))
+            await presenter.show(reply)
 
 
 async def _notice_of_waiting(presenter: Presenter) -> None:

@@ -6,16 +6,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import ClassVar
 
+import structlog
 from aiohttp import web
 
 from bot.core.changes import Listening
-from bot.core.chat.errors import UserError
+from bot.core.chat.errors import Bug, UserError
 from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, Text
 from bot.core.finding import Finding
 from bot.core.supervision import Supervisor
 
+log = structlog.get_logger()
 Handle = Callable[[Message], AsyncGenerator[Reply, str | None]]
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -109,20 +111,30 @@ class Platform(ABC):
         await self.update(place, message, reply, self._say_in(locale))
 
     async def converse(self, message: Message, handle: Handle) -> Reply | None:
-        """Post the first reply, let each later one take its place; return the last."""
-        say = self._say_in(message.user.locale)
+        """Post the first reply, let each later one take its place; return the last. If one cannot be shown,
+        the person is told so."""
         sent: str | None = None
         last: Reply | None = None
         async with aclosing(handle(message)) as replies:
-            reply = await next_reply(replies, None)
-            while reply is not None:
-                if sent is None:
-                    sent = await self.send(message.place, reply, say)
-                else:
-                    await self.update(message.place, sent, reply, say)
-                last = reply
-                reply = await next_reply(replies, sent)
+            try:
+                while (reply := await next_reply(replies, sent)) is not None:
+                    sent = await self._show(message, reply, sent)
+                    last = reply
+            except (UserError, OSError):  # the chat or the terminal is away
+                raise
+            except Exception:
+                bug = Bug()
+                log.exception("reply.not_shown", user=message.user.id, id=bug.id)
+                last = bug.reply
+                await self._show(message, last, None)
         return last
+
+    async def _show(self, message: Message, reply: Reply, sent: str | None) -> str:
+        say = self._say_in(message.user.locale)
+        if sent is None:
+            return await self.send(message.place, reply, say)
+        await self.update(message.place, sent, reply, say)
+        return sent
 
     def _say_in(self, locale: str) -> Say:
         return self._phrases.speaker(locale or self._language)

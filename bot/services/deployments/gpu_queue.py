@@ -14,6 +14,7 @@ from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Messenger, Workloads
 from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
+from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.admission import Admission
 from bot.services.idle.activity import Activity
 
@@ -34,10 +35,11 @@ class GpuQueue:
         clock: Clock,
         used: Callable[[str], float],
         admission: Admission,
+        bulkhead: Bulkhead,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
-        self._used, self._admission = used, admission
+        self._used, self._admission, self._bulkhead = used, admission, bulkhead
         self._advancing = asyncio.Lock()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
@@ -74,9 +76,11 @@ class GpuQueue:
     async def follow(self) -> None:
         """Start those that wait, now and whenever something changes on the cluster; it never ends."""
         with self._cluster.changes() as names:
-            await self.advance()
-            async for _ in names:
+            with self._bulkhead.isolated(WorkKind.QUEUE):
                 await self.advance()
+            async for _ in names:
+                with self._bulkhead.isolated(WorkKind.QUEUE):
+                    await self.advance()
 
     async def advance(self) -> None:
         """Start those that come first, may start, and whose GPUs are free."""
@@ -84,10 +88,14 @@ class GpuQueue:
             held_back = {entry.name for entry in self._waiting() if await self._is_held_back(entry.name)}
             queue = in_order(entry for entry in self._waiting() if entry.name not in held_back)
             for name in startable(self._free(), queue) if queue else []:
-                try:
-                    await self._start(name)
-                except UserError as error:  # the next change tries again, if it has not started
-                    log.warning("queue.not_advanced", workload=name, why=error.text.key)
+                with self._bulkhead.isolated(WorkKind.QUEUE, name):
+                    await self._start_if_possible(name)
+
+    async def _start_if_possible(self, name: str) -> None:
+        try:
+            await self._start(name)
+        except UserError as error:  # the next change tries again, if it has not started
+            log.warning("queue.not_advanced", workload=name, why=error.text.key)
 
     async def _is_held_back(self, name: str) -> bool:
         """It may not start by itself; or it is gone, or nobody knows."""

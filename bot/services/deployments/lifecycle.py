@@ -61,6 +61,8 @@ class Lifecycle:
             return workload
         if object_name(name) in self._cluster.written_by_newer():
             raise UserError(t("workload.newer", name=object_name(name)))
+        if why := self._cluster.unreadable().get(object_name(name)):
+            raise UserError(t("workload.unreadable", name=object_name(name), why=why))
         names = [workload.name for workload in self._cluster.workloads()]
         similar = process.extract(name[:60], names, limit=3, score_cutoff=50)
         buttons = tuple(Button(verbatim(found), f"status {found}") for found, _, _ in similar)

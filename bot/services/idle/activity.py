@@ -12,6 +12,7 @@ from bot.core.chat.message import User
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import ActivityWindow, IdlePolicy, IdleVerdict, LivenessInputs
 from bot.core.ports import Clock, Figures, Inference, Load, Monitoring, Workloads
+from bot.core.supervision import Bulkhead, WorkKind
 
 REMEMBER_EVERY = timedelta(minutes=5)
 """A person's use is written to the cluster at most this often."""
@@ -29,10 +30,11 @@ class Activity:
         inference: Inference,
         clock: Clock,
         policy: IdlePolicy,
+        bulkhead: Bulkhead,
         monitoring: Monitoring | None = None,
     ) -> None:
         self._cluster, self._inference, self._clock = cluster, inference, clock
-        self._monitoring = monitoring
+        self._bulkhead, self._monitoring = bulkhead, monitoring
         self._windows: dict[str, ActivityWindow] = {}
         self._last_answer: dict[str, datetime] = {}
         self._gate = asyncio.Semaphore(SCRAPES_AT_ONCE)
@@ -112,13 +114,14 @@ class Activity:
         """Take a sample of every model, read the monitoring, and forget models that are gone."""
 
         async def sample(workload: Workload) -> None:
-            with suppress(UserError):  # it is gone by now
+            with self._bulkhead.isolated(WorkKind.SAMPLE, workload.name), suppress(UserError):  # it is gone
                 await self.sample(workload)
 
         workloads = self._cluster.workloads()
         await asyncio.gather(*map(sample, workloads))
         if self._monitoring is not None:
-            self.figures = await self._monitoring.figures()
+            with self._bulkhead.isolated(WorkKind.MONITORING):
+                self.figures = await self._monitoring.figures()
         names = {workload.name for workload in workloads}
         for gone in (set(self._windows) | set(self._last_answer)) - names:
             self._windows.pop(gone, None)

@@ -3,24 +3,20 @@
 `next_step` judges and has no side effects; `actions` acts and tells."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
-import structlog
-
-from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.next_step import Evidence, Step, next_step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Workloads
+from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.activity import Activity
 from bot.services.idle.sweep_actions import SweepActions
-from bot.services.idle.sweep_failures import SweepFailures
 
-log = structlog.get_logger()
+LONGEST_STEP_SECONDS = 60.0
+"""What is due about one model may take so long, if a chat or a server hangs: the others wait for it."""
 
 
 class Sweep:
@@ -35,32 +31,36 @@ class Sweep:
         gpu_queue: GpuQueue,
         admission: Admission,
         actions: SweepActions,
-        failures: SweepFailures,
+        bulkhead: Bulkhead,
         policy: IdlePolicy,
         clock: Clock,
     ) -> None:
         self._cluster, self._activity, self._gpu_queue = cluster, activity, gpu_queue
         self._admission = admission
-        self._actions, self._failures = actions, failures
+        self._actions, self._bulkhead = actions, bulkhead
         self._policy, self._clock = policy, clock
 
     async def run(self) -> None:
-        """Do what is due about every model. A failure with one of them does not stop the others.
+        """Complete what is half made, and do what is due about every model. A failure with one of them does
+        not stop the others.
 
         Each model is read when its turn comes. Probes come last, all at the same time: they may take long."""
-        reclaimed, for_whom = self._gpu_queue.model_to_reclaim()
+        reclaimed = for_whom = ""
+        with self._bulkhead.isolated(WorkKind.RECLAIM):
+            reclaimed, for_whom = self._gpu_queue.model_to_reclaim()
         suspects: list[str] = []
         for name in [workload.name for workload in self._cluster.workloads()]:
             wanted_by = for_whom if name == reclaimed else ""
-            with self._isolated(name):
-                if await self._look_after(name, wanted_by) is Step.PROBE:
-                    suspects.append(name)
+            with self._bulkhead.isolated(WorkKind.CREATION, name):
+                await self._cluster.complete(name)
+            with self._bulkhead.isolated(WorkKind.SWEEP, name):
+                async with asyncio.timeout(LONGEST_STEP_SECONDS):
+                    if await self._look_after(name, wanted_by) is Step.PROBE:
+                        suspects.append(name)
         await asyncio.gather(*map(self._probe, suspects))
 
     async def _look_after(self, name: str, wanted_by: str) -> Step:
-        """Complete it if it is half made; then carry out the step that is due, unless it is a probe, and
-        return it."""
-        await self._cluster.complete(name)
+        """Carry out the step that is due, unless it is a probe, and return it."""
         workload = self._cluster.find(name)
         if workload is None:
             return Step.NOTHING  # removed meanwhile
@@ -71,22 +71,9 @@ class Sweep:
         return step
 
     async def _probe(self, name: str) -> None:
-        with self._isolated(name):
+        with self._bulkhead.isolated(WorkKind.SWEEP, name):
             if workload := self._cluster.find(name):
                 await self._actions.probe(workload)
-
-    @contextmanager
-    def _isolated(self, name: str) -> Iterator[None]:
-        """Log and count a failure with one model in this block, and go on after it."""
-        try:
-            yield
-            self._failures.succeeded(name)
-        except UserError as error:  # it has changed, or a server is away: the next sweep tries again
-            self._failures.failed(name)
-            log.warning("sweep.postponed", workload=name, why=error.text.key)
-        except Exception as error:
-            self._failures.failed(name)
-            log.error("sweep.failed", workload=name, why=repr(error), exc_info=error)
 
     def _gather(self, workload: Workload, wanted_by: str) -> Evidence:
         """The evidence from the samples so far."""

@@ -17,10 +17,14 @@ from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Text, t
 from bot.core.counters import ALERTS
 from bot.core.ports import Clock, ClusterReader, Messenger, StateStore
+from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.operations.incidents import Incidents
 
 GATHER = 2.0
 """Seconds between a change and a message, so that a storm becomes one message."""
+
+FAILURES_FORGIVEN = 3
+"""Messages of one look that may fail until the others wait for the next one."""
 
 GUEST_LOOKS_EVERY = 10.0
 """Seconds between two looks at the state that the leading process has stored."""
@@ -41,9 +45,11 @@ class AlertService:
         incidents: Incidents,
         clock: Clock,
         admins: Place | None,
+        bulkhead: Bulkhead,
     ) -> None:
         self._cluster, self._store, self._messenger = cluster, store, messenger
         self.incidents, self._clock, self._admins = incidents, clock, admins
+        self._bulkhead = bulkhead
         self._looking, self._news = asyncio.Lock(), asyncio.Event()
         self._buttons: dict[str, tuple[Button, ...]] = {}
         self._saved: AlertState | None = None
@@ -162,17 +168,29 @@ class AlertService:
     async def look(self) -> None:
         """Compare what is wrong with what admins were told; post and edit what differs."""
         async with self._looking:
-            try:
-                await self._load()
-                if self._newer:
-                    return
-                self.compare()
-                await self._save()  # before anything is posted: after a crash its messages are looked for
-                for key in [key for key, post in self.state.posts.items() if post.stale]:
-                    await self._show(key)
-                await self._save()
-            except UserError as error:  # the cluster or the chat is away: the next look tries again
-                log.warning("alerts.postponed", why=error.text.key)
+            with self._bulkhead.isolated(WorkKind.ALERTS):
+                try:
+                    await self._look()
+                except UserError as error:  # the cluster or the chat is away: the next look tries again
+                    log.warning("alerts.postponed", why=error.text.key)
+
+    async def _look(self) -> None:
+        """One message that cannot be shown does not hold up the others; the first failure is raised at the
+        end, or once several have failed: then the chat is away."""
+        await self._load()
+        if self._newer:
+            return
+        self.compare()
+        await self._save()  # before anything is posted: after a crash its messages are looked for
+        failed: list[Exception] = []
+        for key in [key for key, post in self.state.posts.items() if post.stale]:
+            [error] = await asyncio.gather(self._show(key), return_exceptions=True)
+            failed += [error] if isinstance(error, Exception) else []
+            if len(failed) >= FAILURES_FORGIVEN:
+                break
+        await self._save()
+        if failed:
+            raise failed[0]
 
     async def _load(self) -> None:
         if self._saved is None:

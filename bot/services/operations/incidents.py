@@ -1,6 +1,6 @@
 """Finds what is wrong now with models, nodes and the bot itself."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,18 +8,20 @@ from bot.core.alerts.state import Alert, AlertKind, AlertState, Incident
 from bot.core.chat.reply import Button
 from bot.core.deployment.cards import buttons
 from bot.core.deployment.ending import ENDS_FORGIVEN, Ending
+from bot.core.deployment.names import object_name
 from bot.core.deployment.record import SleepReason
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
 from bot.core.idle.verdict import IdleState
 from bot.core.ports import Clock, ClusterReader, Figures, Messenger
+from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.idle.activity import Activity
-from bot.services.idle.sweep_failures import SweepFailures
 
 GPU_FAULTS = ("gpu_lost", "gpu_hardware")
 """Causes that lie with a node's GPUs."""
 FAULT_LASTS = timedelta(days=1)
 """How long a GPU that has failed a model is an incident, if nothing else is heard of it."""
+ABOUT_A_MODEL = (AlertKind.FAILED, AlertKind.SLOW, AlertKind.KEPT, AlertKind.WAITING, AlertKind.ENDING)
 STARTING = (Phase.SCHEDULING, Phase.PREPARING, Phase.PULLING, Phase.DOWNLOADING, Phase.LOADING)
 WAITS_LONG = timedelta(minutes=30)
 """How long a deployment may wait in the queue before it is an incident."""
@@ -40,14 +42,14 @@ class Incidents:
         cluster: ClusterReader,
         messenger: Messenger,
         activity: Activity,
-        sweep_failures: SweepFailures,
+        bulkhead: Bulkhead,
         down: Callable[[], Sequence[str]],
         gpus_per_node: int,
         clock: Clock,
     ) -> None:
         self._cluster, self._messenger = cluster, messenger
         self._activity, self._clock = activity, clock
-        self._sweep_failures, self._down, self._gpus_per_node = sweep_failures, down, gpus_per_node
+        self._bulkhead, self._down, self._gpus_per_node = bulkhead, down, gpus_per_node
         self._away: dict[str, datetime] = {}
 
     def current(self, state: AlertState) -> Iterator[Incident]:
@@ -55,13 +57,23 @@ class Incidents:
         that of the alerts so far."""
         nodes = {node.name for node in self._cluster.nodes() if node.schedulable}
         for workload in self._cluster.workloads():
-            if (end := self._faulty(workload)) is None:
-                yield from self._of(workload, state)
-            elif end.node in nodes:
-                yield Incident(AlertKind.FAULT, end.node, workload.name, evidence=end.evidence)
+            found = list(_as_before(state, workload.name))
+            with self._bulkhead.isolated(WorkKind.INCIDENT, workload.name):
+                found = list(self._about_one(workload, state, nodes))
+            yield from found
+        unreadable = self._cluster.unreadable()
+        for name in {a.about for a in state.alerts.values() if object_name(a.about) in unreadable}:
+            yield from _as_before(state, name)
         yield from self._of_nodes(state)
         yield from self._of_figures(self._activity.figures)
         yield from self._of_the_bot()
+
+    def _about_one(self, workload: Workload, state: AlertState, nodes: Set[str]) -> Iterator[Incident]:
+        """All that is wrong with a model, or with its node of `nodes` because of it."""
+        if (end := self._faulty(workload)) is None:
+            yield from self._of(workload, state)
+        elif end.node in nodes:
+            yield Incident(AlertKind.FAULT, end.node, workload.name, evidence=end.evidence)
 
     def _of(self, workload: Workload, state: AlertState) -> Iterator[Incident]:
         now, record = self._clock.now(), workload.record
@@ -131,12 +143,14 @@ class Incidents:
         return [server.pod for w in self._cluster.workloads() for server in self._cluster.servers(w.name)]
 
     def _of_the_bot(self) -> Iterator[Incident]:
-        for about in self._sweep_failures.lasting():
-            yield Incident(AlertKind.SWEEP, about)
+        for about, works in self._bulkhead.lasting().items():
+            yield Incident(AlertKind.SWEEP, about, works)
         for part in self._down():
             yield Incident(AlertKind.PART, part)
         for deployment in self._cluster.written_by_newer():
             yield Incident(AlertKind.NEWER, deployment)
+        for thing, why in self._cluster.unreadable().items():
+            yield Incident(AlertKind.UNREADABLE, thing, why)
         for right in self._cluster.missing_rights():
             yield Incident(AlertKind.RIGHT, right)
         now, away = self._clock.now(), self._messenger.away()
@@ -154,6 +168,14 @@ def _going_on(workload: Workload, before: Alert) -> Incident | None:
         return None
     going_on = _about(workload, AlertKind.FAILED, before.detail, before.evidence, tries=before.tries)
     return replace(going_on, where=going_on.where or before.where, given_up=given_up)
+
+
+def _as_before(state: AlertState, name: str) -> Iterator[Incident]:
+    """What was wrong with a model before nobody could tell."""
+    for alert in state.alerts.values():
+        if alert.about == name and alert.kind in ABOUT_A_MODEL and alert.ended is None:
+            shown = alert.kind, name, alert.detail, alert.owner, alert.where, alert.evidence, alert.tries
+            yield Incident(*shown)
 
 
 def _about(

@@ -12,6 +12,7 @@ from bot.core.chat.message import Place
 from bot.core.chat.text import t
 from bot.core.deployment.workload import Workload
 from bot.core.ports import Clock, Messenger, Workloads
+from bot.core.supervision import Bulkhead, WorkKind
 
 OF_A_MODEL, OF_A_PERSON = 20, 3
 """Questions that may wait for one model, and of one person, at the same time."""
@@ -25,8 +26,9 @@ class PendingQuestions:
     """Keeps track of questions that wait. The cluster stores where their messages are; the messages
     themselves store the questions (`Reply.again`)."""
 
-    def __init__(self, cluster: Workloads, messenger: Messenger, clock: Clock) -> None:
+    def __init__(self, cluster: Workloads, messenger: Messenger, clock: Clock, bulkhead: Bulkhead) -> None:
         self._cluster, self._messenger, self._clock = cluster, messenger, clock
+        self._bulkhead = bulkhead
         self._people: dict[str, list[str]] = {}
         """User ids, one for each question that waits, by model; only models that somebody waits for."""
         self._messages: dict[str, dict[str, Place]] = {}
@@ -98,14 +100,20 @@ class PendingQuestions:
         """Resume one question until it is over; if that cannot be done now, `run` tries again later."""
         self._messages.setdefault(name, {})[message] = place
         over = False
+        with self._bulkhead.isolated(WorkKind.QUESTION, name):
+            over = await self._try_to_resume(name, place, message)
+            if over:
+                await self.remove(name, message)
+        if pause := self._bulkhead.pause(name, WorkKind.QUESTION):
+            await self._clock.sleep(pause)
+        self._forget(name, message)
+
+    async def _try_to_resume(self, name: str, place: Place, message: str) -> bool:
         try:
-            over = await self._messenger.resume(place, message)
+            return await self._messenger.resume(place, message)
         except UserError as error:
             log.info("question.waits_for_its_chat", workload=name, why=error.text.key)
-        if over:
-            await self.remove(name, message)
-        else:
-            self._forget(name, message)
+        return False
 
     def _forget(self, name: str, message: str) -> None:
         here = self._messages.get(name, {})

@@ -8,15 +8,19 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.cards import card
+from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Messenger, Workloads
+from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.smoke_test import SmokeTest
 from bot.services.startup.start_recorder import StartRecorder, is_settled
 
+ABOUT_A_START = (WorkKind.END, WorkKind.SMOKE_TEST, WorkKind.START, WorkKind.CARD)
+"""What is done about a model whenever something about it changes."""
 ASK_EVERY = 3.0
 """Seconds until a model that did not pass its smoke test is tested again, and a failure looked at again."""
 
@@ -37,12 +41,14 @@ class CardUpdater:
         smoke_test: SmokeTest,
         start_recorder: StartRecorder,
         gpus_per_node: int,
+        bulkhead: Bulkhead,
     ) -> None:
         self._cluster = cluster
         self._messenger = messenger
         self._clock, self._policy, self._gpu_queue = clock, policy, gpu_queue
         self._progress, self._smoke_test = progress, smoke_test
         self._start_recorder, self._gpus_per_node = start_recorder, gpus_per_node
+        self._bulkhead = bulkhead
         self._shown: dict[str, tuple[Record, Reply]] = {}
         self._due: set[str] = set()
         self._untested: set[str] = set()
@@ -91,7 +97,11 @@ class CardUpdater:
     async def _until_shown(self, name: str) -> None:
         while name in self._due:
             self._due.discard(name)
-            await self._refresh(name)
+            with self._bulkhead.isolated(WorkKind.CARD, name):
+                await self._refresh(name)
+            if pause := self._bulkhead.pause(name, *ABOUT_A_START):
+                self._due.add(name)  # what has failed is tried again, and nobody else waits for it
+                await self._clock.sleep(pause)
         self._refreshing.discard(name)
 
     async def _follow_progress(self, tasks: asyncio.TaskGroup) -> None:
@@ -106,25 +116,37 @@ class CardUpdater:
                 self._changed(name, tasks)
 
     async def _refresh(self, name: str) -> None:
-        """Make the card of a workload show how it is now."""
+        """Make the card of a workload show how it is now. That of one which nobody can read stays as it
+        is."""
         workload = self._cluster.find(name)
         if workload is None:
-            await self._gone(name)
+            if object_name(name) not in (*self._cluster.unreadable(), *self._cluster.written_by_newer()):
+                await self._gone(name)
             return
         if not self._guest:
-            workload = await self._start_recorder.note_end(workload)
+            with self._bulkhead.isolated(WorkKind.END, name):
+                workload = await self._start_recorder.note_end(workload)
         if not self._is_own_card(workload.record):
             return
         self._untested.discard(name)
         if self._guest and not is_settled(workload, self._clock.now()):
             self._untested.add(name)  # the process that leads is about to read why it failed
             return
-        if not await self._smoke_test.passed(workload):
+        passed = False
+        with self._bulkhead.isolated(WorkKind.SMOKE_TEST, name):
+            passed = await self._smoke_test.passed(workload)
+        if not passed:
             self._untested.add(name)
             return
+        await self._show(await self._noted_ready(workload))
+
+    async def _noted_ready(self, workload: Workload) -> Workload:
+        """The workload once it is written down that it is ready, if it is."""
         if not self._guest:
-            workload = await self._start_recorder.note_ready(workload, self._smoke_test.nonsense(workload))
-        await self._show(workload)
+            with self._bulkhead.isolated(WorkKind.START, workload.name):
+                nonsense = self._smoke_test.nonsense(workload)
+                return await self._start_recorder.note_ready(workload, nonsense)
+        return workload
 
     async def _show(self, workload: Workload) -> None:
         name = workload.name
@@ -144,9 +166,9 @@ class CardUpdater:
         )
         if self._same(name, record, reply, workload):
             return
-        self._shown[name] = (record, reply)
         if not await self._edit(record, reply):
             return
+        self._shown[name] = (record, reply)
         if workload.phase.settled:
             await self._announced(workload, workload.news)
         elif self._shown_news(workload).startswith(workload.start_news):

@@ -6,6 +6,7 @@ from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, Cluster, Engine, Progress
+from bot.core.supervision import Bulkhead, WorkKind
 
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""
@@ -16,8 +17,9 @@ TAIL = 60
 class StartupProgress:
     """Reads the logs of starting models every few seconds, while `run` runs."""
 
-    def __init__(self, cluster: Cluster, engine: Engine, clock: Clock) -> None:
+    def __init__(self, cluster: Cluster, engine: Engine, clock: Clock, bulkhead: Bulkhead) -> None:
         self._cluster, self._engine, self._clock = cluster, engine, clock
+        self._bulkhead = bulkhead
         self._found: dict[str, Progress] = {}
         self._changes = Changes()
 
@@ -40,10 +42,15 @@ class StartupProgress:
 
     async def _look(self, workload: Workload) -> None:
         name = workload.name
-        try:
-            log = await self._cluster.logs(name, TAIL)
-        except UserError:
-            return  # there is no log yet, or the cluster is away: the next look tries again
+        with self._bulkhead.isolated(WorkKind.PROGRESS, name):
+            try:
+                log = await self._cluster.logs(name, TAIL)
+            except UserError:
+                return  # there is no log yet, or the cluster is away: the next look tries again
+            self._note(workload, log)
+
+    def _note(self, workload: Workload, log: str) -> None:
+        name = workload.name
         found = self._engine.progress(log, workload.spec.weights_gib)
         if found and found != self._found.get(name):
             self._found[name] = found

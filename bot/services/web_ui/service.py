@@ -1,22 +1,19 @@
 """Open WebUI for the models of the namespace: one for everybody, always connected to all models."""
 
-import structlog
-
 from bot.core.access.roles import Access, Role
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.chat.text import t
 from bot.core.ports import ClusterReader, WebUi, WebUiHost
-
-log = structlog.get_logger()
+from bot.core.supervision import Bulkhead, WorkKind
 
 
 class WebUiService:
     """Starts, connects and stops Open WebUI. UserError when the cluster cannot be reached or refuses."""
 
-    def __init__(self, cluster: ClusterReader, host: WebUiHost, access: Access) -> None:
+    def __init__(self, cluster: ClusterReader, host: WebUiHost, access: Access, bulkhead: Bulkhead) -> None:
         self._cluster, self._host = cluster, host
-        self._access = access
+        self._access, self._bulkhead = access, bulkhead
 
     def state(self) -> WebUi | None:
         """The Open WebUI as last seen; None if there is none."""
@@ -43,12 +40,10 @@ class WebUiService:
                 await self._connect()
 
     async def _connect(self) -> None:
-        web_ui = self.state()
-        if web_ui and list(web_ui.connected) != self._names():
-            try:
+        with self._bulkhead.isolated(WorkKind.WEB_UI):
+            web_ui = self.state()
+            if web_ui and list(web_ui.connected) != self._names():
                 await self._host.apply_web_ui(self._names(), web_ui.owner)
-            except UserError as error:
-                log.warning("webui.not_connected", why=error.text.key)
 
     def _names(self) -> list[str]:
         return sorted(workload.name for workload in self._cluster.workloads())

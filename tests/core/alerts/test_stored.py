@@ -24,8 +24,8 @@ def test_nothing_was_told_yet() -> None:
 
 
 def test_a_newer_format_is_left_alone() -> None:
-    with pytest.raises(NewerState, match="3"):
-        read_state('{"format": 3, "number": "seven"}')
+    with pytest.raises(NewerState, match="format 4"):
+        read_state('{"format": 4, "number": "seven"}')
 
 
 @pytest.mark.parametrize(

@@ -274,8 +274,8 @@ async def test_a_model_that_cannot_be_looked_after_is_the_only_one(
     for _ in range(3):
         await bot.sweep()
     assert replicas(cluster, "b1") == 0
-    assert bot.sweep_failures.lasting() == ["a1"]
-    assert "sweep.failed" in (shown := capsys.readouterr().out) and "Traceback" in shown
+    assert list(bot.bulkhead.lasting()) == ["a1"]
+    assert "work.failed" in (shown := capsys.readouterr().out) and "Traceback" in shown
 
 
 class Meanwhile:
@@ -519,7 +519,7 @@ async def test_whom_only_another_terminal_reaches_is_not_told_and_all_goes_on(
     await sweeps(45, sweep=built.sweep)
     state = ready().record.sleep_state
     assert state and (state.reason, state.told) == (SleepReason.IDLE, True)
-    assert built.sweep_failures.lasting() == []
+    assert built.bulkhead.lasting() == {}
     await built.close()
 
 

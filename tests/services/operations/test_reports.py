@@ -198,7 +198,7 @@ async def test_a_report_that_no_chat_took_is_sent_when_one_does(
 async def test_what_a_newer_version_wrote_is_left_alone_and_no_report_is_sent_beside_it(
     told: Told, chat: Chat, cluster: SimulatedCluster
 ) -> None:
-    newer = '{"format": 3, "reported": "2030-01-01"}'
+    newer = '{"format": 4, "reported": "2030-01-01"}'
     await cluster.save_state(newer)
     built = told(chat)
     for _ in range(2):

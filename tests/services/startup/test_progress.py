@@ -9,6 +9,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.supervision import Bulkhead
 from bot.engines.vllm.engine import Vllm
 from bot.services.startup.progress import LOOK_EVERY, StartupProgress
 from bot.simulator.cluster import SimulatedCluster
@@ -23,7 +24,7 @@ class Watched:
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self.log, self.phase, self.away = clock, "", Phase.LOADING, False
-        self.progress = StartupProgress(OneModel(clock, self), Vllm(), clock)
+        self.progress = StartupProgress(OneModel(clock, self), Vllm(), clock, Bulkhead())
         self.told: list[str] = []
 
     @property
