@@ -160,7 +160,7 @@ def test_log_events_are_stable_ids() -> None:
     assert [event for event in events if not re.fullmatch(r"[a-z]+(\.[a-z_]+)+", event[1])] == []
 
 
-SUITES = {"bench", "contract", "e2e", "fakes", "real"}
+SUITES = {"attacks", "bench", "contract", "e2e", "fakes", "real"}
 """Folders of tests that mirror no folder of the bot."""
 MIRRORS = [
     path
