@@ -34,9 +34,10 @@ picture: .venv ## docs/demo.svg, from a run of the demo
 e2e: .venv ## the story on real parts alone
 	$(BIN)/python -m pytest tests/e2e
 
-IMAGE ?= llm-bot:latest
+VERSION = $(shell $(PYTHON) -c 'import bot; print(bot.__version__)')
+IMAGE ?= llm-bot:$(VERSION)
 image: ## the bot's container image, by docker or, with BUILDER=buildah, by that; IMAGE=NAME:TAG names it
-	$(BUILDER) build -t $(IMAGE) --build-arg VERSION=$$($(PYTHON) -c 'import bot; print(bot.__version__)') \
+	$(BUILDER) build -t $(IMAGE) --build-arg VERSION=$(VERSION) \
 	  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg SOURCE=$$(git remote get-url origin) .
 
 lock: .venv ## after a change of pyproject.toml

@@ -102,7 +102,7 @@ def test_every_decision_is_dated_and_in_the_list() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = (folder / "README.md").read_text(encoding="utf-8")
     found = sorted(folder.glob("[0-9]*.md"))
-    assert [path.name[:4] for path in found] == [f"{number:04}" for number in range(1, len(found) + 1)]
+    assert len({path.name[:4] for path in found}) == len(found) > 0, "a number is given once"
     for path in found:
         date = re.search(r"^(\d{4}-\d\d-\d\d) · ", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert date and f"| {date[1]} |" in listed and f"]({path.name})" in listed, path.name

@@ -117,7 +117,10 @@ class Settings(BaseSettings):
     """The key of every model; empty: a new one for each deployment."""
     hf_token: SecretStr = SecretStr("")
     """For gated models; kept in the Secret `llm-hf-token`."""
-    open_webui_image: Image = "ghcr.io/open-webui/open-webui:v0.6.43"
+    open_webui_image: Image = (
+        "ghcr.io/open-webui/open-webui:v0.6.43"
+        "@sha256:9cb724e0bc84f05ba2f81a3da5f53f5add07e1001065d83f3b6b70b9a9eeef19"
+    )
     """What the web page for chats runs in."""
     inference_url_template: UrlTemplate = "http://{service}.{namespace}.svc:8000"
     """Where a model answers, as the bot reaches it."""

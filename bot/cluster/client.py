@@ -52,6 +52,7 @@ _AGAIN = stamina.AsyncRetryingCaller(
     attempts=TRIES, timeout=TRYING_SECONDS, wait_initial=0.2, wait_max=1.0, wait_jitter=0.2
 )
 _MAY_NOT = re.compile(r'cannot (\w+) resource "([^"]+)"(?:.*?in the namespace "([^"]+)")?')
+_POLICY = re.compile(r"ValidatingAdmissionPolicy '([^']+)'.* denied request: (.+)", re.DOTALL)
 
 
 class ApiError(UserError):
@@ -269,6 +270,8 @@ def explain(status: int, answer: Any, retry_after: float | None = None) -> UserE
 
 
 def _sentence(status: int, message: str) -> UserError:
+    if found := _POLICY.search(message):
+        return UserError(t("error.policy", policy=found[1], why=found[2].rstrip(".")[:300]))
     if status == 403 and "exceeded quota" in message:
         return UserError(t("error.quota", why=message[:300]))
     if status == 403 and (found := _MAY_NOT.search(message)):

@@ -49,7 +49,10 @@ class WorkloadSettings:
     namespace: str = "default"
     image: str = "vllm/vllm-openai:v0.8.5.post1"
     """Of the engine."""
-    open_webui_image: str = "ghcr.io/open-webui/open-webui:v0.6.43"
+    open_webui_image: str = (
+        "ghcr.io/open-webui/open-webui:v0.6.43"
+        "@sha256:9cb724e0bc84f05ba2f81a3da5f53f5add07e1001065d83f3b6b70b9a9eeef19"
+    )
     node_selector: Mapping[str, str] = field(default_factory=dict)
     """Labels of the nodes that models may run on."""
     toleration: str = "nvidia.com/gpu"

@@ -17,6 +17,8 @@ from bot.core.chat.text import t
 from bot.core.finding import Finding
 from bot.core.ports import Engine
 
+OWN_IMAGE = "manifests/bot/kustomization.yaml"
+"""Where the bot's own image is named."""
 MODELS = "llm-models"
 """The claim of the volume of all weights."""
 
@@ -75,6 +77,8 @@ async def examine(kubeconfig: str, settings: WorkloadSettings, engine: Engine) -
         for right in RIGHTS:
             async for finding in _allowed(api, right, settings.namespace):
                 yield finding
+        async for finding in _images(api, settings):
+            yield finding
         nodes, finding = await _nodes(api)
         yield finding
         yield await _storage(api, settings.storage_class)
@@ -111,6 +115,23 @@ async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Find
             why = review["status"].get("reason") or "RBAC"
             text = t("doctor.right_missing", verb=verb, resource=where, why=why)
             yield level, text, t("doctor.right_todo")
+
+
+async def _images(api: Api, settings: WorkloadSettings) -> AsyncIterator[Finding]:
+    """Whether each image is named by its digest: what a tag names, others can change."""
+    named = [("VLLM_IMAGE", settings.image), ("OPEN_WEBUI_IMAGE", settings.open_webui_image)]
+    try:
+        own = {"labelSelector": "app.kubernetes.io/name=llm-bot"}
+        path = f"/api/v1/namespaces/{settings.namespace}/pods"
+        pods = (await api.request("GET", path, query=own))["items"]
+    except UserError:
+        pods = []
+    named += [(OWN_IMAGE, pod["spec"]["containers"][0]["image"]) for pod in pods]
+    for where, image in named:
+        if "@sha256:" in image:
+            yield "ok", t("doctor.image", image=image), None
+        else:
+            yield "warn", t("doctor.image_tag", image=image), t("doctor.image_todo", image=image, where=where)
 
 
 async def _nodes(api: Api) -> tuple[int, Finding]:

@@ -91,7 +91,7 @@ async def becomes(around: World, expected: dict[Cell, bool]) -> None:
 
 def policies(cluster: RealCluster, folder: Path, egress: bool) -> str:
     """Those of `kubectl apply -k manifests/bot`, for any namespace."""
-    copy = filled_in(folder, "any", "", "any", egress)
+    copy = filled_in(folder, "any", "", "any:1", egress)
     built = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(copy))))
     found = [one for one in built if one["kind"] == "NetworkPolicy"]
     for policy in found:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
+from bot import __version__
 from tests.real.control_plane import ControlPlane
 
 ROOT = Path(__file__).parents[2]
@@ -31,12 +32,11 @@ def apply(
     folder: Path,
     namespace: str,
     env: str,
-    image: str = "llm-bot:latest",
+    image: str = f"llm-bot:{__version__}",
     egress: bool = False,
 ) -> None:
     """What docs/operate.md says: fill in `.env`, set the namespace and the image, and apply it; with the
     component `egress`, as docs/network.md says."""
-    bind_looking(admin, namespace)
     provide_storage(admin, namespace)
     admin.kubectl("apply", "-k", str(filled_in(folder, namespace, env, image, egress)))
 
@@ -46,32 +46,24 @@ def filled_in(folder: Path, namespace: str, env: str, image: str, egress: bool) 
     copy = folder / f"bot-{namespace}"
     shutil.copytree(ROOT / "manifests" / "bot", copy, dirs_exist_ok=True)
     (copy / ".env").write_text(env)
-    for name, before, after in (
-        ("kustomization.yaml", "namespace: default", f"namespace: {namespace}"),
-        ("deployment.yaml", "image: llm-bot:latest", f"image: {image}"),
-        *([("kustomization.yaml", "# components:", "components:")] if egress else []),
+    file = copy / "kustomization.yaml"
+    name, tag = image.split(":")
+    for before, after in (
+        ("namespace: llm-bot", f"namespace: {namespace}"),
+        ("newName: llm-bot", f"newName: {name}"),
+        (f"newTag: {__version__}", f"newTag: {tag}"),
+        *([("# - components/egress", "- components/egress")] if egress else []),
     ):
-        text = (copy / name).read_text()
+        text = file.read_text()
         assert before in text
-        (copy / name).write_text(text.replace(before, after))
+        file.write_text(text.replace(before, after))
     return copy
 
 
 def forget(admin: Admin, namespace: str) -> None:
-    """What `apply` made outside the namespace."""
-    admin.kubectl("delete", "clusterrolebinding", f"llm-bot-gpus-{namespace}", "--ignore-not-found")
+    """What `apply` made outside the namespace, but for what all bots share."""
+    admin.kubectl("delete", "clusterrolebinding", f"llm-bot-gpus:{namespace}", "--ignore-not-found")
     admin.kubectl("delete", "persistentvolumes", f"--selector=claimed-in={namespace}")
-
-
-def bind_looking(admin: Admin, namespace: str) -> None:
-    """Several namespaces share the test cluster, and the ClusterRoleBinding has one name: add ours."""
-    admin.kubectl(
-        "create",
-        "clusterrolebinding",
-        f"llm-bot-gpus-{namespace}",
-        "--clusterrole=llm-bot-gpus",
-        f"--serviceaccount={namespace}:llm-bot",
-    )
 
 
 def provide_storage(admin: Admin, namespace: str) -> None:
