@@ -7,7 +7,6 @@ from functools import partial
 import structlog
 
 from bot.cluster import gpus
-from bot.cluster.annotations import NewerFormat
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
@@ -23,7 +22,6 @@ from bot.cluster.web_ui import NAME as WEB_UI
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
-from bot.core.counters import FAILURES
 from bot.core.deployment.names import object_name
 from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase, Workload
@@ -254,14 +252,10 @@ class ClusterView:
         else:
             try:
                 workload = self._read(name, deployment)
-            except NewerFormat as error:
-                if self._leave_alone(name, error):
-                    log.warning("deployment.newer_format", deployment=name, why=str(error))
-                return
             except Exception as error:  # whatever it is: it hides no other one
-                if self._leave_alone(name, error):
-                    FAILURES.labels("read").inc()
-                    log.error("deployment.unreadable", deployment=name, why=repr(error)[:200], exc_info=error)
+                if self._set_aside.note(name, error):
+                    self._changes.tell(name)
+                self._forget(name)
                 return
             self._set_aside.forget(name)
             self._workloads[name] = workload
@@ -290,14 +284,6 @@ class ClusterView:
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
         return any(node.free >= gpus for node in nodes) if nodes else None
-
-    def _leave_alone(self, name: str, error: Exception) -> bool:
-        """It is none of our workloads from now on; False if it was none before, either."""
-        is_new = self._set_aside.note(name, error)
-        if is_new:
-            self._changes.tell(name)
-        self._forget(name)
-        return is_new
 
     def _forget(self, name: str) -> None:
         self._short_waits.forget(name)

@@ -97,7 +97,7 @@ async def story(world: RealWorld) -> None:
     for text in ("one", "two"):
         await cluster.save_state(text)
     assert await cluster.load_state() == "two"
-    await cluster.complete(SPEC)
+    await cluster.complete("tiny")
     with pytest.raises(Changed):
         await cluster.scale("tiny", 0, version="1")
     await remove_evicted(world)
