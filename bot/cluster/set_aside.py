@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 
-import structlog
 from pydantic import ValidationError
 
 from bot.cluster.annotations import NewerFormat
 from bot.core.counters import FAILURES
 from bot.core.failures.redact import redact
-
-log = structlog.get_logger()
 
 LONGEST_WHY = 200
 """Characters that tell why something cannot be read."""
@@ -23,18 +20,14 @@ class SetAside:
         self._unreadable: dict[str, str] = {}
 
     def note(self, name: str, error: Exception) -> bool:
-        """Reading it has raised this; False if that is known, else it is logged."""
+        """Reading it has raised this; False if that is known."""
         known = name in self._newer or name in self._unreadable
         self.forget(name)
         if isinstance(error, NewerFormat):
             self._newer.add(name)
         else:
             self._unreadable[name] = why(error)
-        if not known and name in self._newer:
-            log.warning("deployment.newer_format", deployment=name, why=str(error))
-        elif not known:
-            FAILURES.labels("read").inc()
-            log.error("deployment.unreadable", deployment=name, why=repr(error)[:200], exc_info=error)
+            FAILURES.labels("read").inc(0 if known else 1)
         return not known
 
     def forget(self, name: str) -> None:

@@ -254,6 +254,7 @@ class ClusterView:
                 workload = self._read(name, deployment)
             except Exception as error:  # whatever it is: it hides no other one
                 if self._set_aside.note(name, error):
+                    log.warning("deployment.set_aside", deployment=name, exc_info=error)
                     self._changes.tell(name)
                 self._forget(name)
                 return
