@@ -21,3 +21,4 @@ STARTS = Histogram(
 API_ERRORS = Counter("llm_bot_api_errors", "Answers of the Kubernetes API that are no success", ["status"])
 FAILURES = Counter("llm_bot_failures", "Exceptions that stayed with one model or object", ["work"])
 ALERTS = Counter("llm_bot_alerts", "Alerts opened", ["kind"])
+REFUSED = Counter("llm_bot_refused_requests", "Requests refused as too many were at work", ["limit"])

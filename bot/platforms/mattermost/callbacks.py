@@ -91,7 +91,7 @@ class Callbacks:
         place = Place("mattermost", call.channel_id, call.root_id)
         origin = Origin(call.trigger_id, trigger=call.trigger_id, answer_to=call.response_url)
         work = self._inbound.handle_message(call.text.strip() or "deploy", call.user_id, place, origin)
-        reply = await self._private_reply(call.trigger_id, COMMAND_REPLY_SECONDS, work)
+        reply = await self._private_reply(call.trigger_id, COMMAND_REPLY_SECONDS, work, call.user_id)
         return web.json_response(ephemeral(reply or receipt))
 
     async def action(self, request: web.Request) -> web.Response:
@@ -136,7 +136,7 @@ class Callbacks:
             origin = Origin(trigger, trigger=trigger, card=click.post_id if about else "")
             place = replace(place, thread=signed["thread"])
             work = self._inbound.handle_message(signed["line"], user, place, origin, about=about)
-        reply = await self._private_reply(trigger, CLICK_REPLY_SECONDS, work)
+        reply = await self._private_reply(trigger, CLICK_REPLY_SECONDS, work, user)
         return _ephemeral(reply["message"]) if reply else {}
 
     async def _submit(self, sent: DialogSubmission) -> Payload:
@@ -169,11 +169,11 @@ class Callbacks:
         about = state.get("about", "")
         return await self._inbound.submit_form(line, sent.user_id, place, origin, about)
 
-    async def _private_reply(self, key: str, seconds: float, work: Work) -> Payload | None:
+    async def _private_reply(self, key: str, seconds: float, work: Work, user: str) -> Payload | None:
         """Start the work; its first reply if that is private and comes in so many seconds, else nothing."""
         waiting: asyncio.Future[Payload | None] = asyncio.get_running_loop().create_future()
         self._context.unanswered_calls[key] = waiting
-        task = self._inbound.start(work)
+        task = self._inbound.start(work, user)
         try:
             if task is None:
                 return None

@@ -115,7 +115,7 @@ class MattermostInbound(Inbound):
             return
         if any(props.get(mark) == "true" for mark in NOT_PEOPLE) or not self.is_new(post["id"]):
             return
-        self.start(self._handle_post(post, kind))
+        self.start(self._handle_post(post, kind), post["user_id"])
 
     async def _handle_post(self, post: Post, kind: str) -> None:
         """Answer a post if it is for the bot."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -14,7 +15,8 @@ from bot.core.chat.errors import Bug, UserError, refusal
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import Say, t
-from bot.core.counters import FIRST_REPLY
+from bot.core.counters import FIRST_REPLY, REFUSED
+from bot.core.personal_limit import Entry, PersonalLimit
 from bot.platforms.shared.dedup import Dedup
 from bot.platforms.shared.platform import Handle, Refused, next_reply
 from bot.platforms.shared.presenter import Origin, Presenter
@@ -22,6 +24,10 @@ from bot.platforms.shared.threads import Threads
 
 MOST_TASKS = 1000
 """Requests at work at once; any more are dropped, with a line in the log."""
+OF_A_PERSON = 20
+"""Requests of one person at work at once; who sends more is told so, once a minute."""
+TASKS_OF_A_PERSON = 2 * OF_A_PERSON
+"""Those and the ones that are about to be refused; what comes beside them is not even looked at."""
 WAIT_NOTICE_SECONDS = 1.5
 """Whoever has no reply after so long is shown that it takes a moment."""
 SUBMIT_SECONDS = 2.0
@@ -40,6 +46,9 @@ class Inbound(ABC):
         self.handle, self.say_in, self._threads = handle, say_in, threads
         self._dedup = Dedup()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks_of: Counter[str] = Counter()
+        """By person; only people who have any."""
+        self._limit = PersonalLimit(OF_A_PERSON, "requests of a person")
         self._presenting: dict[str, tuple[asyncio.Task[Any], str]] = {}
         self._closing = False
 
@@ -63,16 +72,40 @@ class Inbound(ABC):
         """A request with this id may come again."""
         self._dedup.forget(key)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
-        """Run it as a task; an exception in it is logged. None if too many are running."""
+    def start(self, work: Coroutine[Any, Any, None], user: str = "") -> "asyncio.Task[None] | None":
+        """Run it as a task, which `user` has caused, if a person has; an exception in it is logged. None if
+        too many are running."""
+        if user and self._tasks_of[user] >= TASKS_OF_A_PERSON:
+            work.close()
+            REFUSED.labels("tasks of a person").inc()  # one before was told
+            return None
         if len(self._tasks) >= MOST_TASKS:
             work.close()
+            REFUSED.labels("tasks").inc()
             log.error("requests.too_many", tasks=len(self._tasks))
             return None
         task = asyncio.create_task(work)
+        self._tasks_of[user] += 1
+        task.add_done_callback(lambda _: self._left(user))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def start_for(self, user: str, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a person has caused and expects no reply to; nothing if too much of theirs is running."""
+        self.start(self._within_limit(user, work), user)
+
+    async def _within_limit(self, user: str, work: Coroutine[Any, Any, None]) -> None:
+        with self._limit.entering(user) as entry:
+            if entry is Entry.ADMITTED:
+                await work
+            else:
+                work.close()
+
+    def _left(self, user: str) -> None:
+        self._tasks_of[user] -= 1
+        if not self._tasks_of[user]:
+            del self._tasks_of[user]
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -90,15 +123,20 @@ class Inbound(ABC):
     async def handle_message(
         self, text: str, user: str, place: Place, origin: Origin, *, free: bool = False, about: str = ""
     ) -> None:
-        """Identify the person, find the place, and answer."""
-        person = User(user, user, "")
-        try:
-            person = await self.person(user, origin.team)
-            place, origin = await self.resolve_place(place, person, origin)
-        except UserError as error:
-            await self._refuse(error, person, place, origin)
-            return
-        await self.converse(Message(text, person, place, free, about), origin)
+        """Identify the person, find the place, and answer; once for all if too many of theirs are at work."""
+        with self._limit.entering(user) as entry:
+            if entry is Entry.REFUSED_AGAIN:
+                return
+            person = User(user, user, "")
+            try:
+                person = await self.person(user, origin.team)
+                place, origin = await self.resolve_place(place, person, origin)
+                if entry is Entry.REFUSED:
+                    raise UserError(t("chat.too_many", count=OF_A_PERSON))
+            except UserError as error:
+                await self._refuse(error, person, place, origin)
+                return
+            await self.converse(Message(text, person, place, free, about), origin)
 
     async def resume(self, place: Place, message: str) -> bool:
         """Go on with the request that a message is waiting for, until it is over; False when too many are at
@@ -106,6 +144,8 @@ class Inbound(ABC):
         event = await self._threads.find_waiting(place.channel, message)
         if event is None:
             return True
+        if self._limit.is_reached(event["user"]):
+            return False
         origin = Origin(event["key"], event["team"], sent=message)
         place = replace(place, thread=event["thread"])
         task = self.start(self.handle_message(event["line"], event["user"], place, origin))
@@ -121,21 +161,27 @@ class Inbound(ABC):
         to speak to the person."""
         say = self.say_in("")
         try:
+            if self._limit.is_reached(user):
+                raise UserError(t("chat.too_many", count=OF_A_PERSON))
             person = await self.person(user, origin.team)
             say = self.say_in(person.locale)
             place, origin = await self.resolve_place(place, person, origin)
         except UserError as error:
             return refusal(error, private=True), say
-        message = Message(line, person, place, about=about)
+        with self._limit.entering(user):
+            return await self._submit(Message(line, person, place, about=about), origin), say
+
+    async def _submit(self, message: Message, origin: Origin) -> Reply | None:
+        """Run it: the refusal if one comes soon; else it goes on, and is shown as usual."""
         replies = self.handle(message)
         first = asyncio.ensure_future(next_reply(replies, None))
         await asyncio.wait({first}, timeout=SUBMIT_SECONDS)
         reply = first.result() if first.done() else None
         if reply is not None and reply.private and reply.tone is Tone.FAILED:
             await replies.aclose()
-            return reply, say
-        self.start(self.converse(message, origin, replies, first))
-        return None, say
+            return reply
+        self.start(self.converse(message, origin, replies, first), message.user.id)
+        return None
 
     async def stop_answer(self, key: str, user: str, place: Place, origin: Origin) -> None:
         """Stop an answer; only the person who asked may."""

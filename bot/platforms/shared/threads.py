@@ -1,9 +1,11 @@
 """Threads that the bot takes part in: their messages hold the conversation, and are read when needed."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
@@ -32,6 +34,8 @@ class Threads(ABC):
     def __init__(self) -> None:
         self._turns: LRUCache[Key, list[Turn]] = LRUCache(THREADS_KEPT)
         self._foreign: LRUCache[Key, bool] = LRUCache(THREADS_KEPT)
+        self._reading: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        """Held while a thread is read: of many who ask at once only one reads it."""
         self.bot = ""
 
     @abstractmethod
@@ -63,7 +67,9 @@ class Threads(ABC):
             return True
         if key in self._foreign:
             return False
-        return await self._read(key)
+        async with self._reading.setdefault(key, asyncio.Lock()):
+            known = key in self._turns or key in self._foreign
+            return key in self._turns if known else await self._read(key)
 
     async def turns(self, place: Place) -> Sequence[Turn]:
         """Questions and answers so far, oldest first."""

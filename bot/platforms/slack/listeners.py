@@ -37,7 +37,8 @@ def _listen_to_commands(app: AsyncApp, inbound: SlackInbound) -> None:
                 body["trigger_id"], body["team_id"], body["trigger_id"], answer_to=body["response_url"]
             )
             place = Place("slack", body["channel_id"])
-            inbound.start(inbound.handle_message(text, body["user_id"], place, origin))
+            user = body["user_id"]
+            inbound.start(inbound.handle_message(text, user, place, origin), user)
 
 
 def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: HomeTab) -> None:
@@ -49,13 +50,13 @@ def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: HomeTab) -> No
         if event.get("subtype", "") not in TEXT_SUBTYPES or event.get("bot_id"):
             return
         if inbound.is_new(*keys):
-            inbound.start(inbound.handle_channel_message(event, _team(body)))
+            inbound.start(inbound.handle_channel_message(event, _team(body)), event.get("user", ""))
 
     @app.event("app_home_opened")
     async def home_opened(body: Body) -> None:
         event = body["event"]
         if event.get("tab") == "home" and inbound.is_new(f"event:{body['event_id']}"):
-            inbound.start(home.opened(event["user"], _team(body)))
+            inbound.start_for(event["user"], home.opened(event["user"], _team(body)))
 
 
 def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
@@ -68,13 +69,14 @@ def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
         about, _, line = action["value"].partition("\n")
         place, card = _where(body), body.get("container", {}).get("message_ts", "")
         origin = Origin(body["trigger_id"], _team(body), body["trigger_id"], card if about else "")
-        inbound.start(inbound.handle_message(line, body["user"]["id"], place, origin, about=about))
+        user = body["user"]["id"]
+        inbound.start(inbound.handle_message(line, user, place, origin, about=about), user)
 
     @app.action(STOP)
     async def stop(ack: Ack, body: Body) -> None:
         await ack()
-        place, key = _where(body), body["actions"][0]["value"]
-        inbound.start(inbound.stop_answer(key, body["user"]["id"], place, Origin(team=_team(body))))
+        place, key, user = _where(body), body["actions"][0]["value"], body["user"]["id"]
+        inbound.start(inbound.stop_answer(key, user, place, Origin(team=_team(body))), user)
 
 
 def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None:
@@ -82,7 +84,8 @@ def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None
     async def change(ack: Ack, body: Body) -> None:
         await ack()
         if body.get("view", {}).get("callback_id") == modal.CALLBACK:
-            inbound.start(forms.recheck(body["view"], body["user"]["id"], _team(body)))
+            user = body["user"]["id"]
+            inbound.start_for(user, forms.recheck(body["view"], user, _team(body)))
 
     @app.view(modal.CALLBACK)
     async def submit(ack: Ack, body: Body) -> None:

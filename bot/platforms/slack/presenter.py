@@ -99,7 +99,8 @@ class SlackPresenter(Presenter):
             reply = replace(reply, log="")
         message = self.draw(reply)
         event = message.pop("metadata")["event_payload"]
-        sent = await self._web.post(self._place.channel, self._place.thread, message, event)
+        place, person = self._place, self._user.id
+        sent = await self._web.post(place.channel, place.thread, message, event, person)
         await show(self._web, self._place, reply.picture, self._say)
         return sent
 
@@ -125,7 +126,7 @@ class SlackPresenter(Presenter):
             if error.code not in AWAY:
                 raise
             direct = await self._web.open_direct_channel(self._user.id)
-            await self._web.post(direct, "", payload(reply, self._say), {})
+            await self._web.post(direct, "", payload(reply, self._say), {}, self._user.id)
 
 
 async def show(web: SlackWeb, place: Place, picture: Picture | None, say: Say) -> None:

@@ -115,14 +115,17 @@ class SlackWeb:
             )
         )
 
-    async def post(self, channel: str, thread: str, payload: dict[str, Any], event: dict[str, Any]) -> str:
+    async def post(
+        self, channel: str, thread: str, payload: dict[str, Any], event: dict[str, Any], person: str = ""
+    ) -> str:
         """Post exactly once: if the connection broke, look whether the message arrived before sending it
-        again; its id."""
+        again; its id. `person` is whose request it answers, if it answers one."""
         nonce = uuid4().hex
         metadata = {"event_type": NONCE_EVENT, "event_payload": {**event, "nonce": nonce}}
         quiet = {"unfurl_links": False, "unfurl_media": False}
         message = {"channel": channel, "thread_ts": thread or None, "metadata": metadata, **quiet, **payload}
-        await self.rates.channel(channel).acquire()
+        budget = self.rates.channel(channel)
+        await (budget.acquire_for(person) if person else budget.acquire())
         try:
             return str((await self.call("chat.postMessage", **message))["ts"])
         except SlackRefused as error:

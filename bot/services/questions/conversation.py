@@ -20,6 +20,7 @@ from bot.services.deployments.lifecycle import Lifecycle
 from bot.services.idle.activity import Activity
 from bot.services.questions.model_selector import ModelSelector
 from bot.services.questions.pending_questions import PendingQuestions
+from bot.services.questions.question_limits import QuestionLimits
 from bot.services.startup.progress import StartupProgress
 
 WAIT_IN_QUEUE = timedelta(minutes=10)
@@ -72,10 +73,19 @@ class Conversation:
         self._progress = progress
         self._pending_questions = pending_questions
         self._clock = clock
+        self._limits = QuestionLimits()
 
     async def ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         """Wake the model and wait for it if need be; then its answer, each reply longer than the one before.
-        UserError if the model fails, cannot be reached, or is not ready in time."""
+        UserError if the model fails, cannot be reached, or is not ready in time, or if too many questions are
+        at work: of a flood of them only the first that is refused."""
+        with self._limits.asking(workload.name, question.user.id) as admitted:
+            if admitted:
+                async with aclosing(self._ask(workload, question)) as replies:
+                    async for reply in replies:
+                        yield reply
+
+    async def _ask(self, workload: Workload, question: Question) -> AsyncGenerator[Reply, None]:
         self._model_selector.remember(question.place, workload)
         while not self._open(workload.name):
             with self._pending_questions.waiting(workload.name, question.user.id):
