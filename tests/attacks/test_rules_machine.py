@@ -84,29 +84,36 @@ class Watched(SimulatedCluster):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, dict(NODES))
         self.broken: list[str] = []
+        self.writes = 0
+        """Writes on their way: what they do was decided already."""
         self._time = clock
 
     async def create(self, spec: Spec, record: Record) -> None:
-        await settle()
+        await self._on_its_way()
         with self._watched(spec.name):
             await super().create(spec, record)
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
-        await settle()
+        await self._on_its_way()
         with self._watched(spec.name):
             await super().change(spec, record, awake=awake, version=version)
 
     async def scale(
         self, name: str, replicas: int, version: str = "", **changes: Unpack[RecordChanges]
     ) -> None:
-        await settle()
+        await self._on_its_way()
         with self._watched(name):
             await super().scale(name, replicas, version, **changes)
 
     async def update_record(self, name: str, version: str = "", **changes: Unpack[RecordChanges]) -> None:
-        await settle()
+        await self._on_its_way()
         with self._watched(name):
             await super().update_record(name, version, **changes)
+
+    async def _on_its_way(self) -> None:
+        self.writes += 1
+        await settle()
+        self.writes -= 1
 
     @contextmanager
     def _watched(self, name: str) -> Iterator[None]:
@@ -253,6 +260,7 @@ class Rules(RuleBasedStateMachine):
             ("eve", "deploy tinyllama name=m1 ttl=1h"),
             ("eve", 'deploy tinyllama name=m2 hours="mo-su 0-24"'),
             ("ada", "deploy llama-3-8b tp=2 name=m3"),
+            ("grace", "deploy llama-3-8b tp=4 name=m4"),  # little is free: others wait for GPUs
         ):
             self._do(self._type(who, "1", line))
         for _ in range(2):
@@ -288,9 +296,10 @@ class Rules(RuleBasedStateMachine):
         self._do(self._pass(timedelta(hours=hours)))
         self._do(self._pass(SWEEP))
 
-    @rule(name=names)
-    def crash(self, name: str) -> None:
+    @rule(name=names, who=people, look=st.sampled_from(["status {}", "why {}", "ask {} what is wrong?"]))
+    def crash(self, name: str, who: str, look: str) -> None:
         self._do(self._crash(name))
+        self._do(self._type(who, "2", look.format(name)))
 
     @invariant()
     def no_rule_is_broken(self) -> None:
@@ -305,10 +314,15 @@ class Rules(RuleBasedStateMachine):
         task = asyncio.create_task(self._say(who, place, line, about))
         self.questions.add(task)
         task.add_done_callback(self.questions.discard)
-        if line.startswith("ask "):
-            await settle()
-        else:
+        if not line.startswith("ask "):
             await task
+        await self._calm()
+
+    async def _calm(self) -> None:
+        """No time passes while a write is on its way."""
+        await settle()
+        while self.cluster.writes:
+            await settle()
 
     async def _say(self, who: str, place: str, line: str, about: str) -> None:
         ACTOR.set(who)
