@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Self, Unpack
+from typing import Annotated, Self, Unpack
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from bot.core.access.roles import Role
@@ -12,6 +12,7 @@ from bot.core.chat.message import Place, User
 from bot.core.deployment.ending import Ending
 from bot.core.deployment.start_times import StartTimes
 from bot.core.frozen import Frozen, Moment, Span
+from bot.core.idle.office_hours import OfficeHours
 
 USERS_KEPT, STARTS_KEPT = 20, 5
 """People whose last use is remembered, and starts whose duration is."""
@@ -140,6 +141,12 @@ def checked(changes: RecordChanges) -> RecordChanges:
     return _CHANGES.validate_python(changes)
 
 
+def _office_hours(typed: str) -> str:
+    if typed:
+        OfficeHours(typed)
+    return typed
+
+
 class Record(Frozen):
     """What is remembered of a workload besides its spec. Everything that must survive a restart is here."""
 
@@ -178,7 +185,7 @@ class Record(Frozen):
     """Until when a person wants it kept although it is idle; None: nobody does."""
     idle_window: Span | None = None
     """How long it may be idle; None: as long as its model or everybody's may."""
-    office_hours: str = ""
+    office_hours: Annotated[str, AfterValidator(_office_hours)] = ""
     """When it stays warm (`mo-fr 08:00-18:00`); outside of them it sleeps. Empty: it has none."""
     warned_at: Moment | None = None
     """When its owner was told that it will sleep; None: there is no such warning now."""
