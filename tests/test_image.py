@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bot import __version__
 from tools import image
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +21,12 @@ def test_it_is_made_from_the_lock() -> None:
         "RUN /installer/bin/pip --python /venv/bin/python install --no-cache-dir --no-compile"
         " --require-hashes -r /run.txt"
     ]
+
+
+def test_the_version_that_is_installed_is_that_of_the_package() -> None:
+    [named] = yaml.safe_load((ROOT / "manifests" / "bot" / "kustomization.yaml").read_text())["images"]
+    assert [container["image"] for container in POD["containers"]] == [named["name"]]
+    assert named["newTag"] == __version__
 
 
 def test_a_namespace_that_is_restricted_takes_the_pod() -> None:

@@ -219,6 +219,7 @@ async def test_kind_12_what_others_made_is_neither_changed_nor_removed(world: Re
     await in_force(world, thief)
     theirs = objects(world)
     del theirs["PersistentVolumeClaim"]  # the bot may not change one at all
+    theirs["Service"]["spec"]["selector"] = {"llm-bot/workload": "llm-theirs"}  # only whose it is is wrong
     for kind, body in theirs.items():
         body["metadata"] |= {"name": "llm-webui" if kind == "Ingress" else "llm-theirs", "labels": {}}
         await world.admin.request("POST", collection(world, kind), body)
@@ -242,6 +243,26 @@ async def test_kind_12_a_change_is_looked_at_like_a_creation(world: RealWorld, t
     assert NODE in await refusal(thief, "PATCH", path, template)
     service = f"{collection(world, 'Service')}/llm-tiny"
     assert REACHABLE in await refusal(thief, "PATCH", service, {"spec": {"type": "NodePort"}})
+
+
+async def test_everything_runs_where_pod_security_is_enforced(world: RealWorld) -> None:
+    enforce = "pod-security.kubernetes.io/enforce=restricted"
+    world.plane.kubectl("label", "namespace", world.namespace, enforce)
+    naked = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
+    naked |= {"spec": {"containers": [{"name": "x", "image": "x"}]}}
+    pods = f"/api/v1/namespaces/{world.namespace}/pods"
+    async with asyncio.timeout(PATIENCE):
+        while "violates PodSecurity" not in await refusal(world.admin, "POST", pods, naked):
+            await asyncio.sleep(0.1)
+    before = await world.names("pods")
+    world.plane.kubectl("delete", "pods", "--all", "--wait=false", "-n", world.namespace)
+    await world.cluster.create(SPEC, RECORD)
+    await world.cluster.apply_web_ui(["tiny"], "ada")
+    await eventually(lambda: [w.phase for w in world.cluster.workloads()] == [Phase.READY])
+    await eventually(lambda: (page := world.cluster.web_ui()) and page.ready)
+    async with asyncio.timeout(PATIENCE):
+        while not any(name.startswith("llm-bot-") for name in {*await world.names("pods")} - {*before}):
+            await asyncio.sleep(0.1)
 
 
 async def test_what_an_older_version_made_can_be_put_to_sleep(world: RealWorld, thief: Api) -> None:

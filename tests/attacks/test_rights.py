@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from bot import __version__
 from bot.app.engines import ENGINE
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.client import Api, ApiError, connect
@@ -267,3 +268,16 @@ async def test_kind_12_a_command_that_lacks_a_right_says_which(
             await cluster.create(SPEC, RECORD)
     assert say(refused.value.text).startswith("I am not allowed to get secrets in namespace ")
     assert "llm-tiny" not in await world.names("deployments")
+
+
+async def test_doctor_warns_of_images_that_only_a_tag_names(world: RealWorld, say: Say) -> None:
+    findings = [one async for one in examine(str(world.kubeconfig), settings(world), ENGINE)]
+    said = {say(text): (level, say(todo) if todo else "") for level, text, todo in findings}
+    tagged, pinned = settings(world).image, settings(world).open_webui_image
+    level, todo = said[f"what the tag of the image {tagged} names can be changed by others"]
+    assert (
+        level == "warn" and f"imagetools inspect {tagged} prints its digest" in todo and "VLLM_IMAGE" in todo
+    )
+    assert said[f"the image {pinned} is named by its digest"] == ("ok", "")
+    level, todo = said["what the tag of the image llm-bot:" + __version__ + " names can be changed by others"]
+    assert level == "warn" and todo.endswith("manifests/bot/kustomization.yaml")
