@@ -103,9 +103,11 @@ async def story(world: RealWorld) -> None:
         await cluster.scale("tiny", 0, version="1")
     await remove_evicted(world)
     await cluster.apply_web_ui([], "ada")
+    await eventually(lambda: (page := cluster.web_ui()) and page.ready)
     await cluster.remove_web_ui()
     await cluster.scale("tiny", 0)
     await cluster.change(SPEC.model_copy(update={"max_model_len": 1024}), RECORD, awake=True)
+    await cluster.create(SPEC.model_copy(update={"name": "second"}), RECORD)  # the token is there already
     await cluster.remove("tiny")
 
 

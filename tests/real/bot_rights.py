@@ -51,7 +51,7 @@ def filled_in(folder: Path, namespace: str, env: str, image: str, egress: bool) 
     for before, after in (
         ("namespace: llm-bot", f"namespace: {namespace}"),
         ("newName: llm-bot", f"newName: {name}"),
-        (f"newTag: {__version__}", f"newTag: {tag}"),
+        (f'newTag: "{__version__}"', f'newTag: "{tag}"'),
         *([("# - components/egress", "- components/egress")] if egress else []),
     ):
         text = file.read_text()
