@@ -244,7 +244,7 @@ async def test_a_lease_ends_in_sleep_and_says_so(
     await bot.sweep()
     [workload] = cluster.workloads()
     assert workload.phase is Phase.ASLEEP and workload.record.lease_over(clock.now())
-    assert say(chat.last.text).startswith("tinyllama sleeps, its GPU is free again. Its lease has ended.")
+    assert say(chat.last.text).startswith("tinyllama sleeps and gives its GPU back. Its lease has ended.")
 
     before = len(chat.messages)
     await bot.sweep()

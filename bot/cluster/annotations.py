@@ -49,6 +49,7 @@ NAMES = {
     "sleep_state": f"{PREFIX}sleep-state",
     "queued_since": f"{PREFIX}queued-since",
     "held_back": f"{PREFIX}held-back",
+    "no_room_told": f"{PREFIX}no-room-told",
     "urgent": f"{PREFIX}urgent",
     "last_uses": f"{PREFIX}last-uses",
     "last_nodes": f"{PREFIX}last-nodes",

@@ -119,6 +119,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         version=metadata["resourceVersion"],
         replicas=replicas,
         ready_replicas=sum(map(is_ready, alive)),
+        placed_replicas=sum(bool(pod["spec"].get("nodeName")) for pod in alive),
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),

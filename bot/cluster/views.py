@@ -11,7 +11,7 @@ from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
 from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
-from bot.cluster.pod_fields import Now, is_ready, server_id, utc_now
+from bot.cluster.pod_fields import Now, is_dead, is_ready, server_id, utc_now
 from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
 from bot.cluster.set_aside import SetAside
@@ -169,7 +169,7 @@ class ClusterView:
     def _holders(self) -> list[gpus.Holder | None]:
         """The pods on nodes; without the right to see all of them, ours."""
         if self._all_pods.forbidden:
-            return [gpus.reduce_pod(pod) for pod in self._pods.items.values()]
+            return [_holder(pod) for pod in self._pods.items.values()]
         return list(self._all_pods.items.values())
 
     def lacks(self, pod: Json) -> Shortage | None:
@@ -203,6 +203,8 @@ class ClusterView:
 
     def _pod_changed(self, old: Json | None, new: Json | None) -> None:
         self._refresh(_workload_of(new or old or {}))
+        if self._all_pods.forbidden:
+            self._holder_changed(_holder(old) if old else None, _holder(new) if new else None)
 
     def _event_changed(self, old: PodEvent | None, new: PodEvent | None) -> None:
         """The API server forgets events after an hour; those of a pod that waits come again."""
@@ -222,6 +224,7 @@ class ClusterView:
         """What runs on it is lost or found with it."""
         if old != new:
             self._count_again()
+            self._tell_queue()
         if old and (new is None or old.ready != new.ready):
             pods = [pod for pod in self._pods.items.values() if pod["spec"].get("nodeName") == old.name]
             for name in {_workload_of(pod) for pod in pods} - {""}:
@@ -231,12 +234,20 @@ class ClusterView:
         """Who holds GPUs is read when it is asked for; what is left for those that wait is not."""
         if old != new:
             self._count_again()
+            if any(holder and holder.gpus for holder in (old, new)):
+                self._tell_queue()
 
     def _count_again(self) -> None:
         """What those wait for that have no node depends on what is left there."""
         waiting = (Phase.SCHEDULING, Phase.QUEUED)
         for name in [n for n, w in self._workloads.items() if w.phase in waiting and w.replicas]:
             self._refresh(name)
+
+    def _tell_queue(self) -> None:
+        """What is free has changed for those that have no pods yet."""
+        for workload in self._workloads.values():
+            if workload.record.queued_since and not workload.replicas:
+                self._changes.tell(workload.name)
 
     def _scaler_changed(self, old: str | None, new: str | None) -> None:
         self._refresh(new or old or "")
@@ -290,6 +301,11 @@ class ClusterView:
         self._short_waits.forget(name)
         if known := self._workloads.pop(name, None):
             self._changes.tell(known.name)
+
+
+def _holder(pod: Json) -> gpus.Holder | None:
+    """What a pod of ours holds, as `gpus.RUNNING_PODS` shows those of everybody."""
+    return None if is_dead(pod) else gpus.reduce_pod(pod)
 
 
 def _workload_of(thing: Json) -> str:

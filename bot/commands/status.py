@@ -76,7 +76,7 @@ def one(workload: Workload, ctx: Context) -> Reply:
         ("owner", verbatim(workload.record.owner_name)),
         ("model", verbatim(spec.repo)),
         ("runs", _runs(workload, ctx)),
-        ("gpus", t("status.gpus_held", count=workload.gpus_held, tp=spec.tensor_parallel_size)),
+        ("gpus", t("status.gpus_held", count=workload.gpus_on_nodes, tp=spec.tensor_parallel_size)),
         ("age", t("status.span", span=now - workload.created)),
         ("requests", _requests(workload, ctx)),
         ("idle", _idle(workload, ctx)),

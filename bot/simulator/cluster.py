@@ -47,6 +47,8 @@ class SimulatedCluster:
         self._images: set[str] = set()
         self._models: set[str] = set()
         self._changes = Changes()
+        self._free: dict[str, int] = {}
+        """What was free on each node when listeners last heard of it."""
         self._state = ""
         self._web_ui: tuple[datetime, tuple[str, ...], str] | None = None
 
@@ -62,11 +64,21 @@ class SimulatedCluster:
             self._schedule(running)
         for running in self._running.values():
             workload = running.view(self._clock.now())
-            seen = (workload.phase, workload.nodes, workload.ready_replicas)
+            seen = (workload.phase, workload.nodes, workload.placed_replicas, workload.ready_replicas)
             if seen != running.seen:
                 running.seen = seen
                 running.version = next(self._versions)
                 self._changes.tell(running.spec.name)
+        self._tell_those_that_wait()
+
+    def _tell_those_that_wait(self) -> None:
+        """They change with what is free."""
+        free = {node.name: node.free for node in self.nodes()}
+        if free != self._free:
+            self._free = free
+            for running in self._running.values():
+                if running.record.queued_since:
+                    self._changes.tell(running.spec.name)
 
     def _schedule(self, running: SimulatedWorkload) -> None:
         now = self._clock.now()

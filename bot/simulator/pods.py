@@ -80,6 +80,7 @@ class SimulatedWorkload:
             version=str(self.version),
             replicas=self.replicas,
             ready_replicas=sum(line.phase(now)[0] is Phase.READY for line in timelines),
+            placed_replicas=sum(bool(pod.node) for pod in self.pods),
             nodes=tuple(sorted({pod.node for pod in self.pods if pod.node})),
             cause=end.cause if end else "",
             evidence=end.evidence if end else "",

@@ -13,7 +13,8 @@ from typing import Any
 
 from bot.core.idle.verdict import ActivityWindow, IdleState, LivenessInputs
 from bot.core.ports import Load
-from bot.core.queue.order import QueueEntry, in_order, startable
+from bot.core.queue.order import QueueEntry, in_order
+from bot.core.queue.placement import NodeGpus, startable
 from tests.bench import row
 
 SEED, PEOPLE, DAYS, TICK = 7, 40, 7, 30
@@ -165,8 +166,10 @@ def _start(models: list[Model], now: int) -> None:
         for m in models
         if m.waiting_since >= 0
     ]
-    for name in startable(free, in_order(line)):
-        model = next(m for m in models if m.name == name)
+    moment = START + timedelta(seconds=now * TICK)
+    while names := startable([NodeGpus(free[n], NODES[n]) for n in NODES], (), in_order(line), moment):
+        line = [entry for entry in line if entry.name != names[0]]
+        model = next(m for m in models if m.name == names[0])
         model.node = min((n for n in free if free[n] >= model.tp), key=lambda node: free[node])
         free[model.node] -= model.tp
         model.ready_at, model.since, model.waiting_since = now + model.load_ticks, now, -1

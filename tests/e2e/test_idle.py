@@ -55,7 +55,7 @@ async def story(built: App, cluster: KubernetesCluster, chat: Chat, say: Say) ->
     assert say(why.lines[0]).startswith("Not idle yet")
     await eventually(lambda: said("has been idle for"))
     await eventually(lambda: phase() is Phase.ASLEEP)
-    await eventually(lambda: said("tinyllama sleeps, its GPU is free again."))
+    await eventually(lambda: said("tinyllama sleeps and gives its GPU back."))
     answers = await type_(built, chat, "ask tinyllama max-tokens=4 are you awake?")
     footnote = answers[-1].footnote
     assert footnote and "tokens/s" in say(footnote) and phase() is Phase.READY

@@ -106,7 +106,7 @@ async def story(cluster: RealCluster, namespace: str, chat: FakeMattermost) -> N
         return any(words in post["message"] for post in chat.posts.values())
 
     await eventually(lambda: said("tinyllama has been idle for"))
-    await eventually(lambda: said("tinyllama sleeps, its GPU is free again."))
+    await eventually(lambda: said("tinyllama sleeps and gives its GPU back."))
     deployment = cluster.get(namespace, "deployment", "llm-tinyllama")
     assert deployment["spec"]["replicas"] == 0
 

@@ -127,6 +127,7 @@ class RecordChanges(TypedDict, total=False):
     sleep_state: SleepState | None
     queued_since: Moment | None
     held_back: str
+    no_room_told: bool
     urgent: bool
     last_uses: dict[str, LastUse]
     last_nodes: tuple[str, ...]
@@ -199,8 +200,10 @@ class Record(Frozen):
     held_back: str = ""
     """Why it may not start by itself, as its owner was told: the key of that sentence. Empty: its owner was
     not told, or it has started since."""
+    no_room_told: bool = False
+    """Its owner has been told that no node could take it, even if all models gave their GPUs back."""
     urgent: bool = False
-    """An admin called it urgent: it goes to the front of the queue."""
+    """An admin called it urgent: that counts as hours of waiting in the queue."""
 
     last_uses: dict[str, LastUse] = Field(default_factory=dict)
     """When each person asked it last, by user id; the latest 20 people."""
@@ -219,7 +222,12 @@ class Record(Frozen):
         may still be there."""
         forgiven = last_end.forgiven() if last_end else None
         return self.changed(
-            start_requested_at=now, ready_at=None, last_end=forgiven, sleep_state=None, held_back=""
+            start_requested_at=now,
+            ready_at=None,
+            last_end=forgiven,
+            sleep_state=None,
+            held_back="",
+            no_room_told=False,
         )
 
     def lease_over(self, now: datetime) -> bool:

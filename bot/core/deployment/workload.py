@@ -116,6 +116,8 @@ class Workload(Frozen):
     """Replicas that it should have now; 0: it sleeps or is queued."""
     ready_replicas: int = 0
     """Replicas that answer."""
+    placed_replicas: int = 0
+    """Replicas whose pods have a node."""
     nodes: tuple[str, ...] = ()
     """Names of the nodes that its pods are on, sorted."""
     cause: str = ""
@@ -171,12 +173,14 @@ class Workload(Frozen):
     @property
     def gpus_held(self) -> int:
         """GPUs that it holds or waits for now; 0 while it sleeps."""
-        return self.spec.gpus if self.record.queued_since else self.gpus_on_nodes
+        return self.spec.tensor_parallel_size * (
+            self.spec.replicas if self.record.queued_since else self.replicas
+        )
 
     @property
     def gpus_on_nodes(self) -> int:
-        """GPUs that its pods ask for."""
-        return self.spec.tensor_parallel_size * self.replicas
+        """GPUs that its pods hold: those that have a node."""
+        return self.spec.tensor_parallel_size * self.placed_replicas
 
     @property
     def without_log(self) -> "Workload":

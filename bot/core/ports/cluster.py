@@ -35,6 +35,12 @@ class GpuNode:
         """GPUs that a pod could get now."""
         return max(0, self.total - sum(self.used.values())) if self.schedulable else 0
 
+    @property
+    def within_reach(self) -> int:
+        """GPUs that a pod could get if all of the bot's workloads gave theirs back."""
+        foreign = sum(gpus for holder, gpus in self.used.items() if "/" in holder)
+        return max(0, self.total - foreign) if self.schedulable else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -94,7 +100,8 @@ class ClusterReader(Protocol):
         that is not known."""
 
     def changes(self) -> Listening:
-        """The names of workloads as they change."""
+        """The names of workloads as they change. What a workload waits for is part of it: one that waits for
+        GPUs changes with the GPUs that are free, whoever frees them."""
 
     def servers(self, name: str) -> Sequence[Server]:
         """The ready replicas of the workload of that name."""

@@ -1,22 +1,30 @@
 """The queue of deployments that wait for GPUs: which starts next, and when the others may."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
 from bot.core.chat.errors import UserError
-from bot.core.chat.reply import Reply, Tone
+from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
 from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Messenger, Workloads
-from bot.core.queue.order import QueueEntry, QueuePosition, Release, forecast, in_order, startable
+from bot.core.queue.order import QueueEntry, QueuePosition, Release, about, forecast, in_order
+from bot.core.queue.placement import NodeGpus, startable, within_reach
 from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.admission import Admission
 from bot.services.idle.activity import Activity
+
+HELD_COUNTS = timedelta(hours=6)
+"""A GPU that an owner holds now counts as if they had used it for so long."""
+HOPELESS_AFTER = timedelta(minutes=5)
+"""An owner is told that no node could ever take a deployment once that has lasted so long: a node may be away
+for a moment."""
 
 log = structlog.get_logger()
 
@@ -41,6 +49,9 @@ class GpuQueue:
         self._activity, self._clock = activity, clock
         self._used, self._admission, self._bulkhead = used, admission, bulkhead
         self._advancing = asyncio.Lock()
+        self._hopeless: dict[str, datetime] = {}
+        """Since when no node could take those that wait, even if all models gave their GPUs back."""
+        self._to_tell: asyncio.Queue[tuple[Record, Reply]] = asyncio.Queue()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
         """Not enough GPUs are free, or others come first. False where the bot may not read nodes: then pods
@@ -49,24 +60,27 @@ class GpuQueue:
             return False
         entry = self._entry(spec, record.changed(queued_since=self._clock.now()))
         others = [other for other in self._waiting() if other.name != spec.name]
-        return spec.name not in startable(self._free(), in_order([*others, entry]))
+        return spec.name not in self._startable([*others, entry])
 
     def position(self, workload: Workload) -> QueuePosition | None:
         """Where it stands in the queue; None if it is not in it."""
         if workload.record.queued_since is None:
             return None
-        queue = in_order(self._waiting())
+        queue, now = in_order(self._waiting()), self._clock.now()
         names = [entry.name for entry in queue]
-        at = forecast(self._free(), self._releases(), queue).get(workload.name)
-        return (
-            QueuePosition(names.index(workload.name) + 1, len(names), at) if workload.name in names else None
-        )
+        if workload.name not in names:
+            return None
+        free = {node.name: node.free for node in self._cluster.nodes()}
+        starts = forecast(free, self._releases(), [*self._coming(), *queue], now)
+        at = starts.get(workload.name, now)
+        return QueuePosition(names.index(workload.name) + 1, len(names), about(at) if at > now else None)
 
     def model_to_reclaim(self) -> tuple[str, str]:
         """While somebody waits: the name of the model to put to sleep early, and of the person who waits. It
         is the one that has been idle longest, of those that have been idle for half of their window. Else two
         empty strings. It stays the same until it sleeps or is used."""
-        queue = in_order(self._waiting())
+        nodes = self._nodes()
+        queue = [entry for entry in in_order(self._waiting()) if within_reach(nodes, entry)]
         if not queue:
             return "", ""
         idle = [(verdict.since, w.name) for w in self._ready() if (verdict := self._half_idle(w))]
@@ -74,28 +88,46 @@ class GpuQueue:
         return (min(idle)[1], first.record.owner_name) if idle and first else ("", "")
 
     async def follow(self) -> None:
-        """Start those that wait, now and whenever something changes on the cluster; it never ends."""
-        with self._cluster.changes() as names:
-            with self._bulkhead.isolated(WorkKind.QUEUE):
-                await self.advance()
-            async for _ in names:
+        """Start those that wait, now and whenever something changes on the cluster, and tell their owners; it
+        never ends."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tell())
+            with self._cluster.changes() as names:
                 with self._bulkhead.isolated(WorkKind.QUEUE):
                     await self.advance()
+                async for _ in names:
+                    with self._bulkhead.isolated(WorkKind.QUEUE):
+                        await self.advance()
 
     async def advance(self) -> None:
-        """Start those that come first, may start, and whose GPUs are free."""
+        """Start those that come first, may start, and whose GPUs are free; each is tried once. Who can start
+        is looked up again after each: meanwhile others may have started or gone."""
         async with self._advancing:
-            held_back = {entry.name for entry in self._waiting() if await self._is_held_back(entry.name)}
-            queue = in_order(entry for entry in self._waiting() if entry.name not in held_back)
-            for name in startable(self._free(), queue) if queue else []:
-                with self._bulkhead.isolated(WorkKind.QUEUE, name):
-                    await self._start_if_possible(name)
+            passed = {entry.name for entry in self._waiting() if await self._is_held_back(entry.name)}
+            while name := await self._start_next(passed):
+                passed.add(name)
+            await self._note_hopeless()
 
-    async def _start_if_possible(self, name: str) -> None:
+    async def _start_next(self, passed: Set[str]) -> str:
+        """Start the first that can, of those that are not passed over, and return its name; empty: none can.
+        Its owner is told later: a chat that is slow or away holds up nobody's turn."""
+        async with self._admission.lock:
+            waiting = [entry for entry in self._waiting() if entry.name not in passed]
+            name = next(iter(self._startable(waiting)), "") if waiting else ""
+            if (workload := self._cluster.find(name) if name else None) is None:
+                return ""
+            with self._bulkhead.isolated(WorkKind.QUEUE, name):  # the next change tries again
+                await self._start(workload)
+            return name
+
+    async def _start(self, workload: Workload) -> None:
+        record = workload.record.restarted(self._clock.now(), workload.last_end)
         try:
-            await self._start(name)
-        except UserError as error:  # the next change tries again, if it has not started
-            log.warning("queue.not_advanced", workload=name, why=error.text.key)
+            await self._admission.start(workload, workload.spec, record.changed(queued_since=None), None)
+        except UserError as error:
+            log.warning("queue.not_advanced", workload=workload.name, why=error.text.key)
+        else:
+            self._to_tell.put_nowait((record, Reply(t("queue.turn", name=workload.name), Tone.LOADING)))
 
     async def _is_held_back(self, name: str) -> bool:
         """It may not start by itself; or it is gone, or nobody knows."""
@@ -106,19 +138,52 @@ class GpuQueue:
             log.warning("queue.not_told", workload=name, why=error.text.key)
             return True
 
-    async def _start(self, name: str) -> None:
-        async with self._admission.lock:
-            workload = self._cluster.find(name)
-            if workload is None or workload.record.queued_since is None:
-                return  # it has been removed, or put to sleep
-            record = workload.record.restarted(self._clock.now(), workload.last_end)
-            await self._admission.start(workload, workload.spec, record.changed(queued_since=None), None)
-        if record.card_place is not None and self._messenger.reaches(record.card_place):
-            reply = Reply(t("queue.turn", name=workload.name), Tone.LOADING)
-            await self._messenger.post(record.card_place, reply, record.locale)
+    async def _tell(self) -> None:
+        """Post what owners are to be told; it never ends."""
+        while True:
+            record, reply = await self._to_tell.get()
+            if record.card_place is None or not self._messenger.reaches(record.card_place):
+                continue
+            with self._bulkhead.isolated(WorkKind.QUEUE):
+                await self._messenger.post(record.card_place, reply, record.locale)
+
+    async def _note_hopeless(self) -> None:
+        """Tell owners, once, whose deployments no node could take even if all models gave their GPUs back."""
+        nodes, now = self._nodes(), self._clock.now()
+        found = [
+            w for w in self._queued() if nodes and not within_reach(nodes, self._entry(w.spec, w.record))
+        ]
+        self._hopeless = {w.name: self._hopeless.get(w.name, now) for w in found}
+        for workload in found:
+            lasts = now - self._hopeless[workload.name] >= HOPELESS_AFTER
+            if lasts and not workload.record.no_room_told:
+                try:
+                    await self._cluster.update_record(workload.name, workload.version, no_room_told=True)
+                except UserError as error:
+                    log.warning("queue.not_noted", workload=workload.name, why=error.text.key)
+                else:
+                    self._to_tell.put_nowait((workload.record, _no_room(workload)))
+
+    def _queued(self) -> list[Workload]:
+        return [w for w in self._cluster.workloads() if w.record.queued_since and not w.replicas]
 
     def _waiting(self) -> list[QueueEntry]:
-        return [self._entry(w.spec, w.record) for w in self._cluster.workloads() if w.record.queued_since]
+        return [self._entry(workload.spec, workload.record) for workload in self._queued()]
+
+    def _coming(self) -> list[QueueEntry]:
+        """Those that have been started, with the replicas that have no node yet."""
+        missing = [
+            (w, w.replicas - w.placed_replicas)
+            for w in self._cluster.workloads()
+            if w.replicas > w.placed_replicas and w.phase is not Phase.FAILED
+        ]
+        return [replace(self._entry(w.spec, w.record), since=w.tried_since, replicas=n) for w, n in missing]
+
+    def _startable(self, waiting: Iterable[QueueEntry]) -> list[str]:
+        return startable(self._nodes(), self._coming(), in_order(waiting), self._clock.now())
+
+    def _nodes(self) -> list[NodeGpus]:
+        return [NodeGpus(node.free, node.within_reach) for node in self._cluster.nodes()]
 
     def _entry(self, spec: Spec, record: Record) -> QueueEntry:
         """Owners are compared by their GPU-seconds of a week; where these are equal or not known, by the GPUs
@@ -130,19 +195,9 @@ class GpuQueue:
             record.queued_since or self._clock.now(),
             spec.replicas,
             record.role,
-            self._used(record.owner) + held,
+            self._used(record.owner) + held * HELD_COUNTS.total_seconds(),
             record.urgent,
         )
-
-    def _free(self) -> dict[str, int]:
-        """The free GPUs of each node, without those that models about to be placed will take."""
-        free = Counter({node.name: node.free for node in self._cluster.nodes()})
-        for workload in self._cluster.workloads():
-            coming = workload.phase in (Phase.SCHEDULING, Phase.QUEUED) and workload.replicas
-            fitting = [n for n in free if free[n] >= workload.spec.tensor_parallel_size]
-            if coming and not workload.nodes and fitting:
-                free[min(fitting, key=lambda node: free[node])] -= workload.spec.tensor_parallel_size
-        return dict(free)
 
     def _ready(self) -> list[Workload]:
         return [w for w in self._cluster.workloads() if w.phase is Phase.READY and not w.managed_by]
@@ -162,3 +217,14 @@ class GpuQueue:
         half = self._activity.policy.window_of(workload) / 2
         verdict = self._activity.verdict(workload, early=half)
         return verdict if verdict.state is IdleState.IDLE and not workload.record.office_hours else None
+
+
+def _no_room(workload: Workload) -> Reply:
+    """That no node could take it, and what to do."""
+    count, leave = workload.spec.tensor_parallel_size, "sleep" if workload.record.ran_before else "stop"
+    return Reply(
+        t("queue.no_room", name=workload.name, count=count),
+        Tone.QUEUED,
+        lines=(t("queue.no_room_next"),),
+        buttons=(Button(t("button.leave_queue"), f"{leave} {workload.name}", about=workload.identity),),
+    )

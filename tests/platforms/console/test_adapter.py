@@ -57,7 +57,7 @@ def test_a_script_tells_the_whole_story_and_exits_0() -> None:
         "You asked: “hello”",
         "✕ There is no “and”.",
         "You asked: “and more?”",
-        "○ llama-3-8b is stopped; 2 GPUs are free again.",
+        "○ llama-3-8b is stopped and gives its 2 GPUs back.",
     ):
         assert said in told, said
     assert told.index("is ready") < told.index("> status") < told.index("> stop")

@@ -91,7 +91,7 @@ async def test_a_model_that_nobody_uses_is_announced_and_sleeps_within_the_windo
         await sweeps(1)
     assert bot.services.clock.now() - begun <= timedelta(minutes=32)
     await sweeps(1)
-    assert told(chat, say)[0].startswith("tinyllama sleeps, its GPU is free again. Nobody has used it since")
+    assert told(chat, say)[0].startswith("tinyllama sleeps and gives its GPU back. Nobody has used it since")
     assert [say(b.label) for b in warning[-1].buttons] == ["Wake", "This was wrong"]
     before = len(chat.messages)
     await sweeps(60)
@@ -662,7 +662,7 @@ async def test_a_lease_is_announced_and_a_flowing_answer_may_end(
     assert [
         text
         for text in told(chat, say)
-        if "tinyllama sleeps, its GPU is free again. Its lease has ended." in text
+        if "tinyllama sleeps and gives its GPU back. Its lease has ended." in text
     ]
 
 
