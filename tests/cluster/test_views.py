@@ -16,7 +16,7 @@ from bot.cluster.views import ClusterView
 from bot.core.chat.errors import UserError
 from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import Phase
-from tests.cluster.objects import container, deployment, node, pod, stamp, unplaced, warning
+from tests.cluster.objects import BEGUN, RECORD, container, deployment, node, pod, stamp, unplaced, warning
 from tests.conftest import eventually
 from tests.fakes.kubernetes import FakeKubernetes
 
@@ -207,6 +207,39 @@ async def test_gpus_are_counted_for_whoever_holds_them(kubernetes: FakeKubernete
     assert (second.name, second.free) == ("gpu-2", 2)
     await kubernetes.put("/api/v1/namespaces/lab/pods", foreign | {"status": {"phase": "Succeeded"}})
     await eventually(lambda: views.nodes()[0].used == {"tiny": 2})
+
+
+async def test_whoever_frees_a_gpu_those_that_wait_for_one_change_and_for_nothing_else(
+    kubernetes: FakeKubernetes, start: Start
+) -> None:
+    lab = "/api/v1/namespaces/lab/pods"
+    others = {}
+    for name, gpus in (("train", 4), ("web", 0)):
+        others[name] = pod(name=name, gpus=gpus, ready=True)
+        others[name]["metadata"] |= {"namespace": "lab", "labels": {}}
+        await kubernetes.put(lab, others[name])
+    await kubernetes.put(NODES, node("gpu-1"))
+    await kubernetes.put(DEPLOYMENTS, deployment("waits", 0, RECORD.changed(queued_since=BEGUN)))
+    views = await start()
+    told: list[str] = []
+
+    async def listen() -> None:
+        with views.changes() as names:
+            async for name in names:
+                told.append(name)
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)  # it listens
+    await kubernetes.delete(f"{lab}/web")
+    await kubernetes.put(DEPLOYMENTS, deployment("last"))
+    await eventually(lambda: "last" in told)
+    assert "waits" not in told
+    await kubernetes.delete(f"{lab}/train")
+    await eventually(lambda: told[-1] == "waits")
+    await kubernetes.put(NODES, node("gpu-1", gpus=2))
+    await eventually(lambda: told.count("waits") == 2)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_an_autoscaler_is_seen_while_it_is_there(kubernetes: FakeKubernetes, start: Start) -> None:

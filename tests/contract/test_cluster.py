@@ -408,6 +408,27 @@ async def test_listeners_hear_what_changed_since_they_listen(world: World) -> No
         await asyncio.gather(listening, return_exceptions=True)
 
 
+async def test_one_that_waits_for_gpus_changes_with_what_is_free(world: World) -> None:
+    heard: list[str] = []
+
+    async def listen(names: AsyncIterator[str]) -> None:
+        async for name in names:
+            heard.append(name)
+
+    await world.cluster.create(spec("runs", 4), record())
+    await world.phase("runs", Phase.READY)
+    await world.cluster.create(spec("waits", 4), record(queued_since=STARTED))
+    await world.phase("waits", Phase.QUEUED)
+    with world.cluster.changes() as names:
+        listening = asyncio.create_task(listen(names))
+        await world.cluster.remove("runs")
+        await world.until(lambda: sum(node.free for node in world.cluster.nodes()) == 8)
+        await world.until(lambda: "waits" in heard)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    assert world.find("waits").placed_replicas == 0
+
+
 async def test_open_webui_is_connected_to_the_models_that_are_named(world: World) -> None:
     await world.cluster.create(spec(), record())
     assert world.cluster.web_ui() is None
