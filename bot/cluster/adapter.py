@@ -137,21 +137,21 @@ class KubernetesCluster:
         key = await self._keys.make(object_name(spec.name))
         objects = workload_objects(spec, record, self._settings, self._engine, key)
         try:
-            await belongings.check(self._api, objects)
+            await belongings.check(self._api, self._settings, objects)
             deployment = await self._deployments.create(objects["Deployment"])
         except NameTaken:
             raise await self._taken(spec.name, objects["Deployment"]) from None
         except ours.NotOurs as error:
             raise _with_other_name(error, spec.name) from None
         try:
-            await self._finish(objects, deployment)
+            await self._finish(spec.name, objects, deployment)
         except UserError as error:
             if _may_pass(error):  # then the next sweep finishes it
                 log.warning("creation.not_finished", workload=spec.name, why=error.text.key)
                 return
             with suppress(UserError):  # the next sweep tries again
                 await self._deployments.remove(spec.name)
-            raise _with_other_name(error, spec.name) if isinstance(error, ours.NotOurs) else error from None
+            raise _with_other_name(error, spec.name) from None
 
     async def _taken(self, name: str, body: Json) -> UserError:
         """Why the name of a Deployment cannot be used: somebody was faster, or it is not one of the bot's."""
@@ -161,10 +161,10 @@ class KubernetesCluster:
             return _with_other_name(error, name)
         return NameTaken(t("deploy.taken_now", name=name))
 
-    async def _finish(self, objects: Objects, deployment: Json) -> None:
+    async def _finish(self, name: str, objects: Objects, deployment: Json) -> None:
         """Make what the pods of a new Deployment need, unless it is there; then let them be made."""
         await belongings.make(self._api, self._settings, objects, deployment)
-        await self._deployments.release(deployment)
+        await self._deployments.release(name, deployment)
 
     async def complete(self, name: str) -> None:
         """Finish what `create` left half made, but for a key that is not known any more: it is looked up in
@@ -178,7 +178,7 @@ class KubernetesCluster:
         if key is None:
             del objects["Secret"]
         try:
-            await self._finish(objects, deployment)
+            await self._finish(name, objects, deployment)
         except ours.NotOurs:
             await self._deployments.remove(name)
             raise
@@ -277,7 +277,10 @@ class KubernetesCluster:
 
 
 def _with_other_name(error: UserError, name: str) -> UserError:
-    return UserError(error.text, lines=(t("deploy.other_name", name=name),))
+    """The error; if somebody else has the name of an object of the workload, with the advice to rename it."""
+    if isinstance(error, ours.NotOurs) and error.text.params["object"] == object_name(name):
+        return UserError(error.text, lines=(t("deploy.other_name", name=name),))
+    return error
 
 
 def _may_pass(error: UserError) -> bool:

@@ -8,10 +8,11 @@ from bot.cluster.client import Api, Json
 from bot.cluster.manifests import Objects, WorkloadSettings, hf_secret, owned_by
 
 
-async def check(api: Api, objects: Objects) -> None:
-    """NotOurs if there is a Service of that name that is not the bot's; the name of a model's Secret is that
-    of no other."""
-    await ours.check(api, _path(objects["Service"]), objects["Service"])
+async def check(api: Api, settings: WorkloadSettings, objects: Objects) -> None:
+    """NotOurs if something of that name is not the bot's; the name of a model's own Secret is that of no
+    other."""
+    wanted = [objects["Service"], *_shared(settings)]
+    await asyncio.gather(*(ours.check(api, _path(body), body) for body in wanted))
 
 
 async def make(api: Api, settings: WorkloadSettings, objects: Objects, deployment: Json) -> None:
@@ -25,10 +26,13 @@ async def make(api: Api, settings: WorkloadSettings, objects: Objects, deploymen
     ]
     if secret := objects.get("Secret"):
         wanted.append(api.create_once(_path(secret), owned_by(secret, deployment)))
-    if settings.hf_token:
-        shared = hf_secret(settings)
-        wanted.append(ours.make(api, _path(shared), shared))
+    wanted += [ours.make(api, _path(shared), shared) for shared in _shared(settings)]
     await asyncio.gather(*wanted)
+
+
+def _shared(settings: WorkloadSettings) -> list[Json]:
+    """Secrets that all models use."""
+    return [hf_secret(settings)] if settings.hf_token else []
 
 
 def _path(thing: Json) -> str:

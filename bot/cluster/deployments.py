@@ -56,13 +56,13 @@ class Deployments:
         self._view.deployments.put(made)
         return made
 
-    async def release(self, deployment: Json) -> None:
+    async def release(self, name: str, deployment: Json) -> None:
         """Give a Deployment the replicas that it is to have, now that all that its pods need is there."""
         uid = deployment["metadata"]["uid"]
         for _ in range(RELEASES):
             if CREATING not in deployment["metadata"]["annotations"]:
                 break
-            deployment = await self._try_to_release(deployment)
+            deployment = await self._there(name, self._try_to_release(deployment))
             if deployment["metadata"]["uid"] != uid:
                 break  # it was removed, and this is another one of its name
         self._view.deployments.put(deployment)

@@ -3,6 +3,7 @@
 Whose an object is, is part of the request that changes it, a JSON patch that tests the labels first: nothing
 can happen in between, and nothing, above all no Secret, has to be read."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -14,8 +15,9 @@ DRY_RUN = {"dryRun": "All"}
 """Query of a request that the API server checks and does not carry out."""
 NO_DRY_RUN = 400
 """The status with which it refuses that where a webhook does not support it."""
-TRIES = 3
-"""How often an object that is changed by somebody else is asked for again before it is removed."""
+TRIES, PAUSE_SECONDS = 20, 0.1
+"""How often an object is asked for again before it is removed, if its controllers change it, and how long to
+wait in between."""
 
 
 Answer = TypeVar("Answer")
@@ -84,6 +86,7 @@ async def remove(api: Api, path: str, name: str, labels: Mapping[str, str]) -> N
         except Changed:
             if not left:
                 raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _create_or(api: Api, path: str, body: Json, otherwise: Callable[[], Awaitable[Json]]) -> Json:

@@ -10,6 +10,7 @@ from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 
 from bot.cluster.client import STRATEGIC_PATCH, Api, ApiError
+from bot.core.chat.errors import UserError
 
 THING = {"metadata": {"name": "a"}}
 
@@ -92,6 +93,32 @@ async def test_other_writes_may_have_been_done_and_are_not_repeated(
     with pytest.raises(ApiError):
         await api.request(method, "/things", THING, None, content_type)
     assert flaky.methods == [method]
+
+
+LOST: list[tuple[Answer, dict[str, str], bool]] = [
+    *((answer, {}, True) for answer in (500, 503, 504, "hang up")),
+    *((status, {}, False) for status in (400, 401, 403, 404, 409, 422, 429)),
+    *((answer, {"dryRun": "All"}, False) for answer in (500, "hang up")),
+]
+
+
+@pytest.mark.parametrize(("answer", "query", "lost"), LOST)
+async def test_what_may_have_been_done_is_told_from_what_was_refused(
+    flaky: FlakyApi, api: Api, answer: Answer, query: dict[str, str], lost: bool
+) -> None:
+    flaky.answers = [answer]
+    with pytest.raises(UserError) as refused:
+        await api.request("POST", "/things", THING, query)
+    assert getattr(refused.value, "lost", False) is lost
+    assert (refused.value.text.key == "error.outcome_unknown") is lost
+
+
+async def test_what_was_never_sent_was_not_done(unused_tcp_port: int) -> None:
+    api = Api(ApiClient(Configuration(host=f"http://127.0.0.1:{unused_tcp_port}")))
+    with pytest.raises(ApiError) as away:
+        await api.request("POST", "/things", THING)
+    assert not away.value.lost and away.value.text.key == "error.api_away"
+    await api.close()
 
 
 @pytest.mark.parametrize(
