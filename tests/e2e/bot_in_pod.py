@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -45,6 +46,12 @@ class BotInPod:
         """In the namespace, while others go on."""
         here = f"--namespace={self.namespace}"
         return await asyncio.to_thread(self.cluster.kubectl, here, *words, stdin=stdin)
+
+    async def evict(self, pod: str) -> None:
+        """As a drain does."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        await self.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
 
     async def deploy(self, name: str, *options: str) -> Json:
         """Ask for a tinyllama of this name; its card."""

@@ -15,13 +15,15 @@ from tests.real import stand_in
 from tests.real.cluster import RealCluster
 
 Json = dict[str, Any]
-EVENTS = int(os.environ.get("CHAOS_EVENTS", "6"))
+EVENTS = int(os.environ.get("CHAOS_EVENTS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "15"))
 NAME = "mad"
 LOADS = 6
 """Seconds that the model loads."""
 PHASES = ("scheduling", "loading", "ready", "waking")
-VICTIMS = ("bot", "engine", "node", "kubelet", "containerd")
+VICTIMS = ("bot", "engine", "node", "kubelet", "containerd", "API server", "etcd", "pod")
+"""The pod is evicted, etcd stopped, a node cut off; all others are killed."""
+ETCD_STOPPED = 20.0
 LONGEST = 8.0
 """Seconds that something is away; a node that is away for less than 50 s is not missed by the cluster."""
 CALM = 300.0
@@ -73,6 +75,13 @@ class Chaos:
             pod = next(pod for pod in self._of(victim) if _runs(pod))
             await asyncio.to_thread(cluster.kill_container, pod)
             return
+        if victim in ("API server", "etcd"):
+            await self._harm_the_control_plane(victim, away)
+            return
+        if victim == "pod":
+            await until(self._pods)
+            await self.bot.evict(self._pods()[0]["metadata"]["name"])
+            return
         await until(lambda: any("nodeName" in pod["spec"] for pod in self._pods()))
         node = next(pod["spec"]["nodeName"] for pod in self._pods() if "nodeName" in pod["spec"])
         if victim == "node":
@@ -83,6 +92,19 @@ class Chaos:
         await asyncio.to_thread(cluster.kill, node, victim)
         await asyncio.sleep(away)
         await asyncio.to_thread(cluster.start, node, victim)
+
+    async def _harm_the_control_plane(self, victim: str, away: float) -> None:
+        plane = self.bot.cluster.own_nodes.plane
+        if victim == "etcd":
+            plane.freeze_etcd()
+            try:
+                await asyncio.sleep(ETCD_STOPPED)
+            finally:
+                plane.thaw_etcd()
+            return
+        await asyncio.to_thread(plane.stop_api_server)
+        await asyncio.sleep(away)
+        await asyncio.to_thread(plane.start_api_server)
 
     def _pods(self) -> list[Json]:
         return self.bot.pods(NAME)
@@ -123,8 +145,9 @@ class Chaos:
 
 async def test_what_is_told_is_true_whatever_is_killed(real_cluster: RealCluster) -> None:
     chance = random.Random(SEED)
-    every = [(phase, victim) for phase in PHASES for victim in VICTIMS]
-    events = [event for _ in range(1 + EVENTS // len(every)) for event in chance.sample(every, len(every))]
+    rounds = range(1 + EVENTS // len(VICTIMS))
+    victims = [victim for _ in rounds for victim in chance.sample(VICTIMS, len(VICTIMS))]
+    events = [(chance.choice(PHASES), victim) for victim in victims]
     async with bot_in_pod(real_cluster, "chaos") as bot:
         await bot.mutate(f"llm-{NAME}", stand_in.patch(seconds=LOADS))
         chaos = Chaos(bot, chance)

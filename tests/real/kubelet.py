@@ -231,8 +231,17 @@ class Kubelet:
         await self._write(pod, status)
 
     async def _write(self, pod: Json, status: PodStatus) -> None:
-        with suppress(UserError):
-            await self._api.request("PATCH", f"{_path(pod)}/status", status.body(), None, MERGE_PATCH)
+        """As long as it takes: the API server may be away; until the pod is gone, or it is said otherwise."""
+        while self._statuses.get(pod["metadata"]["uid"]) in (status, None):
+            try:
+                await self._api.request("PATCH", f"{_path(pod)}/status", status.body(), None, MERGE_PATCH)
+                return
+            except ApiError as error:
+                if 400 <= error.status < 500 and error.status != 429:
+                    return
+            except UserError:
+                pass
+            await asyncio.sleep(0.2)
 
     async def _serve_logs(self) -> int:
         """`GET /containerLogs/NAMESPACE/POD/CONTAINER`, as the API server asks a kubelet."""

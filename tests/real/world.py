@@ -14,7 +14,7 @@ from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
-from bot.cluster.client import Api, connect
+from bot.cluster.client import MERGE_PATCH, Api, connect
 from bot.cluster.manifests import WorkloadSettings
 from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
@@ -48,6 +48,13 @@ class RealWorld:
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         found = await self.admin.request("GET", path, query={"labelSelector": f"llm-bot/workload=llm-{name}"})
         return list(found["items"])
+
+    async def provide(self, gpus: dict[str, int]) -> None:
+        """From now on the nodes have so many."""
+        for name, count in gpus.items():
+            told = {"nvidia.com/gpu": str(count)}
+            body = {"status": {"capacity": told, "allocatable": told}}
+            await self.admin.request("PATCH", f"/api/v1/nodes/{name}/status", body, None, MERGE_PATCH)
 
 
 @asynccontextmanager
