@@ -14,13 +14,13 @@ from bot.app.clock import SystemClock
 from bot.app.engines import ENGINE
 from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
-from bot.cluster.client import MERGE_PATCH, Api, connect
+from bot.cluster.client import Api, connect
 from bot.cluster.manifests import WorkloadSettings
 from tests.conftest import Chat, eventually
 from tests.real.bot_rights import install
 from tests.real.control_plane import ADMIN, ControlPlane
 from tests.real.kubelet import Kubelet, Launch
-from tests.real.pod_status import Json
+from tests.real.pod_status import MERGE_PATCH, Json
 
 NODES = {"icc-gpu-1": 4, "icc-gpu-2": 4, "icc-cpu-1": 0}
 _numbers = itertools.count(1)
