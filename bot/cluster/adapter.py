@@ -125,9 +125,10 @@ class KubernetesCluster:
         """A command line that shows the model's API key to whoever may read its Secret."""
         return key_command(self._deployments.seen(name))
 
-    async def read_again(self) -> None:
-        """One list of the Deployments."""
-        await self._view.deployments.read_again()
+    async def catch_up(self, name: str) -> None:
+        """No request: the watch tells everything in order."""
+        if deployment := self._view.deployment(object_name(name)):
+            await self._view.deployments.reach(int(deployment["metadata"]["resourceVersion"]))
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload; NameTaken when there is one of that name.

@@ -37,6 +37,8 @@ class Pace:
     """A watch that lived so long worked: it is opened again at once, and pauses begin small again."""
     stalled_after: float = 60.0
     """A mirror that nothing has brought up to date for so long is stalled."""
+    told_within: float = 2.0
+    """A watch tells so soon what was written; if not, everything is read again."""
 
 
 USUAL_PACE = Pace()
@@ -66,11 +68,8 @@ class Mirror:
         """Set once all objects are known, or once it is known that we may not see them."""
         self.forbidden = False
         """The API server has refused to show these objects to us, and has not shown them since."""
-        self._api = api
-        self._path = path
-        self._query = query
-        self._on_change = on_change
-        self._transform = transform
+        self._api, self._path, self._query = api, path, query
+        self._on_change, self._transform = on_change, transform
         self._versions: dict[Key, int] = {}
         self._listing = asyncio.Lock()
         self._listed = 0
@@ -81,6 +80,8 @@ class Mirror:
         self._time = asyncio.get_running_loop().time
         self._up_to_date = self._time()
         """When a list or a watch last showed how things are."""
+        self._reached, self._moved = 0, asyncio.Event()
+        """The version up to which everything is known, and what tells of a later one."""
         self._opened: float | None = None
         """When the watch that is open now was opened."""
 
@@ -89,9 +90,15 @@ class Mirror:
         """What is remembered may be old: nothing has brought it up to date for a while."""
         return self._opened is None and self._time() - self._up_to_date > self._pace.stalled_after
 
-    async def read_again(self) -> None:
-        """Learn of all that has been written until now; UserError when the API does not answer."""
-        await self._list()
+    async def reach(self, version: int) -> None:
+        """Wait until all is known that was written up to a version: the watch tells it in order. UserError
+        when the API does not answer."""
+        try:
+            async with asyncio.timeout(self._pace.told_within):
+                while self._reached < version:
+                    await self._moved.wait()
+        except TimeoutError:
+            await self._list()
 
     async def run(self) -> None:
         """Follow for ever. Whatever goes wrong, even a bug of ours, ends in a pause and a new list."""
@@ -144,6 +151,7 @@ class Mirror:
         self.forbidden, self._refusals = False, 0
         self._up_to_date = self._time()
         self.synced.set()
+        self._move(int(version))
         return version
 
     def _notice_rewind(self, version: int) -> None:
@@ -184,7 +192,14 @@ class Mirror:
                 elif event["type"] != "BOOKMARK":
                     self.put(thing)
                 self._up_to_date = self._time()
+                self._move(int(version))
         return version
+
+    def _move(self, version: int) -> None:
+        """Everything is known up to a version; those that wait look at it."""
+        self._reached = version
+        self._moved.set()
+        self._moved.clear()
 
     def put(self, thing: Json) -> Key:
         """Take an object as newest, unless a newer one is here (our own writes come first). One that cannot

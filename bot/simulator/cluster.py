@@ -136,7 +136,7 @@ class SimulatedCluster:
         """The names of workloads as they change."""
         return self._changes.listening()
 
-    async def read_again(self) -> None:
+    async def catch_up(self, name: str) -> None:
         """Do nothing: everything is seen at once."""
 
     async def create(self, spec: Spec, record: Record) -> None:

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from bot.cluster.client import Api
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
-from tests.conftest import eventually
+from tests.conftest import eventually, settle
 
 
 class FakeApi:
@@ -243,6 +243,29 @@ async def test_an_api_server_that_restarts_refuses_for_a_moment_and_is_followed_
     fake.status = 200
     await eventually(lambda: seen.names == {"a", "b"})
     assert not seen.mirror.forbidden
+
+
+async def test_what_others_wrote_before_us_is_known_once_our_own_write_is_told(
+    fake: FakeApi, seen: Seen
+) -> None:
+    told = asyncio.Event()
+    fake.watches = [[told, event("ADDED", "theirs", 7), event("ADDED", "ours", 8)]]
+    await eventually(seen.mirror.synced.is_set)
+    seen.mirror.put(thing("ours", 8))
+    reached = asyncio.create_task(seen.mirror.reach(8))
+    await settle()
+    assert not reached.done()
+    told.set()
+    await reached
+    assert seen.names == {"theirs", "ours"} and len(fake.lists) == 1
+
+
+async def test_a_watch_that_does_not_tell_our_own_write_is_not_waited_for(fake: FakeApi) -> None:
+    async with following(fake.url, Pace(told_within=0.05)) as seen:
+        await eventually(seen.mirror.synced.is_set)
+        fake.put("theirs")
+        await seen.mirror.reach(fake.version)
+        assert seen.names == {"theirs"}
 
 
 async def test_what_we_wrote_ourselves_is_not_undone_by_older_news(fake: FakeApi, seen: Seen) -> None:

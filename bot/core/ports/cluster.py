@@ -130,8 +130,8 @@ class ClusterWriter(Protocol):
     A caller that decided on a view of a workload passes the `version` of that view. If the workload has
     changed since, nothing is written: the call raises Changed, and `find` then returns it as it is now."""
 
-    async def read_again(self) -> None:
-        """Bring what is seen of the workloads up to date with all that any process has written until now."""
+    async def catch_up(self, name: str) -> None:
+        """Wait until all is seen that any process wrote about workloads before this one was last written."""
 
     async def create(self, spec: Spec, record: Record) -> None:
         """Start a workload, with 0 replicas if its record says that it is queued; NameTaken when there is one

@@ -119,7 +119,7 @@ class Admission:
         if quota.gpus is None and quota.deployments is None:
             return
         try:
-            await self._cluster.read_again()
+            await self._cluster.catch_up(spec.name)
         except UserError as error:
             log.warning("admission.not_confirmed", workload=spec.name, why=error.text.key)
             return
