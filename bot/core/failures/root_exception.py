@@ -8,6 +8,8 @@ from bot.core.failures.redact import redact
 
 LONGEST = 300
 """Characters of a line that are shown at most."""
+_CONTROLS = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F))}
+"""Characters that steer a terminal, or break or turn a line around."""
 _TEXTS = (SERVING, STOPPED, *CRASHES)
 """Texts of lines that matter and are neither exceptions nor errors of a logger."""
 
@@ -16,14 +18,15 @@ class EvidenceLine(NamedTuple):
     """A line that shows something."""
 
     text: str
-    """The line, without secrets and without what stands before its message."""
+    """The line, without secrets, control characters and what stands before its message."""
     line: int
     """Its number in the log; the first is 1."""
 
     @classmethod
     def of(cls, line: LogLine, before: int, said: str = "") -> Self:
         """The evidence of a line of a piece that has `before` lines before it; `said` follows its message."""
-        return cls(redact(line.message.strip() + said)[:LONGEST], before + line.number)
+        shown = redact((line.message + said).translate(_CONTROLS).strip())[:LONGEST]
+        return cls(shown, before + line.number)
 
 
 class RootException:

@@ -1,12 +1,14 @@
 """Slack as a platform: requests come through Bolt, by Socket Mode or HTTP, replies go through the Web API."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 import structlog
 from aiohttp import web
 from slack_bolt.adapter.aiohttp import to_aiohttp_response, to_bolt_request
 from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.signature import SignatureVerifier
 
 from bot.core.changes import Listening
 from bot.core.chat.errors import UserError
@@ -28,6 +30,9 @@ from bot.platforms.slack.sockets import PING_SECONDS, SocketPool
 from bot.platforms.slack.web import SlackRefused, SlackWeb
 
 TRY_AGAIN_SECONDS = 5.0
+SIGNED_BY = ("Request-Timestamp", "Signature")
+STAMP = re.compile(r"[0-9]{1,12}")
+"""Seconds since 1970."""
 WRONG_TOKEN = ("invalid_auth", "not_authed", "account_inactive", "token_revoked", "not_allowed_token_type")
 
 log = structlog.get_logger()
@@ -61,8 +66,9 @@ class Slack(Platform):
         self._bolt = AsyncApp(
             client=self._web.client,
             signing_secret=signing_secret or None,
-            request_verification_enabled=not app_token,
+            request_verification_enabled=False,  # `endpoint` does it; connections of ours need it not
         )
+        self._verifier = SignatureVerifier(signing_secret) if signing_secret else None
         self._sockets = SocketPool(self._bolt, app_token, ping)
         self._inbound: SlackInbound | None = None
 
@@ -118,6 +124,12 @@ class Slack(Platform):
         listen."""
         if self._inbound is None:
             return web.Response(status=503)
+        stamp, signature = (request.headers.get(f"X-Slack-{name}", "") for name in SIGNED_BY)
+        well_formed = STAMP.fullmatch(stamp) and signature.isascii()
+        if self._verifier is None or not well_formed:
+            return web.Response(status=401)
+        if not self._verifier.is_valid(await request.read(), stamp, signature):
+            return web.Response(status=401)  # nothing of it is even parsed
         answer = await self._bolt.async_dispatch(await to_bolt_request(request))
         return await to_aiohttp_response(answer)
 

@@ -108,6 +108,22 @@ async def test_a_wrong_or_old_signature_is_refused(
     assert len(workspace.posted("C1")) == 1 and "qwen" in words(workspace.posted("C1")[0])
 
 
+@pytest.mark.parametrize("stamp", ["", "now", "1e9", "-1", "9" * 5000, "1700000000 0", "0x10", "1_0"])
+@pytest.mark.parametrize("signature", ["", "v0=\xff", "v0=" + "0" * 64])
+async def test_kind_16_a_call_with_a_nonsensical_signature_is_refused(
+    address: str, stamp: str, signature: str
+) -> None:
+    wrong = {"X-Slack-Request-Timestamp": stamp, "X-Slack-Signature": signature}
+    for body in (b"", b"\xff\xfe", b"{" * 10_000, b"payload=%7B"):
+        for kind in (
+            "application/json; charset=rot13",
+            "application/x-www-form-urlencoded; charset=nonsense",
+        ):
+            url, headers = f"{address}/slack/events", {**wrong, "Content-Type": kind}
+            async with aiohttp.request("POST", url, data=body, headers=headers) as answer:
+                assert 400 <= answer.status < 500
+
+
 async def test_slack_can_check_the_address(address: str) -> None:
     challenge = json.dumps({"type": "url_verification", "challenge": "c-1"})
     status, body = await call(address, challenge, kind="json")
