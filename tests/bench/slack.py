@@ -20,6 +20,8 @@ from tests.fakes.slack import APP_TOKEN, BOT, BOT_TOKEN, FakeSlack, words
 
 STREAMS, COMMANDS, PER_SECOND, REFRESHES, MANY = 50, 400, 50, 10, 2000
 TOKENS_PER_SECOND = 40
+CROWD = tuple(f"U{number:03}" for number in range(10))
+"""Who asks: nobody may have more than 5 questions and 20 requests at work."""
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
@@ -29,7 +31,7 @@ async def measure() -> list[dict[str, Any]]:
     fake.tiers = False
     url = await fake.start()
     fake.channel("C1")
-    for user in ("UADA", "UBOT"):
+    for user in ("UADA", "UBOT", *CROWD):
         fake.person(user)
     try:
         async with model() as model_url:
@@ -51,7 +53,10 @@ async def ours(fake: FakeSlack, bare: list[float], pid: int) -> list[dict[str, A
     await fake.command("UADA", "deploy tinyllama")
     await eventually(lambda: any("is ready" in words(m) for m in fake.messages.values()))
     at_once = await two_hundred(fake, pid)
-    asked = [await fake.say("UADA", f"<@{BOT}> ask tinyllama go on") for _ in range(STREAMS)]
+    asked = [
+        await fake.say(CROWD[number % len(CROWD)], f"<@{BOT}> ask tinyllama go on")
+        for number in range(STREAMS)
+    ]
     await eventually(lambda: all(fake.posted("C1", thread) for thread in asked), 120)
     mine = await acknowledged(fake)
     lost = await refreshed(fake)
@@ -93,7 +98,7 @@ async def two_hundred(fake: FakeSlack, pid: int) -> list[dict[str, Any]]:
         await fake.command("UADA", "whoami")
     await eventually(lambda: len(fake.whispers) >= 20)
     before, resident = len(fake.whispers), memory(pid)
-    await asyncio.gather(*(fake.command("UADA", "whoami") for _ in range(200)))
+    await asyncio.gather(*(fake.command(user, "whoami") for user in CROWD for _ in range(20)))
     await eventually(lambda: len(fake.whispers) - before >= 200)
     await asyncio.sleep(1)
     growth, answers = memory(pid) - resident, len(fake.whispers) - before

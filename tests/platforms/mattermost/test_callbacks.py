@@ -10,6 +10,7 @@ import pytest
 
 from bot.platforms.mattermost.buttons import CLICK
 from bot.platforms.mattermost.signing import Signer
+from bot.platforms.shared.inbound import OF_A_PERSON
 from bot.simulator.server import SimulatedServer
 from tests.conftest import PassTime
 from tests.fakes.mattermost import COMMAND_TOKEN, TOKEN, FakeMattermost
@@ -292,12 +293,12 @@ async def test_a_guest_learns_nothing_by_a_click(bot: Bot, chat: FakeMattermost,
     assert "for members of this server" in chat.whispers[-1][1]["text"]
 
 
-async def test_fifty_clicks_at_once_are_all_answered(
+async def test_as_many_clicks_at_once_as_a_person_may_have_are_all_answered(
     bot: Bot, chat: FakeMattermost, pass_time: PassTime
 ) -> None:
     card = await card_of(chat, pass_time)
     ada = who(chat, "ada")
-    answers = await asyncio.gather(*(chat.click(ada, card, "Keep 4 h") for _ in range(50)))
+    answers = await asyncio.gather(*(chat.click(ada, card, "Keep 4 h") for _ in range(OF_A_PERSON)))
     assert all("is kept awake until" in answer["ephemeral_text"] for _, answer in answers)
 
 
