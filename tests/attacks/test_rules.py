@@ -144,7 +144,7 @@ async def test_kind_06_a_lease_that_ends_in_the_queue_starts_nothing(
     assert find("tinyllama").phase is Phase.QUEUED
     await later(61)
     assert find("tinyllama").phase is Phase.ASLEEP
-    assert told(chat, say, "tinyllama sleeps, its GPU is free again. Its lease has ended.")
+    assert told(chat, say, "tinyllama sleeps and gives its GPU back. Its lease has ended.")
     await ask("stop g1 --sure", who="grace")
     await later(3)
     assert find("tinyllama").gpus_held == 0
