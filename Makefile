@@ -31,8 +31,9 @@ docs: .venv ## docs/reference from the code, after a change of settings, command
 picture: .venv ## docs/demo.svg, from a run of the demo
 	$(BIN)/python -m tools.draw_demo
 
-e2e: .venv ## the story on real parts alone
+e2e: .venv ## the story on real parts alone, and all of the fuzz
 	$(BIN)/python -m pytest tests/e2e
+	FUZZ_CALLS=100000 $(BIN)/python -m pytest tests/attacks/test_fuzz.py
 
 IMAGE ?= llm-bot:latest
 image: ## the bot's container image, by docker or, with BUILDER=buildah, by that; IMAGE=NAME:TAG names it

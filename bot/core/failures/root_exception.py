@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 from bot.core.failures.log_lines import LogLine, noteworthy
 from bot.core.failures.log_signs import CRASHES, DIED, SERVING, STOPPED, WRAPPERS
-from bot.core.failures.redact import redact
+from bot.core.failures.redact import evidence
 
 LONGEST = 300
 """Characters of a line that are shown at most."""
@@ -23,7 +23,7 @@ class EvidenceLine(NamedTuple):
     @classmethod
     def of(cls, line: LogLine, before: int, said: str = "") -> Self:
         """The evidence of a line of a piece that has `before` lines before it; `said` follows its message."""
-        return cls(redact(line.message.strip() + said)[:LONGEST], before + line.number)
+        return cls(evidence(line.message.strip() + said, LONGEST), before + line.number)
 
 
 class RootException:
