@@ -6,12 +6,13 @@ import logging
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 import structlog
 
 from bot.app.settings import PlatformSettingsByName, Settings, WrongSettings, read_settings
+from bot.core.chat.characters import visible
 from bot.core.chat.errors import UserError
-from bot.core.failures.redact import redact
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 """Exit codes, as in `cli/shell.py`, which loads more than `--help` needs."""
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         from bot.app import wiring
 
-        print(wiring.phrasebook(settings).say(error.text, settings.language), file=sys.stderr)
+        print(visible(wiring.phrasebook(settings).say(error.text, settings.language)), file=sys.stderr)
         return FAILED
 
 
@@ -126,7 +127,33 @@ def _speed(typed: str) -> float:
 
 
 def _hide_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {name: redact(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: _hidden(value) for name, value in event.items()}
+
+
+def _hidden(value: Any) -> Any:
+    """The value without secrets and without what would move a cursor, however deep they are in it."""
+    match value:
+        case dict():
+            return {_hidden(name): _hidden(inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_hidden(inner) for inner in value]
+        case bool() | int() | float() | None:
+            return value
+    return _shown(str(value))
+
+
+def _shown(text: str) -> str:
+    from bot.core.failures.redact import redact
+
+    return redact(visible(text))
+
+
+class _HidingFormatter(logging.Formatter):
+    """The lines that libraries log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One of them, without secrets."""
+        return _shown(super().format(record))
 
 
 def _set_up_logging(level: int) -> None:
@@ -146,7 +173,9 @@ def _set_up_logging(level: int) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_HidingFormatter(logging.BASIC_FORMAT))
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler])
 
 
 if __name__ == "__main__":

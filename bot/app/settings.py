@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     timezone: Zone = "Europe/Berlin"
     """Where the cluster is: times of day, office hours and the days of reports are there."""
     admins: Words = frozenset()
-    """Who is an admin: ids of people, groups or channels, separated by spaces."""
+    """Who is an admin: ids of people, groups or private channels, separated by spaces."""
     researchers: Words = frozenset()
     """Who is a researcher, in the same way; everybody else is a student."""
     student_quota: QuotaSetting = Quota(2, 2, 2, timedelta(hours=12))

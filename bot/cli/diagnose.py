@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bot.app.settings import Settings
 from bot.cli.shell import BAD_INPUT, FAILED, OK, speaker
+from bot.core.chat.characters import visible
 from bot.core.chat.text import t
 from bot.core.failures import diagnosis
 from bot.core.failures.remedies import remedy as remedy_of
@@ -40,7 +41,7 @@ def diagnose(file: str, as_json: bool, settings: Settings) -> int:
         print(json.dumps(result, ensure_ascii=False, indent=2))
     else:
         shown = f"{found.line}: {found.evidence}" if found.line else ""
-        print("\n".join(filter(None, (summary, shown, remedy))))
+        print(visible("\n".join(filter(None, (summary, shown, remedy)))))
     if not first.strip():
         return BAD_INPUT
     return OK if found.cause == HEALTHY else FAILED

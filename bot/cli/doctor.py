@@ -8,6 +8,7 @@ from bot.app.settings import PlatformSettingsByName, Settings
 from bot.cli.shell import speaker
 from bot.cluster.rights import examine
 from bot.core.changes import Changes
+from bot.core.chat.characters import visible
 from bot.core.chat.text import t
 from bot.core.finding import Finding
 
@@ -17,7 +18,7 @@ async def doctor(settings: Settings, platform_settings: PlatformSettingsByName) 
     say = speaker(settings)
     worst = "ok"
     async for level, text, todo in _findings(settings, platform_settings):
-        print(f"{level:<5} {say(text)}" + (f" → {say(todo)}" if todo else ""))
+        print(visible(f"{level:<5} {say(text)}" + (f" → {say(todo)}" if todo else "")))
         worst = "fail" if "fail" in (level, worst) else worst
     return 1 if worst == "fail" else 0
 

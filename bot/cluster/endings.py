@@ -10,7 +10,7 @@ from bot.cluster.pod_events import PodEvent, killed_by_probe
 from bot.cluster.pod_fields import condition, container_status, is_dead, is_ending, parse_time
 from bot.cluster.waits import NOT_CREATED
 from bot.core.deployment.ending import BY_EXIT_CODE, MUTE, Ending
-from bot.core.failures.redact import redact
+from bot.core.failures.redact import evidence
 from bot.core.frozen import MOST
 
 Events = Mapping[str, Sequence[PodEvent]]
@@ -174,7 +174,7 @@ def _ended(pod: Json, events: Events, container: str) -> _Ended | None:
         cause=rejected or _exit_cause(last, told, _patience(pod, container)),
         node=pod["spec"].get("nodeName", ""),
         exit_code=last.get("exitCode"),
-        evidence=redact(_RUNTIME.sub("", message.strip()))[:EVIDENCE],
+        evidence=evidence(_RUNTIME.sub("", message.strip()), EVIDENCE),
     )
 
 

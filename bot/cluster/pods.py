@@ -39,7 +39,7 @@ from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record
 from bot.core.deployment.shortage import Shortage
 from bot.core.deployment.workload import UNREADY, Phase, Workload
-from bot.core.failures.redact import redact
+from bot.core.failures.redact import evidence
 
 
 class PodState(NamedTuple):
@@ -123,7 +123,7 @@ def read_workload(deployment: Json, pods: Sequence[Json], around: PodSurrounding
         nodes=tuple(sorted({pod["spec"].get("nodeName", "") for pod in alive} - {""})),
         cause=state.cause,
         shortage=_shortage(state, alive, around),
-        evidence=redact(_steady(state.evidence))[:EVIDENCE],
+        evidence=evidence(_steady(state.evidence), EVIDENCE),
         last_end=end,
         stages=first_stages(alive, around.container, around.events),
         managed_by=around.managed_by,

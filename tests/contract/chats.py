@@ -103,12 +103,12 @@ class InMattermost(Person):
         self, settings: Settings, cluster: SimulatedCluster, inference: VllmInference, clock: Clock
     ) -> None:
         self.fake = FakeMattermost()
-        url = await self.fake.start()
+        self.url = await self.fake.start()
         office = {"roles": "system_user system_admin"} if self.name == "grace" else {}
         self.user = self.fake.person(self.name, locale=self.locale, **office)
         self.fake.channel("c1", members=[self.user])
         roles = {"researchers": frozenset({"ada".ljust(26, "0")}), "admin_channel": "mattermost:c1"}
-        self.bot = MattermostBot(settings.model_copy(update=roles), url, cluster, inference, clock)
+        self.bot = MattermostBot(settings.model_copy(update=roles), self.url, cluster, inference, clock)
         self.health = HttpServer(
             "127.0.0.1", 0, ready=lambda: True, down=list, endpoints=self.bot.endpoints()
         )

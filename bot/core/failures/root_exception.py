@@ -4,12 +4,10 @@ from typing import NamedTuple, Self
 
 from bot.core.failures.log_lines import LogLine, noteworthy
 from bot.core.failures.log_signs import CRASHES, DIED, SERVING, STOPPED, WRAPPERS
-from bot.core.failures.redact import redact
+from bot.core.failures.redact import evidence
 
 LONGEST = 300
 """Characters of a line that are shown at most."""
-_CONTROLS = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F))}
-"""Characters that steer a terminal, or break or turn a line around."""
 _TEXTS = (SERVING, STOPPED, *CRASHES)
 """Texts of lines that matter and are neither exceptions nor errors of a logger."""
 
@@ -25,8 +23,7 @@ class EvidenceLine(NamedTuple):
     @classmethod
     def of(cls, line: LogLine, before: int, said: str = "") -> Self:
         """The evidence of a line of a piece that has `before` lines before it; `said` follows its message."""
-        shown = redact((line.message + said).translate(_CONTROLS).strip())[:LONGEST]
-        return cls(shown, before + line.number)
+        return cls(evidence(line.message.strip() + said, LONGEST), before + line.number)
 
 
 class RootException:

@@ -26,7 +26,7 @@ SUBSTITUTES = (
 GRAPHS_UTILISATION = 0.9
 """CUDA graphs live outside vLLM's budget: above this share, or with less than twice the cache that
 one longest request needs, the model is started with --enforce-eager."""
-REPO = re.compile(r"[\w][\w.-]*/[\w.-]+")
+REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/(?=[._-]*[A-Za-z0-9])[\w.-]{1,96}", re.ASCII)
 """A repository of the Hugging Face Hub."""
 NAMED_FORMAT = {
     "awq": Quantization.AWQ,

@@ -1,14 +1,10 @@
 """Reply → plain lines; buttons are numbered choices."""
 
-import re
-
 from prompt_toolkit.utils import get_cwidth
 
+from bot.core.chat.characters import visible
 from bot.core.chat.reply import Button, Reply, Table
 from bot.core.chat.text import Say
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What could move the cursor, colour the screen or turn text around; foreign text may hold it."""
 
 
 def render(reply: Reply, say: Say) -> str:
@@ -23,16 +19,11 @@ def render(reply: Reply, say: Say) -> str:
     if reply.answer:
         parts.append(reply.answer)
     if reply.log:
-        parts += [f"  {line}" for line in reply.log.splitlines()]
+        parts += [f"  {line}" for line in reply.log.split("\n")]
     if reply.footnote is not None:
         parts.append(f"  {say(reply.footnote)}")
     parts += _buttons(reply.buttons, say)
-    return clean("\n".join(parts))
-
-
-def clean(text: str) -> str:
-    """The text without control characters."""
-    return _CONTROL.sub("", text)
+    return visible("\n".join(parts))
 
 
 def _fields(reply: Reply, say: Say) -> list[str]:

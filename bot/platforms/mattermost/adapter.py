@@ -53,7 +53,7 @@ class Mattermost(Platform):
         super().__init__(phrases, language)
         tls = ssl.create_default_context(cafile=ca_file) if ca_file else True
         self._rest = RestClient(url, token, tls)
-        self._threads = MattermostThreads(self._rest)
+        self._threads = MattermostThreads(self._rest, token)
         self._people = MattermostPeople(self._rest, role_members)
         self._context = MattermostContext(
             self._rest, self._threads, MattermostEdits(self._rest), Buttons(token, callback_url)
@@ -103,6 +103,8 @@ class Mattermost(Platform):
         try:
             me = await self._rest.api.users.get_user("me")
             yield "ok", t("doctor.mattermost", name=me["username"]), None
+            for channel in await self._people.channels_without_role():
+                yield "warn", t("doctor.no_role", channel=channel), t("doctor.no_role_todo")
         except MattermostRefused as error:
             yield "fail", t("mattermost.wrong_token", why=error.code), t("doctor.mattermost_todo")
         finally:
@@ -156,3 +158,5 @@ class Mattermost(Platform):
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
         self._threads.bot = self._rest.me = str(me["id"])
         self._threads.name = str(me["username"])
+        for channel in await self._people.channels_without_role():
+            log.warning("roles.channel_not_private", channel=channel)

@@ -7,9 +7,10 @@ from bot.core.chat.form import Blank, Form
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Say, t
-from bot.platforms.mattermost.render import code, commands_to_type, cut, escape, render
+from bot.platforms.mattermost.render import commands_to_type, cut, render
 from bot.platforms.mattermost.signing import Signer
 from bot.platforms.shared.edits import Payload
+from bot.platforms.shared.sanitize import as_code, plain
 
 CLICK, STOP, FORM = "click", "stop", "form"
 CLICK_SECONDS, FORM_SECONDS = 30 * 86_400, 3600
@@ -48,8 +49,8 @@ class Buttons:
             return [{"actions": actions}] if actions else []
         explained = []
         for button, action in zip(buttons, actions, strict=True):
-            detail = escape(say(button.detail)) + "\n" if button.detail else ""
-            explained.append({"text": detail + code(f"/llm {button.command}"), "actions": [action]})
+            detail = plain(say(button.detail)) + "\n" if button.detail else ""
+            explained.append({"text": detail + as_code(f"/llm {button.command}"), "actions": [action]})
         return explained
 
     def _button(self, number: int, button: Button, say: Say, place: Place) -> Payload:
@@ -86,7 +87,7 @@ class Buttons:
         """A dialog that asks before something that cannot be undone."""
         place = Place("mattermost", click["channel"], click["thread"])
         state = self._state(user, place, line=click["line"], about=click["about"], card=card)
-        return self._dialog(click["label"], click["label"], state, introduction_text=click["confirm"])
+        return self._dialog(click["label"], click["label"], state, introduction_text=plain(click["confirm"]))
 
     def _state(self, user: str, place: Place, **values: str) -> str:
         place_of = {"channel": place.channel, "thread": place.thread}

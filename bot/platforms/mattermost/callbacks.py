@@ -18,11 +18,11 @@ from bot.core.chat.reply import Reply
 from bot.core.chat.text import Say
 from bot.platforms.mattermost.buttons import CLICK, CLICK_SECONDS, FORM, FORM_SECONDS, STOP, with_commands
 from bot.platforms.mattermost.inbound import MattermostInbound
-from bot.platforms.mattermost.render import code
 from bot.platforms.mattermost.rest import ephemeral
 from bot.platforms.mattermost.signing import Forged, check_format
 from bot.platforms.shared.edits import Payload
 from bot.platforms.shared.presenter import Origin
+from bot.platforms.shared.sanitize import as_code
 
 COMMAND_REPLY_SECONDS, CLICK_REPLY_SECONDS = 0.2, 2.0
 """How long a call may wait for a reply that is for the person alone."""
@@ -77,15 +77,15 @@ class Callbacks:
             return web.json_response({}, status=415)
         try:
             call = SlashCommand.model_validate(dict(await request.post()))
-        except ValidationError:
+        except ValueError:  # no such call, or not even text
             return web.json_response({}, status=400)
         token = self._tokens.get(call.team_id, "").encode()
         shown = request.headers.get("Authorization", "").removeprefix("Token ")
-        matches = [hmac.compare_digest(token, it.encode()) for it in (shown, call.token)]
+        matches = [hmac.compare_digest(token, it.encode(errors="replace")) for it in (shown, call.token)]
         if not token or not all(matches):
             log.warning("call.forged", path="/mattermost/command", team=call.team_id)
             return web.json_response({}, status=401)
-        receipt = {"message": code(f"/llm {call.text}")}
+        receipt = {"message": as_code(f"/llm {call.text}")}
         if not self._inbound.is_new(f"trigger:{call.trigger_id}"):
             return web.json_response(ephemeral(receipt))
         place = Place("mattermost", call.channel_id, call.root_id)

@@ -50,6 +50,10 @@ class MattermostPeople:
         self._conversations[channel] = kind
         return kind
 
+    async def channels_without_role(self) -> list[str]:
+        """The channels that settings give a role to in vain: they are public. Other ids may be people's."""
+        return [name for name in self._named if (await self._channel(name)).get("type") == "O"]
+
     async def _look_up(self, user: str) -> User:
         try:
             info = await self._rest.api.users.get_user(user)
@@ -66,13 +70,20 @@ class MattermostPeople:
     async def _in(self, name: str, user: str) -> bool:
         """Whether the person is a member of a private channel; a public one, which anybody may join, does not
         count."""
-        channels = self._rest.api.channels
+        channel = await self._channel(name)
+        if channel.get("type") != "P":
+            return False
         try:
-            channel: dict[str, Any] = (
-                await channels.get_channel_by_name_and_team_name(*name.split("/", 1))
-                if "/" in name
-                else {"id": name, **await channels.get_channel(name)}
-            )
-            return channel["type"] == "P" and bool(await channels.get_channel_member(channel["id"], user))
+            return bool(await self._rest.api.channels.get_channel_member(channel["id"], user))
         except MattermostRefused:
             return False
+
+    async def _channel(self, name: str) -> dict[str, Any]:
+        """The channel with this id or name; empty where the server does not tell."""
+        channels = self._rest.api.channels
+        try:
+            if "/" in name:
+                return dict(await channels.get_channel_by_name_and_team_name(*name.split("/", 1)))
+            return {"id": name, **await channels.get_channel(name)}
+        except MattermostRefused:
+            return {}

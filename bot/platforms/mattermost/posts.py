@@ -40,8 +40,8 @@ class MattermostEdits(Edits):
 class MattermostThreads(Threads):
     """Reads the posts of a thread."""
 
-    def __init__(self, rest: RestClient) -> None:
-        super().__init__()
+    def __init__(self, rest: RestClient, token: str) -> None:
+        super().__init__(token)
         self._rest = rest
         self.name = ""
 

@@ -144,7 +144,8 @@ class MattermostAnswer:
                 await self._finish_page(None)
             page = self._pages.pages[self._page]
             if (page.strip() or len(page) > BLANK) and page != self._shown:
-                await self._write(cut(page), self._stop, new=not self._message)
+                shown = cut(render(Reply(answer=page), self._say))
+                await self._write(shown, self._stop, new=not self._message)
                 self._shown = page
         except Refused as error:
             log.warning("answer.delayed", why=error.code)

@@ -12,7 +12,7 @@ from bot.core.chat.message import Message
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Say, Text, t
 from bot.platforms.shared.edits import Edits, Payload
-from bot.platforms.shared.threads import Threads, waiting_event
+from bot.platforms.shared.threads import Threads
 
 GATHER, CATCH_UP = (0.05, 0.15), 0.02
 """Seconds in which tokens gather, and in which they are taken: an answer is shown once a second, and
@@ -66,7 +66,8 @@ class Presenter(ABC):
         if not reply.again:
             return {}
         origin = self._origin
-        return waiting_event(reply.again, self._user.id, self._place.thread, origin.key, origin.team)
+        place, user = self._place, self._user.id
+        return self._threads.waiting_event(reply.again, user, place.thread, origin.key, origin.team)
 
     @abstractmethod
     async def show_waiting(self) -> None:

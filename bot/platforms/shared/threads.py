@@ -11,6 +11,8 @@ from cachetools import LRUCache
 
 from bot.core.chat.message import Place, Turn
 from bot.platforms.shared.platform import Refused
+from bot.platforms.shared.sanitize import JOINER
+from bot.platforms.shared.sealing import Sealer
 
 THREADS_KEPT, TURNS_KEPT = 1000, 100
 QUESTION = 4000
@@ -29,9 +31,10 @@ class ThreadMessage:
 
 
 class Threads(ABC):
-    """`bot` is the bot's own user id, known once it has introduced itself."""
+    """`token` is the bot's, `bot` is the bot's own user id, known once it has introduced itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str) -> None:
+        self._sealer = Sealer(token)
         self._turns: LRUCache[Key, list[Turn]] = LRUCache(THREADS_KEPT)
         self._foreign: LRUCache[Key, bool] = LRUCache(THREADS_KEPT)
         self._reading: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -44,7 +47,8 @@ class Threads(ABC):
         now."""
 
     async def find_waiting(self, channel: str, message: str) -> Mapping[str, Any] | None:
-        """The `waiting_event` of a message, if it still waits."""
+        """The `waiting_event` of a message with its `line`, if it still waits, and the bot has the token with
+        which it was sealed."""
         try:
             messages = await self.fetch(channel, message)
         except Refused as error:
@@ -52,7 +56,19 @@ class Threads(ABC):
                 return None
             raise
         found = [one.event for one in messages if one.id == message and one.event.get("kind") == "waiting"]
-        return found[0] if found else None
+        if not found:
+            return None
+        event = found[0]
+        if "sealed" not in event:  # written before lines were sealed
+            return event
+        line = self._sealer.open(str(event["sealed"]))
+        return None if line is None else {**event, "line": line}
+
+    def waiting_event(self, line: str, user: str, thread: str, key: str, team: str) -> dict[str, Any]:
+        """The metadata of a message that waits for a model: who asked what where. The line is sealed: it may
+        hold a system prompt, and others can read metadata."""
+        sealed = self._sealer.seal(line)
+        return {"kind": "waiting", "sealed": sealed, "user": user, "thread": thread, "key": key, "team": team}
 
     def join(self, channel: str, thread: str, *, new: bool = False) -> None:
         """The bot takes part from now on; a `new` thread has no messages yet."""
@@ -105,11 +121,6 @@ def answer_event(question: str, workload: str, page: int) -> dict[str, Any]:
     return {"kind": "answer", "question": question[:QUESTION], "workload": workload, "page": page}
 
 
-def waiting_event(line: str, user: str, thread: str, key: str, team: str) -> dict[str, Any]:
-    """The metadata of a message that waits for a model: who asked what where."""
-    return {"kind": "waiting", "line": line, "user": user, "thread": thread, "key": key, "team": team}
-
-
 def _conversation(messages: Iterable[ThreadMessage]) -> list[Turn]:
     """The turns that the messages hold; a long answer is several messages."""
     turns: list[Turn] = []
@@ -118,8 +129,13 @@ def _conversation(messages: Iterable[ThreadMessage]) -> list[Turn]:
         if event.get("kind") != "answer":
             continue
         if event.get("page") and turns:
-            turns[-1] = Turn("assistant", turns[-1].content + message.markdown, turns[-1].workload)
+            turns[-1] = Turn("assistant", turns[-1].content + _said(message), turns[-1].workload)
         else:
-            answer = Turn("assistant", message.markdown, str(event["workload"]))
+            answer = Turn("assistant", _said(message), str(event["workload"]))
             turns += [Turn("user", str(event["question"])), answer]
     return turns
+
+
+def _said(message: ThreadMessage) -> str:
+    """What the model said, without what made it harmless and nobody sees."""
+    return message.markdown.replace(JOINER, "")

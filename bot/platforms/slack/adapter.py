@@ -59,7 +59,7 @@ class Slack(Platform):
     ) -> None:
         super().__init__(phrases, language)
         self._web = SlackWeb(token, url)
-        self._threads = SlackThreads(self._web)
+        self._threads = SlackThreads(self._web, token)
         self._people = SlackPeople(self._web, role_members)
         self._context = SlackContext(self._web, self._threads, SlackEdits(self._web), AnswerPace())
         self._app_token, self._changes = app_token, changes
@@ -104,6 +104,8 @@ class Slack(Platform):
             if self._app_token:
                 await self._web.check_app_token(self._app_token)
                 yield "ok", t("doctor.slack_socket"), None
+            for channel in await self._people.channels_without_role():
+                yield "warn", t("doctor.no_role", channel=channel), t("doctor.no_role_todo")
         except SlackRefused as error:
             yield "fail", t("slack.wrong_token", why=error.code), t("doctor.slack_todo")
         finally:
@@ -174,3 +176,5 @@ class Slack(Platform):
                 log.warning("slack.away", why=error.code)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
         self._threads.bot, self._people.team = str(me["user_id"]), str(me["team_id"])
+        for channel in await self._people.channels_without_role():
+            log.warning("roles.channel_not_private", channel=channel)

@@ -98,7 +98,8 @@ class SlackAnswer:
             await self._finish_page(None)
         page = self._pages.pages[self._page]
         if not self._message:
-            await self._begin(page)
+            if page:  # Slack begins nothing without a word
+                await self._begin(page)
         elif self._streaming and not self._stream_broken:
             await self._append(page)
         elif self._streaming and not await self._stopped():
@@ -128,7 +129,10 @@ class SlackAnswer:
         self._message = await self._web.post(channel, thread, self._flowing_page(page), FLOWING)
 
     def _flowing_page(self, page: str) -> dict[str, Any]:
-        return {"text": text(Reply(answer=page), self._say), "blocks": [_markdown(page), self._stop]}
+        return {
+            "text": text(Reply(answer=page), self._say),
+            "blocks": [*blocks(Reply(answer=page), self._say), self._stop],
+        }
 
     async def _append(self, page: str) -> None:
         if len(page) == self._sent or not self._web.rates.appends.try_acquire():
@@ -189,7 +193,3 @@ class SlackAnswer:
 
 def _chunk(markdown: str) -> Block:
     return {"type": "markdown_text", "text": markdown}
-
-
-def _markdown(page: str) -> Block:
-    return {"type": "markdown", "text": page}

@@ -41,8 +41,8 @@ class SlackEdits(Edits):
 class SlackThreads(Threads):
     """Reads threads by `conversations.replies`."""
 
-    def __init__(self, web: SlackWeb) -> None:
-        super().__init__()
+    def __init__(self, web: SlackWeb, token: str) -> None:
+        super().__init__(token)
         self._web = web
 
     async def fetch(self, channel: str, thread: str) -> Sequence[ThreadMessage]:

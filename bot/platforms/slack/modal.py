@@ -9,6 +9,7 @@ from bot.core.chat.form import Blank, Form, filled_line
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
 from bot.core.chat.text import Say, t
+from bot.platforms.shared.sanitize import as_code
 from bot.platforms.slack.render import Block, context, escape, plain
 
 CALLBACK, FIELD, NOTE = "form", "value", "note"
@@ -91,7 +92,7 @@ def with_note(view: dict[str, Any], note: Reply, say: Say) -> Block:
     kept = ("type", "callback_id", "title", "submit", "close", "private_metadata")
     lines = [f"{note.tone} {escape(say(note.text))}".lstrip()] if note.text else []
     lines += [escape(say(line)) for line in note.lines]
-    lines += [f"`{escape(say(button.label))}`" for button in note.buttons if button.detail]
+    lines += [as_code(escape(say(button.label))) for button in note.buttons if button.detail]
     old = [block for block in view["blocks"] if block.get("block_id") != NOTE]
     return {
         **{key: view[key] for key in kept},

@@ -21,7 +21,8 @@ Info = dict[str, Any]
 
 class SlackPeople:
     """People are looked up when they write. Guests, bots and people of other workspaces are refused before
-    anything else; if Slack does not say who somebody is, they are refused too."""
+    anything else; if Slack does not say who somebody is, they are refused too. Of channels only private ones
+    count: anybody may join a public one."""
 
     def __init__(self, web: SlackWeb, role_members: Iterable[str]) -> None:
         self._web = web
@@ -63,6 +64,18 @@ class SlackPeople:
             raise UserError(t("slack.shared_channel"))
         return _may_post(info)
 
+    async def channels_without_role(self) -> list[str]:
+        """The channels that settings give a role to in vain: they are public, or Slack does not tell."""
+        channels = [group for group in self._groups if not group.startswith(_GROUP)]
+        return [channel for channel in channels if not await self._is_private(channel)]
+
+    async def _is_private(self, channel: str) -> bool:
+        try:
+            info = (await self._web.read("conversations.info", channel=channel))["channel"]
+        except SlackRefused:
+            return False
+        return info.get("is_private") is True
+
     async def _info(self, user: str) -> Info:
         if (info := self._people.get(user)) is not None:
             return info
@@ -94,7 +107,7 @@ class SlackPeople:
         if group.startswith(_GROUP):
             return list((await self._web.read("usergroups.users.list", usergroup=group))["users"])
         found: list[str] = []
-        cursor = None
+        cursor = None if await self._is_private(group) else ""
         while cursor != "":
             page = await self._web.read("conversations.members", channel=group, limit=500, cursor=cursor)
             found += page["members"]

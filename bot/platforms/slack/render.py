@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from bot.core.chat.characters import visible
 from bot.core.chat.reply import Button, Reply, Table
 from bot.core.chat.text import Say, t
-from bot.platforms.shared.sanitize import harmless
+from bot.platforms.shared.sanitize import as_code, harmless, inside_code
 
 Block = dict[str, Any]
 
@@ -20,8 +21,13 @@ TEXT = 3900
 
 
 def escape(text: str) -> str:
-    """Text as mrkdwn without mentions and links."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Words as mrkdwn without mentions and links, if nothing in it is looked for (`mrkdwn`)."""
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def mrkdwn(text: str) -> Block:
+    """An object of mrkdwn. Slack looks for no addresses, names and channels in it (`verbatim`)."""
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
 def payload(reply: Reply, say: Say) -> Block:
@@ -35,14 +41,14 @@ def blocks(reply: Reply, say: Say) -> list[Block]:
     found += _sections(_opening(reply, say))
     named = [f"*{escape(say(name))}*\n{escape(say(value))}"[:VALUE] for name, value in reply.fields]
     for start in range(0, len(named), FIELDS):
-        fields = [{"type": "mrkdwn", "text": text} for text in named[start : start + FIELDS]]
+        fields = [mrkdwn(text) for text in named[start : start + FIELDS]]
         found.append({"type": "section", "fields": fields})
     if reply.table is not None:
         found += _table(reply.table, say)
     if reply.answer:
         found.append({"type": "markdown", "text": harmless(reply.answer)[:ANSWER]})
     if reply.log:
-        found.append(_section(f"```{escape(reply.log)[-LOG:]}```"))
+        found.append(_section(f"```{escape(inside_code(reply.log))[-LOG:]}```"))
     if reply.footnote is not None:
         found.append(context(escape(say(reply.footnote))))
     form = (Button(t("button.form"), reply.form.line),) if reply.form else ()
@@ -84,8 +90,8 @@ def _opening(reply: Reply, say: Say) -> list[str]:
     return [*first, *(escape(say(line)) for line in reply.lines)]
 
 
-def _section(mrkdwn: str) -> Block:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn[:SECTION]}}
+def _section(text: str) -> Block:
+    return {"type": "section", "text": mrkdwn(text[:SECTION])}
 
 
 def _sections(lines: list[str]) -> list[Block]:
@@ -99,16 +105,16 @@ def _sections(lines: list[str]) -> list[Block]:
     return [_section(part) for part in held if part.strip()]
 
 
-def context(mrkdwn: str) -> Block:
+def context(text: str) -> Block:
     """A context block: small print."""
-    return {"type": "context", "elements": [{"type": "mrkdwn", "text": mrkdwn[:SECTION]}]}
+    return {"type": "context", "elements": [mrkdwn(text[:SECTION])]}
 
 
 def _table(table: Table, say: Say) -> list[Block]:
     rows: list[list[Block]] = []
     size = 0
     for row in (table.header, *table.rows):
-        cells = [say(cell)[:CELL] or " " for cell in row]
+        cells = [visible(say(cell))[:CELL] or " " for cell in row]
         size += sum(map(len, cells))
         if len(rows) > ROWS or size > TABLE:
             break
@@ -126,7 +132,7 @@ def _buttons(buttons: Iterable[Button], say: Say) -> list[Block]:
     explained = []
     for button, element in list(zip(usable, elements, strict=True))[:CHOICES]:
         detail = escape(say(button.detail))[:DETAIL] if button.detail else ""
-        line = f"{detail}\n`/llm {escape(button.command)[:DETAIL]}`".lstrip()
+        line = f"{detail}\n{as_code(f'/llm {escape(button.command)[:DETAIL]}')}".lstrip()
         explained.append({**_section(line), "accessory": element})
     return explained
 
@@ -156,4 +162,5 @@ def _button(number: int, button: Button, say: Say) -> Block:
 
 def plain(words: str, limit: int) -> Block:
     """A plain_text object, cut where Slack would refuse it."""
+    words = visible(words)
     return {"type": "plain_text", "text": words if len(words) <= limit else f"{words[: limit - 1]}…"}

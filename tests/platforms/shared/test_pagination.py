@@ -2,12 +2,10 @@
 
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.platforms.shared.pagination import Pages
-from bot.platforms.shared.sanitize import JOINER, SanitizedStream, harmless
 
 LIMIT = 200
 MARKS = st.text(st.sampled_from("ab `~\n-<@!#](:/h"), max_size=60)
@@ -56,45 +54,3 @@ def test_a_code_block_is_closed_and_opened_again() -> None:
 def test_a_table_gets_its_header_again() -> None:
     first, second = paged("| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 18)
     assert first.startswith("| a | b |") and second.startswith("| a | b |\n|---|---|\n| 1 | 2 |")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "<!channel>",
-        "<!here|x>",
-        "<!subteam^S1>",
-        "<@U123>",
-        "<#C123|x>",
-        "@channel",
-        "@here!",
-        "@all",
-        "[bank](https://evil.example)",
-        "![x](//evil.example)",
-        "<https://evil.example|bank>",
-    ],
-)
-def test_what_calls_people_or_hides_an_address_is_broken_up(text: str) -> None:
-    assert JOINER in harmless(text) and harmless(text).replace(JOINER, "") == text
-    assert harmless(harmless(text)) == harmless(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["vector<std::string>", "a < b", "xs[i](x)", "<!DOCTYPE html>", "me@example.org", "@Override", "#1"],
-)
-def test_code_and_addresses_stay_as_they_are(text: str) -> None:
-    assert harmless(text) == text
-
-
-@given(
-    st.text(st.sampled_from("<@!#](:/hcehanl U1all"), max_size=80),
-    st.lists(st.integers(0, 80), max_size=8),
-)
-def test_a_text_in_pieces_is_as_harmless_as_the_whole(text: str, cuts: list[int]) -> None:
-    stream, shown, start = SanitizedStream(), "", 0
-    for cut in [*sorted(cuts), len(text)]:
-        piece, start = text[start:cut], max(start, cut)
-        shown += stream.add(piece)
-    shown += stream.add(text[start:], last=True)
-    assert shown == harmless(text)

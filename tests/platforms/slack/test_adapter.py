@@ -63,7 +63,7 @@ async def test_a_question_in_a_channel_is_answered_in_its_thread_and_the_thread_
     asked = await workspace.say("UEVE", f"<@{BOT}> what is PagedAttention?")
     answer = await answered(workspace, asked)
     assert "You asked: “what is PagedAttention?”" in words(answer)
-    assert not answer["streaming"] and labels(answer) == []
+    assert not answer.get("streaming") and labels(answer) == []
     await workspace.say("UEVE", "and why?", thread=asked)
     assert "and why?" in words(await answered(workspace, asked, 3))
 

@@ -68,7 +68,7 @@ async def test_roles_by_user_group_and_by_channel(
     group: str,
 ) -> None:
     workspace.groups["S0ADMIN"] = ["UEVE"]
-    workspace.channel("C0ADMIN", members=["UEVE"])
+    workspace.channel("C0ADMIN", members=["UEVE"], is_private=True)
     running = Bot(
         settings.model_copy(update={"admins": frozenset({group})}), workspace, cluster, inference, clock
     )
