@@ -14,7 +14,7 @@ from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
 from bot.cluster.pod_fields import Now, is_dead, is_ready, server_id, utc_now
 from bot.cluster.pods import PodSurroundings, read_workload
 from bot.cluster.replica_owner import managed_by, scaled_deployment
-from bot.cluster.set_aside import SetAside
+from bot.cluster.set_aside import SetAside, why
 from bot.cluster.shapes import DEPLOYMENT, POD, shaped
 from bot.cluster.short_waits import ShortWaits
 from bot.cluster.since_before import as_before, still_held_up
@@ -263,11 +263,12 @@ class ClusterView:
         else:
             try:
                 workload = self._read(name, deployment)
+            except ValueError as error:  # somebody broke what we wrote down: a traceback says nothing more
+                self._leave_alone(name, error)
+                return
             except Exception as error:  # whatever it is: it hides no other one
-                if self._set_aside.note(name, error):
-                    log.warning("deployment.set_aside", deployment=name, exc_info=error)
-                    self._changes.tell(name)
-                self._forget(name)
+                log.warning("deployment.failed", deployment=name, exc_info=error)
+                self._leave_alone(name, error)
                 return
             self._set_aside.forget(name)
             self._workloads[name] = workload
@@ -296,6 +297,13 @@ class ClusterView:
     def _has_room(self, gpus: int) -> bool | None:
         nodes = self.nodes()
         return any(node.free >= gpus for node in nodes) if nodes else None
+
+    def _leave_alone(self, name: str, error: Exception) -> None:
+        """It is none of our workloads from now on."""
+        if self._set_aside.note(name, error):
+            log.warning("deployment.set_aside", deployment=name, why=why(error))
+            self._changes.tell(name)
+        self._forget(name)
 
     def _forget(self, name: str) -> None:
         self._short_waits.forget(name)
