@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from bot.cluster import shapes
 from bot.cluster.client import Api, ApiError, Json
 from bot.core.backoff import Backoff
 from bot.core.chat.errors import UserError
@@ -186,7 +187,7 @@ class Mirror:
             self._opened = self._time()
             async for event in events:
                 thing = event["object"]
-                version = str(int(thing["metadata"]["resourceVersion"]))
+                version = str(_version(thing))
                 if event["type"] == "DELETED":
                     self.discard(_key(thing), int(version))
                 elif event["type"] != "BOOKMARK":
@@ -205,7 +206,7 @@ class Mirror:
         """Take an object as newest, unless a newer one is here (our own writes come first). One that cannot
         be taken stops no other: what was known of it stays. NO_KEY for what is no object at all."""
         try:
-            key, version = _key(thing), int(thing["metadata"]["resourceVersion"])
+            key, version = _key(thing), _version(thing)
         except (TypeError, LookupError, ValueError, AttributeError) as error:
             FAILURES.labels("watch").inc()
             log.error("mirror.no_object", path=self._path, why=repr(error)[:LONGEST_WHY], exc_info=error)
@@ -245,6 +246,13 @@ class Mirror:
         for held in (self._versions, self.broken):
             held.pop(key, None)
         self._tell(self.items.pop(key, None), None)
+
+
+def _version(thing: Json) -> int:
+    """ValueError if it is none: a number that is too large would hide all that comes later."""
+    if not (version := shapes.version(thing["metadata"]["resourceVersion"])):
+        raise ValueError("a resourceVersion that is none")
+    return int(version)
 
 
 def _key(thing: Json) -> Key:

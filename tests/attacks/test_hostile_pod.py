@@ -186,17 +186,24 @@ def hostile_objects() -> dict[str, list[tuple[str, Json]]]:
 HOSTILE = hostile_objects()
 
 
+class Broken(tuple[str, Any]):
+    """A path and what is shown there, which is told in few words when a test fails."""
+
+    def __repr__(self) -> str:
+        return f"{self[0]}: {str(self[1])[:2000]}"
+
+
 @st.composite
 def broken(draw: st.DrawFn) -> tuple[str, Any]:
     """One of these objects with nonsense in some places, or nonsense instead of it."""
     path, thing = draw(st.sampled_from(HOSTILE[draw(st.sampled_from(sorted(HOSTILE)))]))
     if draw(st.integers(0, 30)) == 0:
-        return path, draw(st.sampled_from(NONSENSE))
+        return Broken((path, draw(st.sampled_from(NONSENSE))))
     for _ in range(draw(st.integers(1, 4))):
         thing = replaced(
             thing, draw(st.sampled_from(sorted(paths(thing), key=repr))), draw(st.sampled_from(NONSENSE))
         )
-    return path, thing
+    return Broken((path, thing))
 
 
 PHRASES = Phrasebook(LOCALES, lambda: NOW)
