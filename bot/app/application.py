@@ -3,8 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.counters import SWEEP
-from bot.core.supervision import Bulkhead, Supervisor, WorkKind
+from bot.core.supervision import Supervisor
 from bot.dispatch import Dispatcher
 from bot.grammar.command import Services
 from bot.services.deployments.gpu_queue import GpuQueue

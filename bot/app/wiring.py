@@ -13,13 +13,14 @@ from bot.cluster.manifests import WorkloadSettings
 from bot.commands import COMMANDS
 from bot.commands.simulate import Breakable, Simulate
 from bot.core.access.roles import Access, Role
+from bot.core.bulkhead import Bulkhead
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook, t
 from bot.core.fit.catalog import read_catalog
 from bot.core.fit.gpu import PROFILES
 from bot.core.fit.planning import Planner
 from bot.core.ports import Clock, Cluster, Inference, Messenger, Monitoring
-from bot.core.supervision import Bulkhead, Supervisor
+from bot.core.supervision import Supervisor
 from bot.dispatch import Dispatcher
 from bot.engines.vllm.inference import VllmInference
 from bot.grammar.command import Command, Services

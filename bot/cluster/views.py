@@ -1,6 +1,5 @@
 """The cluster as last seen, from mirrors in memory: reading asks the API nothing."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -10,6 +9,7 @@ from bot.cluster import gpus
 from bot.cluster.client import Api, Json
 from bot.cluster.manifests import WORKLOAD
 from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
+from bot.cluster.mirrors import Mirrors
 from bot.cluster.pod_events import OF_PODS, PodEvent, reduce_event
 from bot.cluster.pod_fields import Now, is_dead, is_ready, server_id, utc_now
 from bot.cluster.pods import PodSurroundings, read_workload
@@ -29,8 +29,6 @@ from bot.core.ports import GpuNode, Server
 
 MADE_BY_BOT = "app.kubernetes.io/managed-by=llm-bot"
 """Label selector of what the bot made."""
-SYNC_SECONDS = 20.0
-"""How long a start may take until everything is known."""
 IN_CLUSTER, POD_ADDRESS = ".svc:8000", "http://{ip}:8000"
 """The end of an address that only pods of the cluster reach; they reach each other without a Service, too."""
 
@@ -73,42 +71,29 @@ class ClusterView:
         self._all_pods = mirror(
             "/api/v1/pods", self._holder_changed, gpus.reduce_pod, fieldSelector=gpus.RUNNING_PODS
         )
-        self._mirrors = {
-            "deployments": self.deployments,
-            "pods": self._pods,
-            "events": self._events,
-            "horizontalpodautoscalers": self._scalers,
-            "nodes": self._nodes,
-            "pods (all namespaces)": self._all_pods,
-        }
-        self._following: list[asyncio.Task[None]] = []
+        self._mirrors = Mirrors(
+            {"deployments": self.deployments, "pods": self._pods},
+            {
+                "events": self._events,
+                "horizontalpodautoscalers": self._scalers,
+                "nodes": self._nodes,
+                "pods (all namespaces)": self._all_pods,
+            },
+        )
 
     async def start(self) -> None:
         """Return when everything is known; UserError when the API does not answer or refuses."""
-        mirrors = self._mirrors.values()
-        self._following = [asyncio.create_task(mirror.run()) for mirror in mirrors]
-        try:
-            async with asyncio.timeout(SYNC_SECONDS):
-                await asyncio.gather(*(mirror.synced.wait() for mirror in mirrors))
-        except TimeoutError:
-            raise UserError(t("error.api_away")) from None
-        for mirror, resource in ((self.deployments, "deployments"), (self._pods, "pods")):
-            if mirror.forbidden:
-                where = self._namespace
-                raise UserError(t("error.forbidden", verb="list", resource=resource, namespace=where))
+        await self._mirrors.start(self._namespace)
 
     async def stop(self) -> None:
         """Stop following."""
         self._short_waits.stop()
-        for task in self._following:
-            task.cancel()
-        await asyncio.gather(*self._following, return_exceptions=True)
+        await self._mirrors.stop()
 
     @property
     def synced(self) -> bool:
         """The mirrors know the cluster, and follow it."""
-        following = not any(task.done() for task in self._following)
-        return following and self.deployments.synced.is_set() and self._pods.synced.is_set()
+        return self._mirrors.synced
 
     def workloads(self) -> Sequence[Workload]:
         """Every workload as last seen."""
@@ -130,12 +115,7 @@ class ClusterView:
 
     def unreadable(self) -> Mapping[str, str]:
         """Why what is there cannot be read: Deployments by their name, all else by what and where it is."""
-        others = {
-            f"{resource} {'/'.join(filter(None, key))}": why
-            for resource, mirror in self._mirrors.items()
-            for key, why in mirror.broken.items()
-        }
-        return {**others, **self._set_aside.unreadable()}
+        return {**self._mirrors.unreadable(), **self._set_aside.unreadable()}
 
     def deployment(self, name: str) -> Json | None:
         """The Deployment of that object name."""
@@ -187,12 +167,7 @@ class ClusterView:
 
     def stalled(self) -> Sequence[str]:
         """Resources that nothing has brought up to date for a minute, though we may read them."""
-        needed = (self.deployments, self._pods)
-        return [
-            name
-            for name, mirror in self._mirrors.items()
-            if mirror.stalled and (mirror in needed or not mirror.forbidden)
-        ]
+        return self._mirrors.stalled()
 
     def changes(self) -> Listening:
         """Names of workloads as they change."""

@@ -18,6 +18,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from bot.cluster.client import Api, Body
 from bot.cluster.resources import LARGEST, amount, whole_amount
 from bot.cluster.views import ClusterView
+from bot.core.bulkhead import Bulkhead
 from bot.core.chat.languages import LOCALES
 from bot.core.chat.text import Phrasebook
 from bot.core.deployment.cards import card
@@ -26,7 +27,6 @@ from bot.core.frozen import EARLIEST, LATEST, MOST
 from bot.core.idle.next_step import Evidence, next_step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Inference, Workloads
-from bot.core.supervision import Bulkhead
 from bot.platforms.console.render import render
 from bot.services.idle.activity import Activity
 from tests.cluster.objects import deployment, node, pod, stamp, unplaced, warning

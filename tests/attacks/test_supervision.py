@@ -18,6 +18,7 @@ from bot.app.application import App
 from bot.app.settings import Settings
 from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.manifests import WorkloadSettings
+from bot.core.bulkhead import OFTEN
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Message, Place, Turn
 from bot.core.chat.reply import Reply
@@ -28,7 +29,6 @@ from bot.core.frozen import EARLIEST, LATEST
 from bot.core.idle.next_step import Evidence, next_step
 from bot.core.idle.verdict import ActivityWindow, IdlePolicy, LivenessInputs
 from bot.core.ports import Endpoint, Figures, Load, Piece, Sampling
-from bot.core.supervision import OFTEN
 from bot.engines.vllm.engine import Vllm
 from bot.engines.vllm.inference import VllmInference
 from bot.platforms.console.adapter import Console

@@ -4,9 +4,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from bot.core.bulkhead import OFTEN, Bulkhead, WorkKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
-from bot.core.supervision import OFTEN, Bulkhead, WorkKind
 
 
 def fail(bulkhead: Bulkhead, work: WorkKind, about: str = "", error: Exception | None = None) -> None:

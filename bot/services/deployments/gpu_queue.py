@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import t
@@ -16,7 +17,6 @@ from bot.core.idle.verdict import IdleState, IdleVerdict
 from bot.core.ports import Clock, Messenger, Workloads
 from bot.core.queue.order import QueueEntry, QueuePosition, Release, about, forecast, in_order
 from bot.core.queue.placement import NodeGpus, startable, within_reach
-from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.admission import Admission
 from bot.services.idle.activity import Activity
 

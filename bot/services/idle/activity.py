@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import ActivityWindow, IdlePolicy, IdleVerdict, LivenessInputs
 from bot.core.ports import Clock, Figures, Inference, Load, Monitoring, Workloads
-from bot.core.supervision import Bulkhead, WorkKind
 
 REMEMBER_EVERY = timedelta(minutes=5)
 """A person's use is written to the cluster at most this often."""

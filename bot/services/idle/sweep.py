@@ -5,11 +5,11 @@
 import asyncio
 from datetime import timedelta
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.next_step import Evidence, Step, next_step
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Workloads
-from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.idle.activity import Activity

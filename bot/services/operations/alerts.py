@@ -11,13 +11,13 @@ import structlog
 from bot.core.alerts import alert_messages as messages
 from bot.core.alerts.state import STORMS, Alert, AlertKind, AlertState
 from bot.core.alerts.stored import NewerState, read_state, write_state
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Button, Reply
 from bot.core.chat.text import Text, t
 from bot.core.counters import ALERTS
 from bot.core.ports import Clock, ClusterReader, Messenger, StateStore
-from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.operations.incidents import Incidents
 
 GATHER = 2.0

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot.core.alerts.state import Alert, AlertKind, AlertState, Incident
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.chat.reply import Button
 from bot.core.deployment.cards import buttons
 from bot.core.deployment.ending import ENDS_FORGIVEN, Ending
@@ -14,7 +15,6 @@ from bot.core.deployment.workload import Phase, Workload
 from bot.core.failures.remedies import fixes
 from bot.core.idle.verdict import IdleState
 from bot.core.ports import Clock, ClusterReader, Figures, Messenger
-from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.idle.activity import Activity
 
 GPU_FAULTS = ("gpu_lost", "gpu_hardware")

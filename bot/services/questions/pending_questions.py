@@ -7,12 +7,12 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import Place
 from bot.core.chat.text import t
 from bot.core.deployment.workload import Workload
 from bot.core.ports import Clock, Messenger, Workloads
-from bot.core.supervision import Bulkhead, WorkKind
 
 OF_A_MODEL, OF_A_PERSON = 20, 3
 """Questions that may wait for one model, and of one person, at the same time."""

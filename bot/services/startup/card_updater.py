@@ -4,6 +4,7 @@ import asyncio
 
 import structlog
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Reply, Tone
 from bot.core.chat.text import t
@@ -13,7 +14,6 @@ from bot.core.deployment.record import Record, RecordChanges
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import IdlePolicy
 from bot.core.ports import Clock, Messenger, Workloads
-from bot.core.supervision import Bulkhead, WorkKind
 from bot.services.deployments.gpu_queue import GpuQueue
 from bot.services.startup.progress import StartupProgress
 from bot.services.startup.smoke_test import SmokeTest

@@ -2,11 +2,11 @@
 
 import asyncio
 
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.changes import Changes, Listening
 from bot.core.chat.errors import UserError
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.ports import Clock, Cluster, Engine, Progress
-from bot.core.supervision import Bulkhead, WorkKind
 
 LOOK_EVERY = 3.0
 """Seconds between two looks into the log of a starting model."""

@@ -1,11 +1,11 @@
 """Open WebUI for the models of the namespace: one for everybody, always connected to all models."""
 
 from bot.core.access.roles import Access, Role
+from bot.core.bulkhead import Bulkhead, WorkKind
 from bot.core.chat.errors import UserError
 from bot.core.chat.message import User
 from bot.core.chat.text import t
 from bot.core.ports import ClusterReader, WebUi, WebUiHost
-from bot.core.supervision import Bulkhead, WorkKind
 
 
 class WebUiService:

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
+from bot.core.bulkhead import Bulkhead
 from bot.core.chat.errors import UserError
 from bot.core.chat.text import t
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec, Workload
-from bot.core.supervision import Bulkhead
 from bot.engines.vllm.engine import Vllm
 from bot.services.startup.progress import LOOK_EVERY, StartupProgress
 from bot.simulator.cluster import SimulatedCluster
