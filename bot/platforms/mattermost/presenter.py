@@ -143,7 +143,8 @@ class MattermostAnswer:
             while self._page < len(self._pages.pages) - 1:
                 await self._finish_page(None)
             page = self._pages.pages[self._page]
-            if (page.strip() or len(page) > BLANK) and page != self._shown:
+            begun = page.strip() or len(page) > BLANK or (not page and self._reply.answer.strip())
+            if begun and (page != self._shown or not self._message):
                 shown = cut(render(Reply(answer=page), self._say))
                 await self._write(shown, self._stop, new=not self._message)
                 self._shown = page
