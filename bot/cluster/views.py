@@ -242,8 +242,8 @@ class ClusterView:
                 self._leave_alone(name, error)
                 return
             except Exception as error:  # whatever it is: it hides no other one
-                log.warning("deployment.failed", deployment=name, exc_info=error)
-                self._leave_alone(name, error)
+                if self._leave_alone(name, error):
+                    log.error("deployment.failed", deployment=name, exc_info=error)
                 return
             self._set_aside.forget(name)
             self._workloads[name] = workload
@@ -273,12 +273,14 @@ class ClusterView:
         nodes = self.nodes()
         return any(node.free >= gpus for node in nodes) if nodes else None
 
-    def _leave_alone(self, name: str, error: Exception) -> None:
-        """It is none of our workloads from now on."""
-        if self._set_aside.note(name, error):
+    def _leave_alone(self, name: str, error: Exception) -> bool:
+        """It is none of our workloads from now on; False if it was none before, either."""
+        is_new = self._set_aside.note(name, error)
+        if is_new:
             log.warning("deployment.set_aside", deployment=name, why=why(error))
             self._changes.tell(name)
         self._forget(name)
+        return is_new
 
     def _forget(self, name: str) -> None:
         self._short_waits.forget(name)
