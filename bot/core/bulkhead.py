@@ -26,6 +26,8 @@ class WorkKind(StrEnum):
     """Reading what the cluster's monitoring shows."""
     USAGE = "usage"
     """Writing down who held how many GPUs."""
+    ADMISSION = "admission"
+    """Looking whether a model that waits may start at all."""
     QUEUE = "queue"
     """Starting a model whose turn it is."""
     RECLAIM = "reclaim"

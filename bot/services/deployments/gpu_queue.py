@@ -131,12 +131,13 @@ class GpuQueue:
 
     async def _is_held_back(self, name: str) -> bool:
         """It may not start by itself; or it is gone, or nobody knows."""
-        workload = self._cluster.find(name)
-        try:
-            return workload is None or await self._admission.hold_back(workload)
-        except UserError as error:
-            log.warning("queue.not_told", workload=name, why=error.text.key)
-            return True
+        with self._bulkhead.isolated(WorkKind.ADMISSION, name):
+            try:
+                workload = self._cluster.find(name)
+                return workload is None or await self._admission.hold_back(workload)
+            except UserError as error:
+                log.warning("queue.not_told", workload=name, why=error.text.key)
+        return True
 
     async def _tell(self) -> None:
         """Post what owners are to be told; it never ends."""
