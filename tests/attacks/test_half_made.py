@@ -23,6 +23,7 @@ from tests.attacks.writing import (
     Write,
     another,
     is_so,
+    its_secret,
     only,
     ours_left,
     phase_of,
@@ -32,6 +33,7 @@ from tests.attacks.writing import (
     stored,
     until_asked,
     untouched,
+    with_key,
 )
 from tests.conftest import Chat, eventually, text_of
 from tests.real.control_plane import ControlPlane
@@ -41,7 +43,7 @@ from tests.real.world import RealWorld, at_work, real_world
 @pytest_asyncio.fixture
 async def world(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[RealWorld]:
     async with real_world(control_plane, tmp_path) as world:
-        yield world
+        yield await with_key(world)
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
@@ -62,7 +64,7 @@ async def test_kind_05_whatever_a_kill_leaves_is_completed_by_the_next_sweep(
                 await heir.complete("tiny")
                 if heir.workloads():
                     await eventually(partial(_all_ready, heir))
-                    await stored(world, "secrets")
+                    await its_secret(world)
                     await stored(world, "services")
                     await heir.remove("tiny")
     assert number > 4  # the Deployment, its Secret and Service, the claim, its replicas
@@ -266,7 +268,7 @@ async def test_kind_05_a_database_that_stops_for_20_seconds_leaves_no_lie(
         await eventually(partial(world.cluster.find, name))
         await world.cluster.complete(name)
         await eventually(partial(_is_ready, world, name))
-        await stored(world, "secrets", f"llm-{name}")
+        await its_secret(world, f"llm-{name}")
 
 
 def _shows(cluster: KubernetesCluster, count: int) -> bool:

@@ -15,6 +15,7 @@ from tests.attacks.writing import (
     Json,
     another,
     is_so,
+    its_secret,
     ours_left,
     path,
     put_theirs,
@@ -22,6 +23,7 @@ from tests.attacks.writing import (
     stored,
     until_asked,
     untouched,
+    with_key,
 )
 from tests.real.control_plane import ControlPlane
 from tests.real.world import RealWorld, real_world
@@ -30,10 +32,10 @@ from tests.real.world import RealWorld, real_world
 @pytest_asyncio.fixture
 async def world(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[RealWorld]:
     async with real_world(control_plane, tmp_path) as world:
-        yield world
+        yield await with_key(world)
 
 
-@pytest.mark.parametrize("kind", THEIRS)
+@pytest.mark.parametrize("kind", ["services", "deployments"])
 async def test_kind_03_a_name_that_others_have_is_refused_before_anything_exists(
     world: RealWorld, kind: str
 ) -> None:
@@ -48,14 +50,13 @@ async def test_kind_03_a_name_that_others_have_is_refused_before_anything_exists
     assert untouched(theirs, await stored(world, kind))
 
 
-@pytest.mark.parametrize("kind", ["secrets", "services"])
 async def test_kind_03_one_that_appears_at_the_last_moment_is_left_and_the_rest_taken_back(
-    world: RealWorld, tmp_path: Path, kind: str
+    world: RealWorld, tmp_path: Path
 ) -> None:
     made: list[Json] = []
 
     async def somebody_is_faster() -> None:
-        made.append(await put_theirs(world, kind, "llm-tiny"))
+        made.append(await put_theirs(world, "services", "llm-tiny"))
 
     async with Gate(world.kubeconfig) as gate, another(world, gate.kubeconfig(tmp_path)) as cluster:
         gate.begin(1, after=somebody_is_faster)
@@ -64,7 +65,26 @@ async def test_kind_03_one_that_appears_at_the_last_moment_is_left_and_the_rest_
         assert refused.value.text.key == "error.not_ours"
         assert cluster.workloads() == []
     await until_asked(lambda: is_so(ours_left(world), ["llm-tiny"]))
-    assert untouched(made[0], await stored(world, kind))
+    assert untouched(made[0], await stored(world, "services"))
+
+
+@pytest.mark.parametrize(("name", "hf_token"), [("llm-tiny", ""), ("llm-hf-token", "hf_x")])
+async def test_kind_03_a_secret_of_others_is_never_changed_or_deleted(
+    control_plane: ControlPlane, tmp_path: Path, name: str, hf_token: str
+) -> None:
+    """`deploy … name=hf-token` took over the token of all models, and `stop` deleted it."""
+    async with real_world(control_plane, tmp_path, hf_token=hf_token) as world:
+        theirs = await put_theirs(world, "secrets", name)
+        if hf_token:
+            with pytest.raises(UserError) as refused:
+                await world.cluster.create(spec(), RECORD)
+            assert refused.value.text.params["object"] == name and not refused.value.lines
+            assert world.cluster.workloads() == []
+        else:
+            await world.cluster.create(spec(), RECORD)
+            await world.cluster.remove("tiny")
+            await until_asked(lambda: is_so(ours_left(world), [name]))
+        assert untouched(theirs, await stored(world, "secrets", name))
 
 
 async def test_kind_03_what_is_left_of_our_own_is_no_foreigner(world: RealWorld) -> None:
@@ -72,8 +92,8 @@ async def test_kind_03_what_is_left_of_our_own_is_no_foreigner(world: RealWorld)
     for number in range(5):
         await world.cluster.create(spec(), RECORD)
         owner = (await stored(world, "deployments"))["metadata"]["uid"]
-        for kind in ("secrets", "services"):
-            [found] = (await stored(world, kind))["metadata"]["ownerReferences"]
+        for thing in (await its_secret(world), await stored(world, "services")):
+            [found] = thing["metadata"]["ownerReferences"]
             assert found["uid"] == owner, number
         await world.cluster.remove("tiny")
 

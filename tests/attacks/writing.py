@@ -49,6 +49,20 @@ async def stored(world: RealWorld, kind: str, name: str = "llm-tiny") -> Json:
     return found
 
 
+async def its_secret(world: RealWorld, name: str = "llm-tiny") -> Json:
+    """The Secret that the pods of a Deployment have their key from."""
+    [container] = (await stored(world, "deployments", name))["spec"]["template"]["spec"]["containers"]
+    [variable] = [variable for variable in container["env"] if variable["name"] == "VLLM_API_KEY"]
+    return await stored(world, "secrets", variable["valueFrom"]["secretKeyRef"]["name"])
+
+
+async def with_key(world: RealWorld) -> RealWorld:
+    """The bot has its own key: a deployment needs no other request than those that are its own."""
+    await world.cluster.create(spec("first"), RECORD)
+    await world.cluster.remove("first")
+    return world
+
+
 def only(cluster: KubernetesCluster) -> Workload:
     [workload] = cluster.workloads()
     return workload
