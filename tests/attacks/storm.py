@@ -1,7 +1,6 @@
 """A storm over two bots on a real API server: people who type, and faults of all kinds, from one seed."""
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from tests.attacks.storm_engine import StormEngines
 from tests.attacks.storm_faults import BotProcess, Faults
 from tests.attacks.storm_people import Person
 from tests.attacks.storm_sight import Sight, bugs, kept, stories
+from tests.conftest import eventually
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
 from tests.real.control_plane import ControlPlane
 from tests.real.flaky_proxy import FlakyProxy
@@ -20,8 +20,10 @@ from tests.real.world import NODES, RealWorld, real_world
 
 SHARE = 0.05
 """Of the requests of the bots, how many fail."""
-CALM = float(os.environ.get("CALM", "60"))
+CALM = 240.0
 """Seconds after which all must be well; on an idle machine it takes 20."""
+SOCKETS = 4
+"""Connections to Slack: two of each bot."""
 ROOM = {name: 4 * gpus for name, gpus in NODES.items()}
 """GPUs of the nodes in the calm: whatever waits for some gets them."""
 PEOPLE = {"ada": 4, "bob": 4, "cleo": 3, "dan": 3, "fay": 2, "gus": 2, "eve": 3}
@@ -42,7 +44,7 @@ class Storm:
 
     async def rage(self, seconds: float) -> None:
         """People type while everything fails."""
-        await self._slack.connected(2)
+        await eventually(lambda: len(self._slack.sockets) >= SOCKETS)
         self._began = monotonic()
         self._proxy.share = SHARE
         over = asyncio.Event()

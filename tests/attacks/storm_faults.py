@@ -87,7 +87,7 @@ class Faults:
         return random.Random(f"{self._seed} {of}")
 
     async def _kill_again_and_again(self, bot: BotProcess, chance: random.Random, end: float) -> None:
-        while await _pause(chance.uniform(8, 25), end):
+        while await _pause(chance.uniform(12, 30), end):
             await bot.kill()
             self.kills.append(monotonic())
             self.done["kill -9"] += 1
@@ -95,7 +95,7 @@ class Faults:
     async def _harm_the_control_plane(self, chance: random.Random, end: float) -> None:
         """First each of them once."""
         for kind in (*chance.sample(("api", "etcd"), 2), *chance.choices(("api", "etcd"), (3, 1), k=999)):
-            if not await _pause(chance.uniform(4, 10), end):
+            if not await _pause(chance.uniform(8, 16), end):
                 return
             if kind == "api":
                 self.done["API server killed"] += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from tests.attacks.storm_engine import WORD
-from tests.attacks.storm_truth import Kind, Known, Outcome, effect, outcome
+from tests.attacks.storm_truth import SEEN, Kind, Known, Outcome, effect, outcome
 from tests.fakes.slack import TEAM, FakeSlack, words
 
 PATIENCE = 30.0
@@ -23,6 +23,10 @@ VERBS = {
     Kind.AWAKE: ("sleep", "sleep", "stop", "ask", "ask", "scale", "keep", "status", "why", "gpus", "wake"),
 }
 """What somebody types, by what they take the model for; now and then what makes no sense."""
+BEHIND = 20.0
+"""Seconds after a change in which the other bot, whose watches are cut again and again, may not have seen it:
+it says how the model was before, and does nothing."""
+LOOK = ("status", "why", "gpus")
 CARDS = ("deploy", "wake", "undo", "scale")
 """Whose answer is a card: the first words of it are no answer yet."""
 WAITS = re.compile("your question is answered as soon as it is ready")
@@ -45,6 +49,10 @@ class Command:
     sent_at: float
     delivered: bool
     """Slack could hand it to a bot."""
+    size: int
+    """That of `scale`."""
+    asked_too: bool = False
+    """A question waited for the model when it was typed, or when it was answered."""
     answered_at: float | None = None
 
     def history(self, slack: FakeSlack) -> list[list[str]]:
@@ -95,9 +103,9 @@ class Person:
         self, slack: FakeSlack, name: str, models: int, chance: random.Random, *, student: bool = False
     ) -> None:
         self.user, self.is_student = slack.person(f"U{name.upper()}"), student
-        self.known = {f"{name}-{n}": Known(f"{name}-{n}") for n in range(1, models + 1)}
+        self.models = {f"{name}-{n}": 0 for n in range(1, models + 1)}
+        """How many questions wait for each: they wake it whenever it sleeps."""
         self.commands: list[Command] = []
-        self.untrue: list[str] = []
         self._slack, self._chance, self._name = slack, chance, name
         self._waiting: list[asyncio.Task[None]] = []
 
@@ -113,40 +121,45 @@ class Person:
             task.cancel()
         await asyncio.gather(*self._waiting, return_exceptions=True)
 
+    def known(self, model: str) -> Known:
+        """What follows from all that was typed about a model, and said by now."""
+        known, changed_at = Known(model), 0.0
+        for command in self.commands:
+            if command.model == model and command.verb not in LOOK:
+                text = command.text(self._slack)
+                sure = command.verb != "ask" and command.is_answered(self._slack)
+                said = outcome(text) if sure else Outcome.UNSURE
+                if said in SEEN and command.sent_at - changed_at < BEHIND:
+                    said = Outcome.REFUSED
+                if said in (Outcome.DONE, Outcome.UNSURE):
+                    changed_at = command.answered_at or command.sent_at + PATIENCE
+                line = f"{command.line}: {text}"
+                known.told(effect(command.verb, command.size), said, line, asked=command.asked_too)
+        return known
+
     async def _type_one(self) -> None:
-        known = self._chance.choice(list(self.known.values()))
-        verb = self._chance.choice(VERBS[known.likely()])
+        model = self._chance.choice(list(self.models))
+        verb = self._chance.choice(VERBS[self.known(model).likely()])
         size = self._chance.choice((1, 2))
         line = {
-            "deploy": f"deploy tinyllama name={known.name}",
-            "stop": f"stop {known.name} --sure",
-            "scale": f"scale {known.name} replicas={size}",
-            "ask": f"ask {known.name} say word-{next(_numbers)}",
+            "deploy": f"deploy tinyllama name={model}",
+            "stop": f"stop {model} --sure",
+            "scale": f"scale {model} replicas={size}",
+            "ask": f"ask {model} say word-{next(_numbers)}",
             "gpus": "gpus",
-        }.get(verb, f"{verb} {known.name}")
-        asked = known.questions > 0
-        command = await self._say(verb, line, known.name)
+        }.get(verb, f"{verb} {model}")
+        asked_too = self.models[model] > 0
+        command = await self._say(verb, line, model, size)
         if verb == "ask":
-            await self._ask(command, known)
-            return
-        await self._until_answered(command, PATIENCE)
-        if verb in ("status", "why", "gpus"):
-            return
-        text = command.text(self._slack)
-        said = outcome(text) if command.answered_at else Outcome.UNSURE
-        if wrong := known.told(effect(verb, size), said, line, asked=asked):
-            self.untrue.append(f"{wrong}: {text!r}")
+            self.models[model] += 1
+            self._waiting.append(asyncio.create_task(self._until_told(command)))
+        await self._until_answered(command, FORGETS if verb == "ask" else PATIENCE)
+        command.asked_too = asked_too or self.models[model] > 0
 
-    async def _ask(self, command: Command, known: Known) -> None:
-        """The answer may come much later; until then the question wakes the model whenever it sleeps."""
-        known.questions += 1
-        known.told(effect("ask"), Outcome.UNSURE, command.line)
-        self._waiting.append(asyncio.create_task(self._until_told(command, known)))
-        await self._until_answered(command, FORGETS)
-
-    async def _until_told(self, command: Command, known: Known) -> None:
+    async def _until_told(self, command: Command) -> None:
+        """The answer to a question may come much later."""
         await self._until_answered(command, float("inf"))
-        known.questions -= 1
+        self.models[command.model] -= 1
 
     async def _until_answered(self, command: Command, seconds: float) -> None:
         end = monotonic() + seconds
@@ -155,14 +168,14 @@ class Person:
                 command.answered_at = monotonic()
             await asyncio.sleep(0.05)
 
-    async def _say(self, verb: str, line: str, model: str) -> Command:
+    async def _say(self, verb: str, line: str, model: str, size: int) -> Command:
         """In the conversation with the bot alone, where whatever it says is in the thread of the message."""
         slack, channel = self._slack, f"D{self.user[1:]}"
         asked, event_id = slack.timestamp(), f"Ev-{len(self.commands)}-{self.user}"
         slack.messages[channel, asked] = {
             "user": self.user, "text": line, "thread_ts": "", "ts": asked, "history": [],
         }  # fmt: skip
-        command = Command(verb, line, model, channel, asked, monotonic(), delivered=True)
+        command = Command(verb, line, model, channel, asked, monotonic(), delivered=True, size=size)
         self.commands.append(command)
         event = {"user": self.user, "team": TEAM, "text": line, "channel": channel, "ts": asked}
         await slack.event(event | {"type": "message", "channel_type": "im"}, event_id)

@@ -64,8 +64,7 @@ class Sight:
         }
         return [
             *self.double_booked,
-            *(wrong for person in self._people for wrong in person.untrue),
-            *self._not_as_asked(deployments),
+            *self._untrue(deployments),
             *self._false_cards(deployments),
             *await self._orphans(deployments),
             *self._over_quota(deployments),
@@ -74,15 +73,16 @@ class Sight:
             *self._ledger_wrong(),
         ]
 
-    def _not_as_asked(self, deployments: dict[str, Json]) -> list[str]:
+    def _untrue(self, deployments: dict[str, Json]) -> list[str]:
+        """What people were told of their models that cannot be, or is not so."""
         found = []
         for person in self._people:
-            for known in person.known.values():
-                if known.questions:
-                    continue  # one may wake it at any time; that it is answered is looked at elsewhere
-                is_now = _state(deployments.get(f"llm-{known.name}"))
-                if is_now not in known.possible:
-                    found.append(f"{known.name} is {is_now}, people were told: {known.spell()}")
+            for model, questions in person.models.items():
+                known = person.known(model)
+                found += known.untrue
+                is_now = _state(deployments.get(f"llm-{model}"))
+                if not questions and is_now not in known.possible:  # who waits may wake it at any time
+                    found.append(f"{model} is {is_now}, people were told: {known.spell()}")
         return found
 
     def _false_cards(self, deployments: dict[str, Json]) -> list[str]:
@@ -113,7 +113,7 @@ class Sight:
     def _over_quota(self, deployments: dict[str, Json]) -> list[str]:
         found = []
         for person in self._people:
-            own = [d for name, d in deployments.items() if name.removeprefix("llm-") in person.known]
+            own = [d for name, d in deployments.items() if name.removeprefix("llm-") in person.models]
             gpus = sum(int(d["spec"]["replicas"]) for d in own)
             if person.is_student and (len(own) > QUOTA or gpus > QUOTA):
                 found.append(f"{person.user} has {len(own)} deployments and {gpus} GPUs")

@@ -46,6 +46,10 @@ class Outcome(Enum):
     """What cannot be, whatever happened."""
 
 
+SEEN = {Outcome.ABSENT, Outcome.ASLEEP, Outcome.AWAKE, Outcome.EXISTS, Outcome.SAME}
+"""What a bot reads from its copy of the cluster."""
+
+
 def _patterns() -> list[tuple[re.Pattern[str], Outcome]]:
     told = {
         "workload.unknown": Outcome.ABSENT,
@@ -61,6 +65,8 @@ def _patterns() -> list[tuple[re.Pattern[str], Outcome]]:
         "error.api_away": Outcome.REFUSED,
         "error.api_refused": Outcome.REFUSED,
         "error.changed": Outcome.REFUSED,
+        "error.forbidden": Outcome.REFUSED,
+        "error.quota": Outcome.REFUSED,
         "error.was_done": Outcome.DONE,
         "error.not_done": Outcome.REFUSED,
         "error.still_unknown": Outcome.UNSURE,
@@ -74,8 +80,6 @@ def _patterns() -> list[tuple[re.Pattern[str], Outcome]]:
     found = []
     for key, outcome in told.items():
         section, _, name = key.partition(".")
-        if name not in english[section]:
-            continue
         words = re.sub(r"\\{\w+\\}", ".*?", re.escape(english[section][name]))
         found.append((re.compile(words, re.DOTALL), outcome))
     return found
@@ -117,20 +121,19 @@ class Known:
 
     name: str
     possible: set[State] = field(default_factory=lambda: {NOTHING})
-    questions: int = 0
-    """Questions that may wait for it: they wake it whenever it sleeps."""
+    untrue: list[str] = field(default_factory=list)
+    """What was said of it that cannot be."""
 
-    def told(self, command: Effect, said: Outcome, line: str, *, asked: bool = False) -> str:
-        """Take in how a command ended; what is untrue about that, or nothing. `asked`: a question waited for
-        the model when it was typed."""
+    def told(self, command: Effect, said: Outcome, line: str, *, asked: bool) -> None:
+        """Take in how a command ended. `asked`: a question waited for the model when it was typed, or when
+        it was answered."""
         before = set(self.possible)
         self._take(command, said)
-        if self.questions or asked:
+        if asked:
             self.possible |= {s._replace(kind=Kind.AWAKE) for s in self.possible if s.kind is Kind.ASLEEP}
-        if self.possible and said is not Outcome.UNTRUE:
-            return ""
-        self.possible = before | self._changed(command, before)
-        return f"“{line}” was answered with {said.name}, while {self.name} was {_spell(before)}"
+        if not self.possible or said is Outcome.UNTRUE:
+            self.possible = before | self._changed(command, before)
+            self.untrue.append(f"“{line}”: {said.name}, while {self.name} was {_spell(before)}")
 
     def _take(self, command: Effect, said: Outcome) -> None:
         kinds = {

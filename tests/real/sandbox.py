@@ -91,6 +91,8 @@ class Inside:
         """A signal; nothing happens if it has ended."""
         number = self._number.read_text().strip()
         self._sandbox.run("kill", f"-{what.value}", number, check=False)
+        if what is signal.SIGCONT:
+            self._entered.send_signal(what)  # nsenter stops itself when what it has started is stopped
 
     def kill(self) -> None:
         """At once."""
