@@ -25,7 +25,7 @@ from bot.cluster.model_keys import ModelKeys
 from bot.cluster.views import ClusterView
 from bot.cluster.web_ui_access import WebUiAccess
 from bot.core.changes import Listening
-from bot.core.chat.errors import NameTaken, UserError
+from bot.core.chat.errors import Changed, NameTaken, UserError
 from bot.core.chat.text import t
 from bot.core.deployment.names import object_name
 from bot.core.deployment.record import Record, RecordChanges
@@ -286,4 +286,4 @@ def _with_other_name(error: UserError, name: str) -> UserError:
 
 def _may_pass(error: UserError) -> bool:
     """What was not done may be, if it is asked for again."""
-    return isinstance(error, ApiError) and error.passes
+    return isinstance(error, Changed) or (isinstance(error, ApiError) and error.passes)

@@ -110,6 +110,16 @@ async def test_what_a_crash_left_out_is_made_with_the_key_of_before(
     assert whole["spec"]["replicas"] == 2 and "llm-bot/creating" not in whole["metadata"]["annotations"]
 
 
+async def test_a_creation_that_meets_a_conflict_is_finished_later_and_not_undone(
+    kubernetes: FakeKubernetes, cluster: KubernetesCluster
+) -> None:
+    kubernetes.conflicts = ["services"]
+    await cluster.create(spec(), RECORD)
+    assert kubernetes.holds(DEPLOYMENT) and not kubernetes.holds(f"{CORE}/services/llm-tiny")
+    await cluster.complete("tiny")
+    assert kubernetes.holds(f"{CORE}/services/llm-tiny")
+
+
 async def test_what_is_whole_is_completed_without_a_request(
     kubernetes: FakeKubernetes, cluster: KubernetesCluster
 ) -> None:

@@ -62,6 +62,8 @@ class FakeKubernetes:
         self.requests: list[Request] = []
         self.forbid: set[tuple[str, str]] = set()
         self.logs: dict[str | tuple[str, str], str] = {}
+        self.conflicts: list[str] = []
+        """Resources of which the next creation is refused, as by a webhook that says: try again."""
         self.watching: dict[str, int] = {}
         """How many watches are open, by path."""
         self._objects: dict[str, dict[Key, Json]] = {}
@@ -203,6 +205,9 @@ class FakeKubernetes:
         made = body | {"metadata": body["metadata"] | {"namespace": key[0]}}
         if "dryRun" in request.query:
             return made
+        if found["plural"] in self.conflicts:
+            self.conflicts.remove(found["plural"])
+            raise Refusal(409, "Conflict", "the object has been modified; please apply your changes again")
         return await self._write(collection, _owned(made, body, manager))
 
     async def _operate(
