@@ -3,6 +3,7 @@
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from typing import Any
 
 import pytest
 
@@ -124,3 +125,51 @@ async def test_kind_16_a_bot_that_starts_again_knows_nothing_of_before(
     await again.close()
     first_idle = states.index(IdleState.IDLE)
     assert IdleState.UNKNOWN in states and 26 <= first_idle <= 30
+
+
+class OncePerMinute:
+    """Servers that show what they do once in each moment, and are too busy for a second look if `busy`."""
+
+    def __init__(self, inference: VllmInference, clock: Clock) -> None:
+        self._inference, self._clock = inference, clock
+        self._looked_at: datetime | None = None
+        self.busy = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inference, name)
+
+    async def load(self, url: str) -> Load | None:
+        if self.busy and self._looked_at == self._clock.now():
+            return None
+        self._looked_at = self._clock.now()
+        return await self._inference.load(url)
+
+
+async def test_kind_16_one_that_does_not_answer_the_last_look_before_it_sleeps_stays_awake(
+    ask: Ask,
+    pass_time: PassTime,
+    clock: Clock,
+    cluster: SimulatedCluster,
+    settings: Settings,
+    inference: VllmInference,
+    chat: Chat,
+) -> None:
+    await ask("deploy tinyllama")
+    await pass_time(200)
+    servers: Any = OncePerMinute(inference, clock)
+    app = wiring.build(settings, cluster, servers, chat, clock)
+
+    async def sweeps(count: int) -> None:
+        for _ in range(count):
+            clock.advance(minutes=1)
+            cluster.step()
+            await app.sweep()
+
+    await sweeps(60)
+    found = cluster.find("tinyllama")
+    assert found and found.record.warned_at and found.phase is Phase.READY
+    servers.busy = False
+    await sweeps(1)
+    found = cluster.find("tinyllama")
+    assert found and found.phase is Phase.ASLEEP
+    await app.close()

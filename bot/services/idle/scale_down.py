@@ -34,9 +34,9 @@ class ScaleDown:
         if self._activity.verdict(workload, early).state is not IdleState.IDLE:
             return False
         with self._activity.drain(workload.name):
-            await self._activity.sample(workload)
+            seen = await self._activity.sample(workload)
             verdict = self._activity.verdict(workload, early)
-            if verdict.state is not IdleState.IDLE:
+            if seen is None or verdict.state is not IdleState.IDLE:
                 return False
             hours = bool(workload.record.office_hours)
             await self._to_zero(workload, SleepReason.OFFICE_HOURS if hours else SleepReason.IDLE, verdict)
