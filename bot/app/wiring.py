@@ -122,7 +122,7 @@ def build(
     ledger = SqlLedger(settings.database_url.get_secret_value())
     recorder = UsageRecorder(cluster=cluster, activity=activity, ledger=ledger, clock=clock)
     access = _access(settings, more_admins)
-    admission = Admission(cluster, access, messenger, clock)
+    admission = Admission(cluster, access, clock)
     parts = _Parts(
         settings=settings,
         cluster=cluster,

@@ -53,7 +53,7 @@ class SlowChat(Chat):
         self.refuses = False
 
     async def post(self, place: Place, reply: Reply, locale: str = "") -> str:
-        turn = reply.text is not None and reply.text.key == "queue.turn"
+        turn = reply.text is not None and reply.text.key in ("queue.turn", "lease.held_back")
         if turn and self.stuck:
             await self.stuck.wait()
         if turn and self.refuses:
@@ -213,6 +213,37 @@ async def test_kind_15_a_slow_chat_holds_up_nobodys_turn_and_each_is_told_once(
     chat.refuses = False
     await pass_time(60)
     assert sorted(turns(chat, say)) == ["a", "b", "c"]
+
+
+async def test_kind_15_a_slow_chat_holds_up_nobody_when_one_may_not_start(
+    ask: Ask, pass_time: PassTime, cluster: Meddled, phases: Phases, chat: SlowChat, clock: Clock
+) -> None:
+    await fill(ask, pass_time, "a", "b")
+    chat.stuck = asyncio.Event()
+    await cluster.update_record("a", lease_ends_at=clock.now())  # before a sweep sees that
+    await pass_time(5)
+    await cluster.remove("m1")
+    await pass_time(5)
+    assert phases()["a"] is Phase.QUEUED and phases()["b"] is not Phase.QUEUED
+    chat.stuck.set()
+    await pass_time(5)
+    told = [h[0] for h in chat.messages.values() if h[0].text and h[0].text.key == "lease.held_back"]
+    assert len(told) == 1
+
+
+async def test_kind_15_nobody_is_put_to_sleep_for_one_that_may_not_start(
+    ask: Ask, pass_time: PassTime, cluster: Meddled, bot: App, clock: Clock
+) -> None:
+    for name in ("m1", "m2"):
+        await ask(BIG.format(name), who="grace")
+    await pass_time(400)
+    await ask(BIG.format("big"), who="ada")
+    for _ in range(20):
+        await pass_time(60)
+        await bot.services.activity.sweep()
+    assert bot.gpu_queue.model_to_reclaim() == ("m1", "ada")
+    await cluster.update_record("big", lease_ends_at=clock.now())  # before a sweep sees that
+    assert bot.gpu_queue.model_to_reclaim() == ("", "")
 
 
 async def test_kind_15_what_is_said_of_the_wait_is_never_over_and_changes_only_when_it_matters(

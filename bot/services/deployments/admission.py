@@ -13,7 +13,7 @@ from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import Text, t
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Spec, Workload
-from bot.core.ports import Clock, Messenger, Workloads
+from bot.core.ports import Clock, Workloads
 
 log = structlog.get_logger()
 
@@ -25,9 +25,8 @@ class Admission:
     The owner's role is looked up when the owner asks. Else it is the one that the owner had when the owner
     last started or changed the workload: chats tell the groups of a person only with what the person says."""
 
-    def __init__(self, cluster: Workloads, access: Access, messenger: Messenger, clock: Clock) -> None:
-        self._cluster, self._access = cluster, access
-        self._messenger, self._clock = messenger, clock
+    def __init__(self, cluster: Workloads, access: Access, clock: Clock) -> None:
+        self._cluster, self._access, self._clock = cluster, access, clock
         self.lock = asyncio.Lock()
         """Held from the decision on a start until it is written, so that two at once cannot both use the last
         of a quota, or the last free GPUs."""
@@ -141,22 +140,19 @@ class Admission:
             return error
         return None
 
-    async def hold_back(self, workload: Workload) -> bool:
-        """Whether it may not start by itself. Its owner is told why, once."""
+    async def hold_back(self, workload: Workload) -> Reply | None:
+        """Write down why it may not start by itself, and return what to tell its owner: once for each reason.
+        None: it may, or its owner knows."""
         why = self.refusal(workload)
         if why is None or why.text.key == workload.record.held_back:
-            return why is not None
+            return None
         await self._cluster.update_record(workload.name, workload.version, held_back=why.text.key)
-        place = workload.record.card_place
-        if place is not None and self._messenger.reaches(place):
-            reply = Reply(
-                t("lease.held_back", name=workload.name),
-                Tone.QUEUED if workload.record.queued_since else Tone.ASLEEP,
-                lines=(why.text, *why.lines),
-                buttons=why.buttons,
-            )
-            await self._messenger.post(place, reply, workload.record.locale)
-        return True
+        return Reply(
+            t("lease.held_back", name=workload.name),
+            Tone.QUEUED if workload.record.queued_since else Tone.ASLEEP,
+            lines=(why.text, *why.lines),
+            buttons=why.buttons,
+        )
 
     def _others(self, spec: Spec, record: Record) -> Sequence[Workload]:
         return [other for other in self._cluster.owned_by(record.owner) if other.name != spec.name]

@@ -66,7 +66,7 @@ class GpuQueue:
         """Where it stands in the queue; None if it is not in it."""
         if workload.record.queued_since is None:
             return None
-        queue, now = in_order(self._waiting()), self._clock.now()
+        queue, now = in_order(self._entry(w.spec, w.record) for w in self._queued()), self._clock.now()
         names = [entry.name for entry in queue]
         if workload.name not in names:
             return None
@@ -103,7 +103,9 @@ class GpuQueue:
         """Start those that come first, may start, and whose GPUs are free; each is tried once. Who can start
         is looked up again after each: meanwhile others may have started or gone."""
         async with self._advancing:
-            passed = {entry.name for entry in self._waiting() if await self._is_held_back(entry.name)}
+            for workload in self._queued():
+                await self._hold_back(workload)
+            passed = set[str]()
             while name := await self._start_next(passed):
                 passed.add(name)
             await self._note_hopeless()
@@ -129,15 +131,16 @@ class GpuQueue:
         else:
             self._to_tell.put_nowait((record, Reply(t("queue.turn", name=workload.name), Tone.LOADING)))
 
-    async def _is_held_back(self, name: str) -> bool:
-        """It may not start by itself; or it is gone, or nobody knows."""
-        with self._bulkhead.isolated(WorkKind.ADMISSION, name):
+    async def _hold_back(self, workload: Workload) -> None:
+        """If it may not start by itself, its owner is told why: later, as in `_start_next`."""
+        with self._bulkhead.isolated(WorkKind.ADMISSION, workload.name):
             try:
-                workload = self._cluster.find(name)
-                return workload is None or await self._admission.hold_back(workload)
-            except UserError as error:
-                log.warning("queue.not_told", workload=name, why=error.text.key)
-        return True
+                reply = await self._admission.hold_back(workload)
+            except UserError as error:  # it has changed, or the cluster is away
+                log.warning("queue.not_held_back", workload=workload.name, why=error.text.key)
+            else:
+                if reply:
+                    self._to_tell.put_nowait((workload.record, reply))
 
     async def _tell(self) -> None:
         """Post what owners are to be told; it never ends."""
@@ -169,7 +172,14 @@ class GpuQueue:
         return [w for w in self._cluster.workloads() if w.record.queued_since and not w.replicas]
 
     def _waiting(self) -> list[QueueEntry]:
-        return [self._entry(workload.spec, workload.record) for workload in self._queued()]
+        """Those that may start by themselves."""
+        return [self._entry(w.spec, w.record) for w in self._queued() if self._may_start(w)]
+
+    def _may_start(self, workload: Workload) -> bool:
+        """False also if nobody can tell."""
+        with self._bulkhead.isolated(WorkKind.ADMISSION, workload.name):
+            return self._admission.refusal(workload) is None
+        return False
 
     def _coming(self) -> list[QueueEntry]:
         """Those that have been started, with the replicas that have no node yet."""

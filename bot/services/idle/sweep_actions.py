@@ -146,7 +146,9 @@ class SweepActions:
             await self._admission.start(workload, workload.spec, record, None)
 
     async def _hold_back(self, workload: Workload, _: Evidence) -> None:
-        await self._admission.hold_back(workload)
+        place, reply = workload.record.card_place, await self._admission.hold_back(workload)
+        if reply and place is not None and self._messenger.reaches(place):
+            await self._messenger.post(place, reply, workload.record.locale)
 
     async def _note_office_closed(self, workload: Workload, _: Evidence) -> None:
         state = _state(workload).changed(office_closed=True)
