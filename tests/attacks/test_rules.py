@@ -267,7 +267,7 @@ async def test_kind_07_who_woke_another_model_hears_what_comes_of_it(
     first, last = await ask("wake tinyllama", who="bob")
     assert not first.live and not first.buttons
     assert say(last.text) == (
-        "tinyllama starts. How it goes on is told to eve; you can see it here: /llm status tinyllama"
+        "tinyllama starts. eve hears how it goes on; you can see it here: /llm status tinyllama"
     )
 
 

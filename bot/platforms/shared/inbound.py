@@ -91,16 +91,14 @@ class Inbound(ABC):
         task.add_done_callback(self._done)
         return task
 
-    def start_for(self, user: str, work: Coroutine[Any, Any, None]) -> None:
+    def start_for(self, user: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run what a person has caused and expects no reply to; nothing if too much of theirs is running."""
         self.start(self._within_limit(user, work), user)
 
-    async def _within_limit(self, user: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _within_limit(self, user: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         with self._limit.entering(user) as entry:
             if entry is Entry.ADMITTED:
-                await work
-            else:
-                work.close()
+                await work()
 
     def _left(self, user: str) -> None:
         self._tasks_of[user] -= 1

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from slack_bolt.app.async_app import AsyncApp
@@ -56,7 +57,7 @@ def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: HomeTab) -> No
     async def home_opened(body: Body) -> None:
         event = body["event"]
         if event.get("tab") == "home" and inbound.is_new(f"event:{body['event_id']}"):
-            inbound.start_for(event["user"], home.opened(event["user"], _team(body)))
+            inbound.start_for(event["user"], partial(home.opened, event["user"], _team(body)))
 
 
 def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
@@ -85,7 +86,7 @@ def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None
         await ack()
         if body.get("view", {}).get("callback_id") == modal.CALLBACK:
             user = body["user"]["id"]
-            inbound.start_for(user, forms.recheck(body["view"], user, _team(body)))
+            inbound.start_for(user, partial(forms.recheck, body["view"], user, _team(body)))
 
     @app.view(modal.CALLBACK)
     async def submit(ack: Ack, body: Body) -> None:
