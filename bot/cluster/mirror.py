@@ -9,6 +9,7 @@ import structlog
 
 from bot.cluster import shapes
 from bot.cluster.client import Api, ApiError, Json
+from bot.cluster.set_aside import why
 from bot.core.backoff import Backoff
 from bot.core.chat.errors import UserError
 from bot.core.counters import FAILURES
@@ -23,8 +24,6 @@ Key = tuple[str, str]
 """Namespace and name of an object; the namespace is empty for those of the whole cluster."""
 NO_KEY: Key = ("", "")
 """Of what is no object."""
-LONGEST_WHY = 200
-"""Characters that tell why an object cannot be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,7 @@ class Mirror:
             key, version = _key(thing), _version(thing)
         except (TypeError, LookupError, ValueError, AttributeError) as error:
             FAILURES.labels("watch").inc()
-            log.error("mirror.no_object", path=self._path, why=repr(error)[:LONGEST_WHY], exc_info=error)
+            log.error("mirror.no_object", path=self._path, why=why(error), exc_info=error)
             return NO_KEY
         if version >= self._versions.get(key, 0):
             self._versions[key] = version
@@ -223,7 +222,7 @@ class Mirror:
             if key not in self.broken:
                 FAILURES.labels("watch").inc()
                 log.error("mirror.unreadable", path=self._path, name="/".join(key), exc_info=error)
-            self.broken[key] = f"{type(error).__name__}: {error}"[:LONGEST_WHY]
+            self.broken[key] = why(error)
             return
         self.broken.pop(key, None)
         self.items[key] = new
@@ -237,7 +236,7 @@ class Mirror:
             self._on_change(old, new)
         except Exception as error:
             FAILURES.labels("watch").inc()
-            log.error("mirror.not_heard", path=self._path, why=repr(error)[:LONGEST_WHY], exc_info=error)
+            log.error("mirror.not_heard", path=self._path, why=why(error), exc_info=error)
 
     def discard(self, key: Key, version: int | None = None) -> None:
         """Forget an object, unless one of that name that is newer than `version` is here."""

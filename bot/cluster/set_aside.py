@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from bot.cluster.annotations import NewerFormat
 from bot.core.counters import FAILURES
-from bot.core.failures.redact import redact
+from bot.core.failures.redact import evidence
 
 LONGEST_WHY = 200
 """Characters that tell why something cannot be read."""
@@ -45,10 +45,10 @@ class SetAside:
 
 
 def why(error: Exception) -> str:
-    """What is wrong with what was read, in a few words and without the whole of it."""
+    """What is wrong with what was read, in a few words: without the whole of it, and without secrets."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     else:
         said = f"{type(error).__name__}: {error}"
-    return redact(" ".join(said.split())[: 2 * LONGEST_WHY])[:LONGEST_WHY]
+    return evidence(" ".join(said.split()), LONGEST_WHY)

@@ -345,7 +345,18 @@ async def test_a_mistake_of_whoever_listens_is_logged_and_the_mirror_goes_on(fak
             seen.mistakes = 1
             go.set()
             await eventually(lambda: "b" in seen.names)
-    assert [entry["why"] for entry in logs] == ["AttributeError('a mistake of ours')"]
+    assert [entry["why"] for entry in logs] == ["AttributeError: a mistake of ours"]
+
+
+async def test_why_an_object_cannot_be_read_holds_no_secret(fake: FakeApi) -> None:
+    def unreadable(_: object) -> None:
+        raise ValueError("no number: token=hf_abcdefghijklmnop \x07")
+
+    api = Api(ApiClient(Configuration(host=fake.url)))
+    mirror = Mirror(api, "/things", lambda *_: None, unreadable)
+    mirror.put(thing("a", 1))
+    assert list(mirror.broken.values()) == ["ValueError: no number: token=••• \\x07"]
+    await api.close()
 
 
 async def test_pauses_grow_while_it_is_bad_and_begin_small_after_a_watch_that_worked(fake: FakeApi) -> None:
