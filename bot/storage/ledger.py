@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Table, and_, create_engine, func, select, update
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.event import listens_for
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
 from bot.core.chat.text import Text, t
@@ -37,18 +37,23 @@ class SqlLedger:
     cannot be reached, or takes longer, may be lost, with a line in the log.
 
     The first call makes the tables or migrates them. Tables that a newer version of the bot has written are
-    left alone: nothing is read from them, and `problem` says so."""
+    left alone: nothing is read from them. `problem` says that, or that the database failed. After a failure
+    the file of SQLite is opened anew: it may have been removed or replaced, and a connection would go on
+    with what nobody else sees."""
 
     def __init__(self, url: str, patience: float = PATIENCE) -> None:
         self._engine, self._patience = _engine(url), patience
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._newer = ""
+        self._away = False
 
     @property
     def problem(self) -> Text | None:
-        """Why the last call neither wrote nor read anything: a newer version wrote the tables. None: it did
-        not."""
-        return t("ledger.newer", found=self._newer, known=NEWEST) if self._newer else None
+        """Why the last call neither wrote nor read anything: a newer version wrote the tables, or the
+        database failed. None: it did."""
+        if self._newer:
+            return t("ledger.newer", found=self._newer, known=NEWEST)
+        return t("ledger.away") if self._away else None
 
     async def close(self) -> None:
         """Finish what is being written and close all connections. Call nothing after this."""
@@ -82,11 +87,12 @@ class SqlLedger:
             result = await self._in_thread(lambda: self._transact(work))
         except (SQLAlchemyError, TimeoutError) as error:
             log.warning("ledger.unavailable", why=type(error).__name__)
+            self._away = True
             return None
         except NewerSchemaError as error:
             self._refuse(error.revision)
             return None
-        self._newer = ""
+        self._newer, self._away = "", False
         return result
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
@@ -101,9 +107,13 @@ class SqlLedger:
         self._newer = newer
 
     def _transact(self, work: Callable[[Connection], Any]) -> Any:
-        with self._engine.begin() as connection:
-            prepare(connection)  # each time: another version of the bot may have migrated them
-            return work(connection)
+        try:
+            with self._engine.begin() as connection:
+                prepare(connection)  # each time: another version of the bot may have migrated them
+                return work(connection)
+        except DatabaseError:
+            self._engine.dispose()
+            raise
 
 
 def _engine(url: str) -> Engine:

@@ -13,7 +13,7 @@ class Ledger(Protocol):
 
     @property
     def problem(self) -> Text | None:
-        """Why the last call could neither write nor read; None if it could, or if people need not know."""
+        """Why the last call could neither write nor read; None if it could."""
 
     async def add(self, day: date, uses: Sequence[GpuUse], events: Sequence[UsageEvent] = ()) -> None:
         """Add to the records of a day."""

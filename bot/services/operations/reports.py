@@ -43,8 +43,10 @@ class Reports:
     async def all(self, days: int) -> Reply:
         """The report about everybody for the last `days` days, with a chart."""
         content = await self._report(days)
+        if problem := self._ledger.problem:
+            return Reply(problem)
         if not any(day.busy or day.idle or day.free for day in content.days):
-            return Reply(self._ledger.problem or t("report.empty"))
+            return Reply(t("report.empty"))
         png = await asyncio.to_thread(self._draw, content.days)
         name = f"gpu-hours-{content.days[-1].day.isoformat()}.png"
         return summary(content, Picture(name, png, t("report.alt", count=days, days=days)))
