@@ -1,7 +1,6 @@
 """The vLLM endpoints: AsyncOpenAI for answers, /tokenize for counts, /metrics for activity."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -27,6 +26,7 @@ from bot.core.chat.text import Text, t
 from bot.core.ports import Endpoint, Load, Piece, Sampling
 from bot.engines.vllm.answer_stream import MOST_TOKENS, AnswerStream
 from bot.engines.vllm.bounded import only_what_we_take, read
+from bot.engines.vllm.errors import explain
 from bot.engines.vllm.metrics import parse_load
 
 CONNECT_SECONDS = 5.0
@@ -45,10 +45,6 @@ nobody sees 15 ms, and a server that need not wake us for every token has time f
 
 AS_IT_IS = {"Accept-Encoding": "identity"}
 """Nothing that a server sends is unpacked: few bytes could become many."""
-_TOO_LONG = re.compile(r"maximum context length is (\d+) tokens", re.IGNORECASE)
-_NO_TEMPLATE = re.compile(r"chat template", re.IGNORECASE)
-_BUSY = {429, 503}
-"""Statuses of a server, or of what stands before it, that has no room."""
 
 
 class VllmInference:
@@ -121,20 +117,19 @@ class VllmInference:
     async def _pieces(
         self, endpoint: Endpoint, turns: Sequence[Turn], sampling: Sampling
     ) -> AsyncGenerator[Piece, None]:
-        """Every chunk of the stream. Its lines are read raw: the client builds a model for each
+        """Every chunk of the stream. Its events are read raw: the client builds a model for each
         otherwise, which costs three times the CPU; requests, retries and errors are the client's."""
         stream, time = AnswerStream(), asyncio.get_running_loop().time
         deadline = time() + self._whole
         try:
             async with (
-                asyncio.timeout(self._first_token) as limit,
+                asyncio.timeout_at(min(time() + self._first_token, deadline)) as limit,
                 self._request(endpoint, turns, sampling) as response,
                 aclosing(stream.pieces(response.iter_bytes())) as pieces,
             ):
                 async for piece in pieces:
-                    if piece is not None:
-                        limit.reschedule(None)  # a reader who takes its time is not the server's fault
-                        yield piece
+                    limit.reschedule(None)  # a reader who takes its time is not the server's fault
+                    yield piece
                     limit.reschedule(min(time() + self._between_tokens, deadline))
         except TimeoutError:
             raise UserError(self._too_late(stream.begun, time() >= deadline)) from None
@@ -191,22 +186,3 @@ class VllmInference:
 
 def _messages(turns: Sequence[Turn]) -> Any:
     return [{"role": turn.role, "content": turn.content} for turn in turns]
-
-
-def explain(status: int, message: str) -> UserError:
-    """An error body of vLLM as a sentence (texts of vLLM 0.8 to 0.33)."""
-    if found := _TOO_LONG.search(message):
-        return UserError(t("ask.too_long", limit=int(found[1])))
-    if status == 400 and _NO_TEMPLATE.search(message):
-        return UserError(t("ask.no_chat_template"))
-    if status in (401, 403):
-        return UserError(t("ask.key_refused"))
-    if status == 404:
-        return UserError(t("ask.wrong_name"))
-    if 300 <= status < 400:  # no redirect is followed: a model could send the bot anywhere
-        return UserError(t("ask.nonsense"))
-    if status in _BUSY:
-        return UserError(t("ask.busy"))
-    if status >= 500:
-        return UserError(t("ask.server_error"))
-    return UserError(t("ask.refused", why=message[:200]))
