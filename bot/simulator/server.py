@@ -31,7 +31,8 @@ class SimulatedServer:
 
     def __init__(self, cluster: SimulatedCluster, pause: float = 0.02, *, v1: bool = False) -> None:
         self.misbehave: dict[str, str] = {}
-        """What goes wrong, by name of the model: `dies`, `silent`, `garbled`, `no-template` or `http-500`."""
+        """What goes wrong, by name of the model: `dies`, `silent`, `garbled`, `wordless`, `no-template` or
+        `http-500`."""
         self._cluster = cluster
         self.pause = pause
         """Seconds between two tokens."""
@@ -155,7 +156,7 @@ class SimulatedServer:
             if misbehaviour == "dies" and number == 5:
                 await _send(stream, {"error": {"message": "EngineCore encountered an issue"}})
                 break
-            word = "!" if misbehaviour == "garbled" else word
+            word = {"garbled": "!", "wordless": ""}.get(misbehaviour or "", word)
             self.tokens[workload.name] += 1
             last = "length" if number + 1 == limit < len(words) else None
             finish = "stop" if number + 1 == len(words) else last

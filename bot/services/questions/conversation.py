@@ -114,15 +114,17 @@ class Conversation:
         try:
             async with aclosing(self._inference.answer(endpoint, turns, question.sampling)) as pieces:
                 async for piece in pieces:
-                    if piece.text:
-                        answer += piece.text
+                    answer += piece.text
+                    if piece.text and answer.strip():
                         yield replace(base, answer=answer)
         except UserError as error:
-            if not answer:
+            if not answer.strip():
                 raise
             note = t("ask.broken", why=error.text)
             yield replace(base, answer=answer, footnote=note, tone=Tone.FAILED)
             return
+        if not answer.strip():  # a chat takes no message without words
+            raise UserError(t("ask.wordless_cut" if piece.cut else "ask.wordless", name=endpoint.model))
         note = _footnote(endpoint.model, piece, perf_counter() - begun)
         yield replace(base, answer=answer, footnote=note)
 

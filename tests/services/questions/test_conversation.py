@@ -133,6 +133,17 @@ async def test_a_broken_answer_keeps_what_came_and_says_why(
     assert "went silent for too long" in say(last.footnote)
 
 
+async def test_an_answer_without_a_word_is_said_to_be_none(
+    ask: Ask, ready: Ready, server: SimulatedServer, say: Say
+) -> None:
+    await ready("ada: deploy tinyllama")  # mindcraft 789 and vLLM 52640: a model that only thinks
+    server.misbehave["tinyllama"] = "wordless"
+    [empty] = await ask("ask tinyllama hello")
+    assert say(empty.text).startswith("tinyllama ended its answer without a word")
+    [cut] = await ask("ask max-tokens=3 tinyllama hello")
+    assert "before its first word" in say(cut.text) and "max-tokens" in say(cut.text)
+
+
 async def test_a_model_that_cannot_chat_says_what_to_do(
     ask: Ask, ready: Ready, server: SimulatedServer, say: Say
 ) -> None:
