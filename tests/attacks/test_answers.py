@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from bot.core.failures.redact import redact
 from bot.engines.vllm.inference import VllmInference
 from tests.attacks.test_hostile_server import CHAT, DONE, HELLO, USAGE, event, said, word
 from tests.fakes.hostile import Hostile, Script, Write, head, hostile, plain
@@ -144,3 +145,29 @@ async def test_what_a_server_does_after_the_end_is_not_waited_for(
 ) -> None:
     server.scripts[CHAT] = pings(HELLO + YOU + END)
     assert await said(vllm, server) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("line", "secrets"),
+    [
+        pytest.param(
+            "non-default args: {'hf_token': 'first-secret-1', 'api_key': 'second-secret-2'}",
+            ("first-secret-1", "second-secret-2"),
+            id="vllm-53625",
+        ),
+        pytest.param(
+            "non-default args: {'api_key': ['first-secret-1', 'second-secret-2'], 'port': 8000}",
+            ("first-secret-1", "second-secret-2"),
+            id="vllm-52523",
+        ),
+        pytest.param(
+            '"tokens": 3, "api_key": ["first-secret-1",\\n "second-secret-2"]',
+            ("second-secret-2",),
+            id="JSON",
+        ),
+    ],
+)
+def test_a_log_of_arguments_shows_none_of_the_keys(line: str, secrets: tuple[str, ...]) -> None:
+    shown = redact(line)
+    assert not [secret for secret in secrets if secret in shown]
+    assert "port': 8000" in shown or "port" not in line

@@ -51,6 +51,8 @@ _NAME = f"(?i:(?=[acdkpst])(?:{_NAMES}))"
 _IS = r"(?:=>|:=|=|:(?![ ][A-Z]?[a-z]+[ ][a-z]))"
 """What stands between a name and its value; `password: Permission denied` is a sentence."""
 _NAMED = re.compile(rf"({_NAME}['\"\]]{{0,2}}[ \t]{{0,4}}{_IS}[ \t]{{0,4}}[\[(]?['\"]?){_VALUE}")
+_LISTED = re.compile(rf"({_NAME}['\"]?[ \t]{{0,4}}{_IS}[ \t]{{0,4}}\[)['\"][^\]]{{4,2000}}")
+"""Several of them: what vLLM logs of its API keys."""
 _OPTION = re.compile(rf"((?<![\w-])--?(?:hf-)?{_NAME}(?:['\"],[ ]{{0,2}}|[ \t]{{1,4}})['\"]?){_VALUE}")
 _SCHEME = r"(?i:bearer|basic|token|digest|negotiate|apikey)"
 _HEADER = re.compile(
@@ -70,6 +72,6 @@ def redact(text: str) -> str:
     """The text with tokens, keys and passwords hidden."""
     for whole in (_KEY, *_TOKENS, *_OTHER_TOKENS):
         text = whole.sub(HIDDEN, text)
-    for behind in (_HEADER, _OPTION, _NAMED, _ADDRESS):
+    for behind in (_HEADER, _LISTED, _OPTION, _NAMED, _ADDRESS):
         text = behind.sub(rf"\1{HIDDEN}", text)
     return text
