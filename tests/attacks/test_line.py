@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
 from bot.core.deployment.record import Record
 from bot.core.deployment.workload import Phase, Spec
+from bot.core.ports import GpuNode
 from bot.core.queue.order import QueueEntry
 from bot.core.queue.placement import NodeGpus, startable
 from bot.engines.vllm.inference import VllmInference
@@ -34,9 +35,14 @@ Phases = Callable[[], dict[str, Phase]]
 
 
 class Meddled(SimulatedCluster):
-    """Somebody does something just before a deployment is started or changed."""
+    """Somebody does something just before a deployment is started or changed; or takes the right to see nodes
+    away."""
 
     before: Callable[[str], Awaitable[None]] | None = None
+    unseen = False
+
+    def nodes(self) -> Sequence[GpuNode]:
+        return () if self.unseen else super().nodes()
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
         if self.before:
@@ -135,6 +141,17 @@ async def test_kind_15_gpus_that_somebody_else_frees_are_used_without_a_sweep(
     cluster.step()  # the cluster notices, and nothing else happens
     await settle()
     assert phases()["a"] is not Phase.QUEUED
+
+
+async def test_kind_15_where_no_nodes_are_seen_any_more_those_that_wait_are_left_to_the_scheduler(
+    ask: Ask, pass_time: PassTime, cluster: Meddled
+) -> None:
+    await fill(ask, pass_time, "a")
+    assert not all(workload.replicas for workload in cluster.workloads())
+    cluster.unseen = True
+    await ask("deploy tinyllama name=b")
+    await pass_time(3)
+    assert len(cluster.workloads()) == 4 and all(workload.replicas for workload in cluster.workloads())
 
 
 async def test_kind_15_one_that_no_node_can_take_holds_up_nobody_and_is_told_so_once(

@@ -54,10 +54,7 @@ class GpuQueue:
         self._to_tell: asyncio.Queue[tuple[Record, Reply]] = asyncio.Queue()
 
     def must_wait(self, spec: Spec, record: Record) -> bool:
-        """Not enough GPUs are free, or others come first. False where the bot may not read nodes: then pods
-        wait for the scheduler."""
-        if not self._cluster.nodes():
-            return False
+        """Not enough GPUs are free, or others come first."""
         entry = self._entry(spec, record.changed(queued_since=self._clock.now()))
         others = [other for other in self._waiting() if other.name != spec.name]
         return spec.name not in self._startable([*others, entry])
@@ -191,7 +188,10 @@ class GpuQueue:
         return [replace(self._entry(w.spec, w.record), since=w.tried_since, replicas=n) for w, n in missing]
 
     def _startable(self, waiting: Iterable[QueueEntry]) -> list[str]:
-        return startable(self._nodes(), self._coming(), in_order(waiting), self._clock.now())
+        """All of them where the bot may not read nodes: then pods wait for the scheduler."""
+        if not (nodes := self._nodes()):
+            return [entry.name for entry in in_order(waiting)]
+        return startable(nodes, self._coming(), in_order(waiting), self._clock.now())
 
     def _nodes(self) -> list[NodeGpus]:
         return [NodeGpus(node.free, node.within_reach) for node in self._cluster.nodes()]
