@@ -405,4 +405,5 @@ async def test_a_wait_goes_on_when_there_is_room_and_ends_for_whoever_may_ask_no
     monkeypatch.undo()
     await pass_time(10)
     await soon(lambda: not bot.app.services.cluster.workloads()[0].record.pending_questions)
-    assert "guests" in words(waiting) and len(workspace.posted("C1", asked)) == 1
+    await soon(lambda: "guests" in words(waiting))
+    assert len(workspace.posted("C1", asked)) == 1
