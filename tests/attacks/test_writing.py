@@ -24,6 +24,7 @@ from tests.attacks.writing import (
     Write,
     another,
     only,
+    path,
     phase_of,
     said,
     spec,
@@ -33,7 +34,7 @@ from tests.attacks.writing import (
 from tests.conftest import Chat, eventually, text_of
 from tests.real.control_plane import ControlPlane
 from tests.real.world import RealWorld, at_work, real_world
-from tests.records import ALL_SPEC, CHANGED, FULL, OTHER_SPEC
+from tests.records import ALL_SPEC, CHANGED, EMPTY, FULL, OTHER_SPEC
 
 
 @pytest_asyncio.fixture
@@ -95,6 +96,25 @@ async def test_kind_01_what_the_manifest_no_longer_has_is_lost_with_the_next_cha
         await later.change(spec(), RECORD, awake=True)
     pod = (await stored(world, "deployments"))["spec"]["template"]["spec"]
     assert "shm" not in str(pod["volumes"]) and "shm" not in str(pod["containers"])
+
+
+async def test_kind_01_what_an_older_version_made_and_applied_keeps_nothing_either(world: RealWorld) -> None:
+    """operator-utils 103, Kubernetes 99003: who turns to another way of writing never loses what the way of
+    before owns."""
+    await world.cluster.create(spec(), FULL)
+    made = await stored(world, "deployments")
+    metadata = {name: made["metadata"][name] for name in ("name", "annotations", "labels")}
+    old = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": made["spec"]}
+    for manager in ("llm-bot", "llm-bot-old"):
+        asked = {"fieldManager": manager, "force": "true"}
+        where = path(world, "deployments", "llm-tiny")
+        await world.admin.request("PATCH", where, old, asked, "application/apply-patch+yaml")
+    owners = (await stored(world, "deployments"))["metadata"]["managedFields"]
+    assert {("llm-bot", "Update"), ("llm-bot", "Apply")} <= {(o["manager"], o["operation"]) for o in owners}
+
+    await world.cluster.change(spec(), FULL.changed(**EMPTY), awake=False)
+    left = (await stored(world, "deployments"))["metadata"]["annotations"]
+    assert not [field for field, value in EMPTY.items() if not value and NAMES[field] in left]
 
 
 OLD_DECISIONS: dict[str, Write] = {

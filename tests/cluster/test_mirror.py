@@ -14,7 +14,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from structlog.testing import capture_logs
 
 from bot.cluster.client import Api
-from bot.cluster.mirror import USUAL_PACE, Mirror, Pace
+from bot.cluster.mirror import REFUSALS_FORGIVEN, USUAL_PACE, Mirror, Pace
 from tests.conftest import eventually, settle
 
 
@@ -108,6 +108,15 @@ def event(kind: str, name: str, version: int) -> dict[str, Any]:
 EXPIRED = {
     "type": "ERROR",
     "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"},
+}
+TOO_MANY = {
+    "type": "ERROR",
+    "object": {
+        "kind": "Status",
+        "code": 429,
+        "reason": "TooManyRequests",
+        "message": "storage is (re)initializing",
+    },
 }
 
 
@@ -245,6 +254,21 @@ async def test_an_api_server_that_restarts_refuses_for_a_moment_and_is_followed_
     assert not seen.mirror.forbidden
 
 
+async def test_an_api_server_with_too_much_to_do_is_asked_again_until_it_has_not(fake: FakeApi) -> None:
+    fake.put("a")  # kopf 1011: a watch that was refused once was the last
+    expire = asyncio.Event()
+    fake.watches = [[expire, EXPIRED]]
+    async with following(fake.url, Pace(first_pause=0.05, longest_pause=0.1)) as seen:
+        await eventually(lambda: seen.names == {"a"} and fake.watched_from)
+        fake.status = 429
+        expire.set()
+        await eventually(lambda: fake.refused > REFUSALS_FORGIVEN)
+        fake.put("b")
+        fake.status = 200
+        await eventually(lambda: seen.names == {"a", "b"})
+        assert not seen.mirror.forbidden
+
+
 async def test_what_others_wrote_before_us_is_known_once_our_own_write_is_told(
     fake: FakeApi, seen: Seen
 ) -> None:
@@ -295,6 +319,7 @@ REQUESTS_ALLOWED = 6
         ['{"type": "ADDED", "object": {"kind": "Thing"}}'],
         ['{"type": "ADDED", "object": {"metadata": null}}'],
         ['{"type": "ERROR", "object": []}'],
+        [TOO_MANY],
     ],
     ids=str,
 )

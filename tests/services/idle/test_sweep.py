@@ -803,6 +803,23 @@ async def test_what_is_woken_is_warned_anew(
     assert ready().record.warned_at is None
 
 
+async def test_what_slept_for_days_is_not_idle_the_moment_that_it_is_woken(
+    ready: Ready, sweeps: Sweeps, ask: Ask, pass_time: PassTime, clock: Clock
+) -> None:
+    """Kubeflow 6648: the last use of before put every notebook to sleep as soon as it was started."""
+    await sweeps(40)
+    assert ready().phase is Phase.ASLEEP
+    clock.advance(days=3)
+    await sweeps(2)
+    await ask("wake tinyllama")
+    await sweeps(3)  # while it loads, too
+    await pass_time(200)
+    await sweeps(15)
+    assert ready().phase is Phase.READY and ready().record.warned_at is None
+    await sweeps(25)
+    assert ready().phase is Phase.ASLEEP
+
+
 async def test_keep_moves_the_end_of_a_lease_too(
     ask: Ask, pass_time: PassTime, sweeps: Sweeps, cluster: SimulatedCluster, clock: Clock
 ) -> None:
