@@ -178,6 +178,24 @@ async def test_who_cannot_renew_stops_before_anybody_may_begin(namespace: Namesp
         assert bot.terms == 2
 
 
+async def test_who_gets_no_answer_for_a_moment_goes_on(namespace: Namespace) -> None:
+    """kopiur 319: the first request that was slow ended the work, 14 to 26 times a day."""
+    patient = replace(QUICK, lease=10, renew_deadline=8.0)
+    async with (await namespace.bot("pod-a_1", patient)).running() as bot:
+        await eventually(lambda: bot.works)
+        renewed = namespace.lease()["spec"]["renewTime"]
+        namespace.plane.freeze_etcd()
+        try:
+            await asyncio.sleep(3 * patient.request)  # longer than any try
+        finally:
+            namespace.plane.thaw_etcd()
+        async with asyncio.timeout(PATIENCE):
+            while (await asyncio.to_thread(namespace.lease))["spec"]["renewTime"] <= renewed:
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(2 * patient.retry)
+        assert bot.works and bot.terms == 1
+
+
 async def test_who_is_deposed_stops_at_once(namespace: Namespace) -> None:
     async with (await namespace.bot("pod-a_1")).running() as bot:
         await eventually(lambda: bot.works)
