@@ -33,7 +33,7 @@ picture: .venv ## docs/demo.svg, from a run of the demo
 
 e2e: .venv ## the story on real parts alone, and every attack at its full length
 	CHAOS_SECONDS=600 ATTACK_RUNS=10000 FUZZ_CALLS=100000 $(BIN)/python -m pytest \
-	  tests/e2e tests/attacks/test_storm.py tests/attacks/test_rules_machine.py tests/attacks/test_fuzz.py
+	  tests/e2e tests/attacks/test_storm.py tests/attacks/test_rules_machine.py tests/attacks/test_fuzz*.py
 
 VERSION = $(shell $(PYTHON) -c 'import bot; print(bot.__version__)')
 IMAGE ?= llm-bot:$(VERSION)
