@@ -17,6 +17,7 @@ from bot.core.chat.reply import Reply
 from bot.core.chat.text import Phrasebook, Say, t
 from bot.core.finding import Finding
 from bot.platforms.shared.platform import Endpoint, Handle, Platform
+from bot.platforms.slack.calls import understood
 from bot.platforms.slack.forms import Forms
 from bot.platforms.slack.home import HomeTab
 from bot.platforms.slack.inbound import SlackInbound
@@ -122,18 +123,25 @@ class Slack(Platform):
         return {} if self._app_token else {"/slack/events": self.endpoint}
 
     async def endpoint(self, request: web.Request) -> web.StreamResponse:
-        """A call of Slack's in HTTP mode; 401 for a wrong or old signature, 503 while the bot does not
-        listen."""
+        """A call of Slack's in HTTP mode; 401 for a wrong or old signature, 400 for what Slack would not
+        send, 503 while the bot does not listen."""
         if self._inbound is None:
             return web.Response(status=503)
-        stamp, signature = (request.headers.get(f"X-Slack-{name}", "") for name in SIGNED_BY)
-        well_formed = STAMP.fullmatch(stamp) and signature.isascii()
-        if self._verifier is None or not well_formed:
-            return web.Response(status=401)
-        if not self._verifier.is_valid(await request.read(), stamp, signature):
+        if not await self._is_signed(request):
             return web.Response(status=401)  # nothing of it is even parsed
-        answer = await self._bolt.async_dispatch(await to_bolt_request(request))
-        return await to_aiohttp_response(answer)
+        call = await understood(to_bolt_request(request))
+        if call is None:
+            return web.Response(status=400)
+        return await to_aiohttp_response(await self._bolt.async_dispatch(call))
+
+    async def _is_signed(self, request: web.Request) -> bool:
+        stamp, signature = (request.headers.get(f"X-Slack-{name}", "") for name in SIGNED_BY)
+        if self._verifier is None or not STAMP.fullmatch(stamp) or not signature.isascii():
+            return False
+        try:
+            return self._verifier.is_valid(await request.read(), stamp, signature)
+        except UnicodeDecodeError:  # what Slack signs is text
+            return False
 
     async def send(self, place: Place, reply: Reply, say: Say) -> str:
         """Post a message."""

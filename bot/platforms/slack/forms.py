@@ -7,6 +7,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
+from bot.core.chat.errors import UserError
 from bot.core.chat.form import filled_line
 from bot.core.chat.message import Message
 from bot.core.chat.text import Say
@@ -40,6 +41,10 @@ class Forms:
 
     async def recheck(self, view: Body, user: str, team: str) -> None:
         """A field changed: show in the form what the command would do."""
+        with suppress(UserError):  # the bot is not for them any more
+            await self._recheck(view, user, team)
+
+    async def _recheck(self, view: Body, user: str, team: str) -> None:
         filled, values = modal.read(view)
         if not filled.check or not all(values.get(name) for name in filled.required):
             return

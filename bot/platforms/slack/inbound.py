@@ -38,7 +38,7 @@ class SlackInbound(Inbound):
 
     async def handle_channel_message(self, event: Body, team: str) -> None:
         """Answer a message if it is for the bot."""
-        text, channel, thread = event.get("text", ""), event["channel"], event.get("thread_ts", "")
+        text, channel, thread = event.get("text") or "", event["channel"], event.get("thread_ts") or ""
         threads = self._context.threads
         me = re.compile(rf"<@{threads.bot}(\|[^>]*)?>")
         if not event.get("user") or event["user"] == threads.bot:

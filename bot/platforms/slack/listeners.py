@@ -48,10 +48,10 @@ def _listen_to_events(app: AsyncApp, inbound: SlackInbound, home: HomeTab) -> No
     async def message(body: Body) -> None:
         event = body["event"]
         keys = (f"event:{body['event_id']}", f"message:{event.get('channel')}:{event.get('ts')}")
-        if event.get("subtype", "") not in TEXT_SUBTYPES or event.get("bot_id"):
+        if (event.get("subtype") or "") not in TEXT_SUBTYPES or event.get("bot_id"):
             return
         if inbound.is_new(*keys):
-            inbound.start(inbound.handle_channel_message(event, _team(body)), event.get("user", ""))
+            inbound.start(inbound.handle_channel_message(event, _team(body)), event.get("user") or "")
 
     @app.event("app_home_opened")
     async def home_opened(body: Body) -> None:
@@ -67,8 +67,8 @@ def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
         action = body["actions"][0]
         if not inbound.is_new(f"click:{body['trigger_id']}"):
             return
-        about, _, line = action["value"].partition("\n")
-        place, card = _where(body), body.get("container", {}).get("message_ts", "")
+        about, _, line = (action.get("value") or "").partition("\n")
+        place, card = _where(body), _part(body, "container").get("message_ts") or ""
         origin = Origin(body["trigger_id"], _team(body), body["trigger_id"], card if about else "")
         user = body["user"]["id"]
         inbound.start(inbound.handle_message(line, user, place, origin, about=about), user)
@@ -76,7 +76,7 @@ def _listen_to_clicks(app: AsyncApp, inbound: SlackInbound) -> None:
     @app.action(STOP)
     async def stop(ack: Ack, body: Body) -> None:
         await ack()
-        place, key, user = _where(body), body["actions"][0]["value"], body["user"]["id"]
+        place, key, user = _where(body), body["actions"][0].get("value") or "", body["user"]["id"]
         inbound.start(inbound.stop_answer(key, user, place, Origin(team=_team(body))), user)
 
 
@@ -84,7 +84,7 @@ def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None
     @app.action(modal.FIELD)
     async def change(ack: Ack, body: Body) -> None:
         await ack()
-        if body.get("view", {}).get("callback_id") == modal.CALLBACK:
+        if _part(body, "view").get("callback_id") == modal.CALLBACK:
             user = body["user"]["id"]
             inbound.start_for(user, partial(forms.recheck, body["view"], user, _team(body)))
 
@@ -100,7 +100,7 @@ def _listen_to_forms(app: AsyncApp, inbound: SlackInbound, forms: Forms) -> None
 
 def _team(body: Body) -> str:
     """The id of the person's workspace."""
-    event = body.get("event", {})
+    event = _part(body, "event")
     user, team = body.get("user"), body.get("team")
     of_user = user.get("team_id") if isinstance(user, dict) else ""
     of_body = team.get("id") if isinstance(team, dict) else ""
@@ -109,7 +109,10 @@ def _team(body: Body) -> str:
 
 def _where(body: Body) -> Place:
     """The place of a message with a button; an empty channel for the home tab."""
-    channel = body.get("channel", {}).get("id", "")
-    message = body.get("message", {})
-    thread = message.get("thread_ts") or ""
-    return Place("slack", channel, thread)
+    channel = _part(body, "channel").get("id", "")
+    return Place("slack", channel, _part(body, "message").get("thread_ts") or "")
+
+
+def _part(body: Body, name: str) -> Body:
+    """An object in the body; empty where there is none, which Slack also says as null."""
+    return body.get(name) or {}

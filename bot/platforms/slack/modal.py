@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from bot.core.chat.form import Blank, Form, filled_line
 from bot.core.chat.message import Place
 from bot.core.chat.reply import Reply
@@ -31,6 +33,9 @@ class Filled:
     def place(self) -> Place:
         """Where the replies go."""
         return Place("slack", self.channel, self.thread)
+
+
+FILLED = TypeAdapter(Filled)
 
 
 def view(form: Form, place: Place, say: Say) -> Block:
@@ -73,7 +78,7 @@ def _input(blank: Blank, say: Say) -> Block:
 
 def read(view: dict[str, Any]) -> tuple[Filled, dict[str, str]]:
     """What the modal was opened for, and the values filled in so far, by the name of the field."""
-    filled = Filled(**json.loads(view["private_metadata"]))
+    filled = FILLED.validate_json(view["private_metadata"])
     values = {}
     for name, elements in view["state"]["values"].items():
         element = elements.get(FIELD, {})

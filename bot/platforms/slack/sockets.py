@@ -7,10 +7,14 @@ from time import time
 from typing import Any
 
 import structlog
-from slack_bolt.adapter.socket_mode.async_internals import run_async_bolt_app, send_async_response
+from slack_bolt.adapter.socket_mode.async_internals import send_async_response
+from slack_bolt.adapter.socket_mode.internals import build_headers
 from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
+
+from bot.platforms.slack.calls import is_envelope, understood
 
 SOCKETS = 2
 PING_SECONDS = 5.0
@@ -42,6 +46,11 @@ class DrainingClient(SocketModeClient):
             if not self._unanswered:
                 self._all_answered.set()
 
+    async def enqueue_message(self, message: str) -> None:
+        """Take a message that came, if it is one of Slack's."""
+        if is_envelope(message):
+            await super().enqueue_message(message)
+
     async def connect_to_new_endpoint(self, force: bool = False) -> None:
         """Slack asks for a new connection; the old one still takes acknowledgements, so wait for them."""
         if await self.is_connected():
@@ -69,16 +78,23 @@ class SocketConnection:
         self.connecting = asyncio.create_task(self.client.connect())
 
     async def handle(self, client: Any, request: SocketModeRequest) -> None:
-        """Acknowledge a request; the work goes on in the background."""
+        """Acknowledge a request that is understood; the work goes on in the background."""
         begun = time()
         with self.client.answering():
-            await send_async_response(client, request, await run_async_bolt_app(self._bolt, request), begun)
+            call = await understood(_to_bolt_request(request))
+            if call is not None:
+                answer = await self._bolt.async_dispatch(call)
+                await send_async_response(client, request, answer, begun)
 
     async def end(self) -> None:
         """Close the connection, whatever state it is in."""
         self.connecting.cancel()
         await asyncio.gather(self.connecting, return_exceptions=True)
         await asyncio.gather(self.client.close(), return_exceptions=True)
+
+
+async def _to_bolt_request(request: SocketModeRequest) -> AsyncBoltRequest:
+    return AsyncBoltRequest(mode="socket_mode", body=request.payload, headers=build_headers(request))
 
 
 class SocketPool:

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from bot.app import background_jobs, wiring
 from bot.app.http_server import HttpServer
@@ -25,7 +26,7 @@ from bot.platforms.slack.adapter import Slack
 from bot.platforms.slack.settings import SlackSettings
 from bot.simulator.cluster import SimulatedCluster
 from tests.conftest import Clock
-from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, TEAM, FakeSlack, words
+from tests.fakes.slack import APP_TOKEN, BOT, BOT_TOKEN, TEAM, FakeSlack, words
 from tests.platforms.slack.conftest import soon
 
 SECRET = "a-signing-secret"
@@ -122,6 +123,49 @@ async def test_kind_16_a_call_with_a_nonsensical_signature_is_refused(
             url, headers = f"{address}/slack/events", {**wrong, "Content-Type": kind}
             async with aiohttp.request("POST", url, data=body, headers=headers) as answer:
                 assert 400 <= answer.status < 500
+
+
+async def test_kind_16_a_body_that_is_no_text_is_refused_with_any_signature(address: str) -> None:
+    headers = {"X-Slack-Request-Timestamp": str(int(time.time())), "X-Slack-Signature": "v0=" + "0" * 64}
+    async with aiohttp.request("POST", f"{address}/slack/events", data=b"\xff", headers=headers) as answer:
+        assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "{}}",
+        '{"type": "event_callback", "event": null}',
+        '{"type": "event_callback", "event_id": "E", "event": {"type": "message", "channel": 1, "ts": "1"}}',
+        '{"type": "block_actions", "trigger_id": "t", "user": {"id": "UADA"}, "actions": []}',
+        '{"type": "view_submission", "trigger_id": "t", "user": 7, "view": {"callback_id": "form"}}',
+        '{"type": "view_submission", "trigger_id": "t", "user": {"id": "UADA"}, "view": null}',
+        '{"command": "/llm", "text": "status"}',
+        "[" * 100_000,
+    ],
+)
+async def test_kind_16_a_signed_call_that_is_none_of_slacks_is_refused(address: str, body: str) -> None:
+    with capture_logs() as logs:
+        status, _ = await call(address, body, kind="json")
+    assert status == 400
+    assert [line["event"] for line in logs if line["log_level"] != "info"] == ["call.malformed"]
+
+
+async def test_parts_that_slack_says_are_null_are_as_if_they_were_not_there(
+    address: str, workspace: FakeSlack
+) -> None:
+    null = dict.fromkeys(("thread_ts", "subtype", "user_team", "team"))
+    event = {**null, "type": "app_mention", "user": "UADA", "text": f"<@{BOT}> gpus", "channel": "C1"}
+    event |= {"ts": "1.1"}
+    told = {"type": "event_callback", "event_id": "E1", "team_id": None, "view": None, "event": event}
+    assert (await call(address, json.dumps(told), kind="json"))[0] == 200
+    await soon(lambda: workspace.posted("C1", "1.1"))
+    click: dict[str, Any] = {"type": "block_actions", "trigger_id": "t", "user": {"id": "UADA"}}
+    click |= {"channel": {"id": "C1"}, **dict.fromkeys(("team", "message", "container", "view"))}
+    click |= {"actions": [{"type": "button", "action_id": "line0", "value": "\nmodels qwen"}]}
+    assert (await call(address, urlencode({"payload": json.dumps(click)})))[0] == 200
+    await soon(lambda: workspace.posted("C1"))
 
 
 async def test_slack_can_check_the_address(address: str) -> None:
