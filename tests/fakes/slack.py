@@ -284,7 +284,9 @@ class FakeSlack:
         return {"view": self._show(f"V{next(self._numbers)}", given["view"])}
 
     def _views_update(self, given: Json) -> Json:
-        view = self.views[given["view_id"]]
+        view = self.views.get(given["view_id"])
+        if view is None:
+            raise SlackError("not_found")
         if given.get("hash", view["hash"]) != view["hash"]:
             raise SlackError("hash_conflict")
         return {"view": self._show(given["view_id"], given["view"])}

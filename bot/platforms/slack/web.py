@@ -156,7 +156,14 @@ async def _result(request: Awaitable[AsyncSlackResponse]) -> dict[str, Any]:
     try:
         answer = await request
     except SlackApiError as error:
-        raise SlackRefused(str(error.response.get("error") or error.response.status_code)) from None
+        raise SlackRefused(_code(error.response)) from None
     except (aiohttp.ClientError, SlackRequestError, TimeoutError, OSError):
         raise SlackRefused("unreachable") from None
     return dict(answer.data) if isinstance(answer.data, dict) else {}
+
+
+def _code(response: Any) -> str:
+    """Slack's name of an error; where a proxy answers with a page instead, the HTTP status."""
+    told = getattr(response, "data", None)
+    code = told.get("error") if isinstance(told, dict) else None
+    return str(code or getattr(response, "status_code", "unreachable"))

@@ -11,9 +11,10 @@ from bot.core.chat.reply import Reply
 from bot.core.chat.text import t
 from bot.platforms.slack import answer as answer_module
 from bot.platforms.slack.adapter import Slack
+from bot.platforms.slack.web import SlackRefused, SlackWeb
 from bot.simulator.server import SimulatedServer
 from tests.conftest import PATIENCE, PassTime
-from tests.fakes.slack import BOT, TEAM, FakeSlack, words
+from tests.fakes.slack import BOT, BOT_TOKEN, TEAM, FakeSlack, words
 from tests.platforms.slack.conftest import Bot, deployed, soon
 
 MENTION = {"type": "app_mention", "user": "UEVE", "team": TEAM, "channel": "C1"}
@@ -239,3 +240,14 @@ async def test_a_message_is_found_by_its_key_after_a_restart(bot: Bot, workspace
     await bot.restart()
     assert await bot.slack.find(admins, "alert-1") == sent
     assert await bot.slack.find(admins, "alert-2") == ""
+
+
+async def test_a_page_of_a_proxy_instead_of_an_answer_is_a_refusal_with_its_status(
+    workspace: FakeSlack,
+) -> None:
+    web = SlackWeb(BOT_TOKEN, workspace.url)
+    workspace.faults["views.open"] = [502]
+    with pytest.raises(SlackRefused) as refused:
+        await web.call("views.open", quick=True)
+    await web.close()
+    assert refused.value.code == "502"
