@@ -6,7 +6,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.cards import headline
-from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.deployment.workload import Spec, Workload
 from bot.core.fit.gpu import Quantization
 from bot.core.fit.planning import PlanRequest, spec_of
 from bot.grammar.command import Command, Context, Group, Replies
@@ -34,7 +34,7 @@ class Scale(Command):
             raise UserError(t("scale.same", name=workload.name, usage=f"/llm {self.usage()}"))
         lifecycle.admit_change(workload, spec, ctx.user)
         reloads = spec.model_copy(update={"replicas": workload.spec.replicas}) != workload.spec
-        asleep = workload.phase is Phase.ASLEEP
+        asleep = workload.sleeps
         key = "scale.asleep" if asleep else "scale.reloads" if reloads else "scale.replicas"
         card = yield Reply(
             headline(spec, ctx.services.planner.gpu.label),

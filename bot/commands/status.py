@@ -121,12 +121,9 @@ def _fixes(workload: Workload, ctx: Context) -> tuple[Button, ...]:
 
 
 def _verbs(workload: Workload) -> tuple[str, ...]:
-    match workload.phase:
-        case Phase.READY:
-            return READY_VERBS
-        case Phase.ASLEEP:
-            return "wake", "stop"
-    return "logs", "stop"
+    if workload.phase is Phase.READY:
+        return READY_VERBS
+    return ("wake", "stop") if workload.sleeps else ("logs", "stop")
 
 
 def _phase(workload: Workload, ctx: Context) -> Text:

@@ -18,6 +18,7 @@ from bot.cluster.adapter import KubernetesCluster
 from bot.cluster.manifests import WorkloadSettings
 from bot.core.chat.message import Message, Place, User
 from bot.core.chat.reply import Reply
+from bot.core.chat.text import Text
 from bot.core.deployment.workload import Phase, Workload
 from bot.core.idle.verdict import LONGEST_WINDOW
 from bot.simulator.cluster import SimulatedCluster
@@ -343,15 +344,14 @@ def held(world: RealWorld) -> int:
 async def asleep(process: Process, *names: str) -> None:
     """Put them to sleep, and wait until that is seen."""
 
-    def phase(name: str) -> Phase | None:
-        found = process.cluster.find(name)
-        return found.phase if found else None
+    def phases() -> set[Phase | None]:
+        return {_phase(process, name) for name in names}
 
-    await eventually(lambda: all(phase(name) is not Phase.DRAINING and phase(name) for name in names))
+    await eventually(lambda: not phases() & {Phase.DRAINING, None})
     for name in names:
-        if phase(name) is not Phase.ASLEEP:
+        if _phase(process, name) is not Phase.ASLEEP:
             await process.type(f"sleep {name}")
-    await eventually(lambda: all(phase(name) is Phase.ASLEEP for name in names))
+    await eventually(lambda: phases() == {Phase.ASLEEP})
 
 
 async def test_kind_06_two_wakes_at_once_do_not_both_get_the_last_of_a_quota(
@@ -388,3 +388,30 @@ async def test_kind_06_two_processes_do_not_both_get_it_either(
         replies = await asyncio.gather(one.type("wake a"), guest.type("wake b"))
         refused = [r for r in replies if r.text and r.text.key == "quota.gpus_beside"]
         assert refused and held(world) <= 2
+
+
+async def test_one_whose_pod_is_still_ending_sleeps_all_the_same(world: RealWorld, one: Process) -> None:
+    """Before, `sleep` said that it had left a queue, `keep` that it is kept awake, `scale` that it reloads,
+    and `wake`, which `sleep` offers at once, was refused until the last pod had gone."""
+    await one.type("deploy llama-3-8b name=b tp=2")
+    await eventually(lambda: _phase(one, "b") is Phase.READY)
+    world.kubelet.behave["llm-b"] = "linger"
+    try:
+        await one.type("sleep b")
+        await eventually(lambda: _phase(one, "b") is Phase.DRAINING)
+        told = [(await one.type(line)).text for line in ("sleep b", "keep b 1h")]
+        assert [getattr(text, "key", text) for text in told] == ["sleep.already", "keep.asleep"]
+        scaled = await one.type("scale b max-len=4k")
+        assert [line.key for line in scaled.lines if isinstance(line, Text)] == ["scale.asleep"]
+        assert [button.command for button in (await one.type("status b")).buttons] == ["wake b", "stop b"]
+        assert held(world) == 0
+        await one.type("wake b")
+        assert held(world) == 2
+    finally:
+        world.kubelet.behave.clear()
+    await eventually(lambda: _phase(one, "b") is Phase.READY)
+
+
+def _phase(process: Process, name: str) -> Phase | None:
+    found = process.cluster.find(name)
+    return found.phase if found else None

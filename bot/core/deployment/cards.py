@@ -93,7 +93,7 @@ def card(
 def waking(workload: Workload, gpu: str, user: User) -> Reply:
     """The card of a model that is being woken; UserError when it does not sleep. It goes on only if the
     person owns the model."""
-    if workload.phase is not Phase.ASLEEP:
+    if not workload.sleeps:
         raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
     own = user.id == workload.record.owner
     return Reply(
@@ -112,12 +112,13 @@ def woken(workload: Workload) -> Reply:
 
 
 def _starting(workload: Workload, now: datetime, progress: Progress | None) -> Reply:
-    cancel = (Button(t("button.cancel"), f"stop {workload.name}", about=workload.identity),)
+    cancel = Button(t("button.cancel"), f"stop {workload.name}", about=workload.identity)
+    verbs = buttons("wake", "stop", workload=workload) if workload.sleeps else (cancel,)
     key = "card.starting_on" if workload.nodes else "card.starting"
     state = state_text(workload, progress)
     text = t(key, name=workload.name, state=state, node=", ".join(workload.nodes))
     lines = (*tries_lines(workload), *next_step_lines(workload), *left_lines(workload, progress, now))
-    return Reply(text, Tone.LOADING, lines=lines, buttons=cancel, live=True)
+    return Reply(text, Tone.LOADING, lines=lines, buttons=verbs, live=True)
 
 
 def _ready(workload: Workload, now: datetime, address: str, sleeps_after: timedelta | None) -> Reply:

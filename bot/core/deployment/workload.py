@@ -178,6 +178,11 @@ class Workload(Frozen):
         )
 
     @property
+    def sleeps(self) -> bool:
+        """Nobody wants it to run: it is asleep, or its pods are still ending."""
+        return self.phase is Phase.ASLEEP or (self.phase is Phase.DRAINING and not self.gpus_held)
+
+    @property
     def gpus_on_nodes(self) -> int:
         """GPUs that its pods hold: those that have a node."""
         return self.spec.tensor_parallel_size * self.placed_replicas

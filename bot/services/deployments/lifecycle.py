@@ -14,7 +14,7 @@ from bot.core.chat.reply import Button
 from bot.core.chat.text import t, verbatim
 from bot.core.deployment.names import object_name, valid_name
 from bot.core.deployment.record import Record, SleepReason, SleepState
-from bot.core.deployment.workload import Phase, Spec, Workload
+from bot.core.deployment.workload import Spec, Workload
 from bot.core.ports import Clock, Workloads
 from bot.services.deployments.admission import Admission
 from bot.services.deployments.gpu_queue import GpuQueue
@@ -181,8 +181,11 @@ class Lifecycle:
 
     async def sleep(self, workload: Workload, user: User) -> None:
         """Put it to sleep because a person asked for it: its GPUs are free, everything else stays."""
-        if workload.phase is Phase.ASLEEP:
-            raise UserError(t("sleep.already", name=workload.name))
+        if workload.sleeps:
+            raise UserError(
+                t("sleep.already", name=workload.name),
+                buttons=(Button(t("button.wake"), f"wake {workload.name}"),),
+            )
         state = SleepState(
             reason=SleepReason.PERSON,
             by=user.name,
@@ -206,12 +209,12 @@ class Lifecycle:
         """Start a sleeping workload again, as it was; with another `idle_window`, if one is given. If the
         person owns it, the message with the id `card` in `place` is its card from now on."""
         workload = self.find(name)
-        if workload.phase is not Phase.ASLEEP:
+        if not workload.sleeps:
             raise UserError(t("wake.awake", name=workload.name, phase=workload.phase.label))
 
         async def wake() -> None:
             workload = self.find(name)
-            if workload.phase is not Phase.ASLEEP:
+            if not workload.sleeps:
                 return  # somebody else was first
             self.admit_change(workload, workload.spec, user)
             record = self._restarted(workload, workload.spec, user, place, card)
@@ -226,7 +229,7 @@ class Lifecycle:
     async def keep(self, workload: Workload, user: User, span: timedelta | time) -> datetime:
         """Keep it awake for a duration, or until a time of day, and extend its lease if need be. Returns
         until when; UserError if it sleeps."""
-        if workload.phase is Phase.ASLEEP:
+        if workload.sleeps:
             raise UserError(
                 t("keep.asleep", name=workload.name),
                 buttons=(Button(t("button.wake"), f"wake {workload.name}"),),
