@@ -107,7 +107,8 @@ async def _allowed(api: Api, right: Right, namespace: str) -> AsyncIterator[Find
                 "spec": {"resourceAttributes": asked},
             },
         )
-        where = f"{right.resource} {'(all namespaces)' if right.everywhere else name}".strip()
+        which = f"{right.resource} {name}".strip()
+        where = t("doctor.everywhere", resource=which) if right.everywhere else which
         if review["status"]["allowed"]:
             yield "ok", t("doctor.right", verb=verb, resource=where), None
         else:
@@ -131,7 +132,8 @@ async def _images(api: Api, settings: WorkloadSettings) -> AsyncIterator[Finding
         if "@sha256:" in image:
             yield "ok", t("doctor.image", image=image), None
         else:
-            yield "warn", t("doctor.image_tag", image=image), t("doctor.image_todo", image=image, where=where)
+            todo = "doctor.image_own_todo" if where == OWN_IMAGE else "doctor.image_todo"
+            yield "warn", t("doctor.image_tag", image=image), t(todo, image=image, where=where)
 
 
 async def _nodes(api: Api) -> tuple[int, Finding]:
@@ -158,4 +160,5 @@ async def _storage(api: Api, wanted: str) -> Finding:
         name = found["metadata"]["name"]
         if name == wanted or (not wanted and annotations.get(default) == "true"):
             return "ok", t("doctor.storage", name=name), None
-    return "warn", t("doctor.storage_none"), t("doctor.storage_todo")
+    text = t("doctor.storage_unknown", name=wanted) if wanted else t("doctor.storage_none")
+    return "warn", text, t("doctor.storage_todo")

@@ -283,3 +283,11 @@ async def test_doctor_warns_of_images_that_only_a_tag_names(world: RealWorld, sa
     assert said[f"the image {pinned} is named by its digest"] == ("ok", "")
     level, todo = said["what the tag of the image llm-bot:" + __version__ + " names can be changed by others"]
     assert level == "warn" and todo.endswith("manifests/bot/kustomization.yaml")
+
+
+async def test_doctor_names_a_storage_class_that_is_not_there(world: RealWorld, say: Say) -> None:
+    wrong = WorkloadSettings(namespace=world.namespace, storage_class="nope")
+    findings = [one async for one in examine(str(world.kubeconfig), wrong, ENGINE)]
+    assert ("warn", "there is no StorageClass nope, which STORAGE_CLASS names") in [
+        (level, say(text)) for level, text, _ in findings
+    ]

@@ -75,12 +75,9 @@ def card(
             return _failed(workload, gpus_per_node)
         case Phase.ASLEEP:
             over = workload.record.lease_over(now)
+            slept = t("idle.slept_lease", name=workload.name, count=workload.spec.gpus)
             return Reply(
-                t(
-                    "idle.slept_lease" if over else "card.asleep",
-                    name=workload.name,
-                    count=workload.spec.gpus,
-                ),
+                slept if over else t("card.asleep", name=workload.name),
                 tone=Tone.ASLEEP,
                 buttons=buttons("wake", "stop", workload=workload),
             )

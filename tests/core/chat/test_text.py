@@ -36,8 +36,8 @@ def test_numbers_by_language(say: Say) -> None:
 
 
 def test_plurals(say: Say) -> None:
-    assert "its GPU is free" in say(t("sleep.done", name="x", count=1))
-    assert "4 GPUs are free" in say(t("sleep.done", name="x", count=4))
+    assert "gives its GPU back" in say(t("sleep.done", name="x", count=1))
+    assert "gives its 4 GPUs back" in say(t("sleep.done", name="x", count=4))
 
 
 def test_an_unknown_language_is_english(say: Say) -> None:
