@@ -95,6 +95,18 @@ async def test_each_button_of_a_card_that_another_presses_is_refused(
     untouched(slack)
 
 
+async def test_no_button_of_a_card_puts_another_story_in_its_place(
+    slack: InSlack, pass_time: PassTime
+) -> None:
+    card = await card_of(slack, pass_time)
+    for who in ("UADA", "UEVE"):
+        before = len(slack.fake.posted("C1"))
+        await slack.fake.click(who, card, "Open WebUI")
+        await eventually(lambda: "Open WebUI" in words(slack.fake.posted("C1")[-1]))
+        await eventually(lambda: len(slack.fake.posted("C1")) > before)  # noqa: B023
+        assert "tinyllama is ready" in words(card) and "Stop" in labels(card)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -186,11 +186,15 @@ READY_VERBS = ("ask", "webui", "logs", "keep", "sleep", "stop")
 
 
 def buttons(*verbs: str, workload: Workload) -> tuple[Button, ...]:
-    """A button for each verb, for this workload and for no other that gets its name later."""
+    """A button for each verb, for this workload and for no other that gets its name later. That of Open WebUI
+    is about none: what it says stands beside the card, not in its place."""
     return tuple(_button(verb, workload) for verb in verbs)
 
 
 def _button(verb: str, workload: Workload) -> Button:
-    line = verb if verb == "webui" else f"{verb} {workload.name}"
+    if verb == "webui":
+        return Button(t("button.webui"), verb)
     confirm = t("button.stop_confirm", name=workload.name) if verb == "stop" else None
-    return Button(t(f"button.{verb}"), line, confirm=confirm, about=workload.identity)
+    return Button(
+        t(f"button.{verb}"), f"{verb} {workload.name}", confirm=confirm, about=workload.identity
+    )
