@@ -13,7 +13,6 @@ from bot.cluster.client import Api, ApiError, Json, connect
 from bot.cluster.deployments import Deployments
 from bot.cluster.logs import read_log, read_run_log
 from bot.cluster.manifests import (
-    ApiKey,
     Objects,
     WorkloadSettings,
     key_command,
@@ -155,11 +154,16 @@ class KubernetesCluster:
             raise _with_other_name(error, spec.name) from None
 
     async def _taken(self, name: str, body: Json) -> UserError:
-        """Why the name of a Deployment cannot be used: somebody was faster, or it is not one of the bot's."""
+        """Why the name of a Deployment cannot be used: somebody was faster, the one before is not yet gone,
+        or it is not one of the bot's."""
         try:
             await ours.check(self._api, self._deployments.path, body)
         except ours.NotOurs as error:
             return _with_other_name(error, name)
+        there = self._view.deployment(object_name(name))
+        if there and "deletionTimestamp" in there["metadata"]:
+            held = ", ".join(there["metadata"].get("finalizers") or ["–"])
+            return NameTaken(t("deploy.not_yet_gone", name=name, held=held))
         return NameTaken(t("deploy.taken_now", name=name))
 
     async def _finish(self, name: str, objects: Objects, deployment: Json) -> None:
@@ -173,11 +177,8 @@ class KubernetesCluster:
         if not self._deployments.is_half_made(name):
             return
         workload, deployment = self._view.find(name), self._deployments.seen(name)
-        key = await self._keys.find(deployment)
-        known = key or ApiKey(object_name(name), "")
-        objects = workload_objects(workload.spec, workload.record, self._settings, self._engine, known)
-        if key is None:
-            del objects["Secret"]
+        key = await self._keys.of(deployment)
+        objects = workload_objects(workload.spec, workload.record, self._settings, self._engine, key)
         try:
             await self._finish(name, objects, deployment)
         except ours.NotOurs:
@@ -185,10 +186,15 @@ class KubernetesCluster:
             raise
 
     async def change(self, spec: Spec, record: Record, *, awake: bool, version: str = "") -> None:
-        """One patch of the Deployment, whatever of it changes; its template is replaced whole."""
-        key = await self._keys.for_pods(self._deployments.seen(spec.name), spec, record)
-        wanted = workload_objects(spec, record, self._settings, self._engine, key)["Deployment"]["spec"]
-        wanted["template"]["$patch"] = "replace"
+        """One patch of the Deployment, whatever of it changes; its template is replaced whole, and rolled out
+        also if somebody paused that."""
+        deployment = self._deployments.seen(spec.name)
+        key = await self._keys.for_pods(deployment, spec, record)
+        objects = workload_objects(spec, record, self._settings, self._engine, key)
+        if awake and not deployment["spec"]["replicas"]:  # somebody may have removed what its pods need
+            await belongings.make(self._api, self._settings, objects, deployment)
+        wanted = objects["Deployment"]["spec"]
+        wanted["template"]["$patch"], wanted["paused"] = "replace", None
         del wanted["replicas"]
         metadata: Json = {"annotations": whole_patch(spec, record)}
         metadata |= {"resourceVersion": version} if version else {}
@@ -202,11 +208,15 @@ class KubernetesCluster:
 
         Whoever starts without a key that is known is made anew."""
         deployment = self._deployments.seen(name)
+        found = self._view.find(name)
         if replicas and await self._keys.lost(deployment):
-            found = self._view.find(name)
             spec = found.spec.model_copy(update={"replicas": replicas})
             await self.change(spec, found.record.changed(**changes), awake=True, version=version)
             return
+        if replicas and not deployment["spec"]["replicas"]:
+            key = await self._keys.for_pods(deployment, found.spec, found.record)
+            objects = workload_objects(found.spec, found.record, self._settings, self._engine, key)
+            await belongings.make(self._api, self._settings, objects, deployment)
         metadata = record_patch(deployment["metadata"], version, **changes)
         await self._deployments.change(name, metadata, replicas=replicas)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 
 from bot.cluster import ours
 from bot.cluster.client import Api, Json
-from bot.cluster.manifests import Objects, WorkloadSettings, hf_secret, owned_by
+from bot.cluster.manifests import API_KEY, Objects, WorkloadSettings, hf_secret, owned_by
 
 
 async def check(api: Api, settings: WorkloadSettings, objects: Objects) -> None:
@@ -16,7 +16,7 @@ async def check(api: Api, settings: WorkloadSettings, objects: Objects) -> None:
 
 
 async def make(api: Api, settings: WorkloadSettings, objects: Objects, deployment: Json) -> None:
-    """Its Service, its Secret if it is among the objects, and what all models share; what is there stays.
+    """Its Service, its Secret if its key is known, and what all models share; what is there stays.
 
     The Secret stays unread: where there is one of its name it is right."""
     claim, service = objects["PersistentVolumeClaim"], owned_by(objects["Service"], deployment)
@@ -24,7 +24,8 @@ async def make(api: Api, settings: WorkloadSettings, objects: Objects, deploymen
         api.create_once(_path(claim), claim),
         ours.make_belonging(api, _path(service), service),
     ]
-    if secret := objects.get("Secret"):
+    secret = objects["Secret"]
+    if secret["stringData"][API_KEY]:
         wanted.append(api.create_once(_path(secret), owned_by(secret, deployment)))
     wanted += [ours.make(api, _path(shared), shared) for shared in _shared(settings)]
     await asyncio.gather(*wanted)

@@ -51,6 +51,10 @@ class ModelKeys:
         known = hmac.compare_digest(self._proof(name, nonce).encode(), proof.encode())
         return ApiKey(secret, self._value(secret)) if known else None
 
+    async def of(self, deployment: Json) -> ApiKey:
+        """That of a Deployment as it is; without a value if that is not known."""
+        return await self.find(deployment) or ApiKey(key_secret(deployment), "")
+
     async def lost(self, deployment: Json) -> bool:
         """No pod runs, and the next are to get a new key: that of before is not known any more."""
         return not deployment["spec"]["replicas"] and await self.find(deployment) is None
@@ -58,7 +62,7 @@ class ModelKeys:
     async def for_pods(self, deployment: Json, spec: Spec, record: Record) -> ApiKey:
         """What pods that are made from now on have their key from; its Secret is there."""
         if not await self.lost(deployment):
-            return ApiKey(key_secret(deployment), "")
+            return await self.of(deployment)
         key = await self.make(deployment["metadata"]["name"])
         secret = workload_objects(spec, record, self._settings, self._engine, key)["Secret"]
         await self._api.create_once(self._secrets, owned_by(secret, deployment))

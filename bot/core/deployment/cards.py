@@ -195,6 +195,4 @@ def _button(verb: str, workload: Workload) -> Button:
     if verb == "webui":
         return Button(t("button.webui"), verb)
     confirm = t("button.stop_confirm", name=workload.name) if verb == "stop" else None
-    return Button(
-        t(f"button.{verb}"), f"{verb} {workload.name}", confirm=confirm, about=workload.identity
-    )
+    return Button(t(f"button.{verb}"), f"{verb} {workload.name}", confirm=confirm, about=workload.identity)
