@@ -109,8 +109,12 @@ class Deployments:
 
     async def remove(self, name: str, version: str = "") -> None:
         """Delete the Deployment that was seen, unless it is gone; the garbage collector takes what belongs to
-        it."""
-        uid = self.seen(name)["metadata"]["uid"]
+        it. UserError if a finalizer would hold it while its pods run: nobody takes their GPUs from them then,
+        and nobody could put it to sleep any more."""
+        seen = self.seen(name)
+        uid, finalizers = seen["metadata"]["uid"], seen["metadata"].get("finalizers")
+        if finalizers and seen["spec"]["replicas"]:
+            raise UserError(t("workload.held", name=name, held=", ".join(finalizers)))
         options: Json = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         options["preconditions"] = {"uid": uid} | ({"resourceVersion": version} if version else {})
         path, done = self._path(object_name(name)), partial(_is_gone, uid=uid)

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from bot.cluster.manifests import key_secret
-from bot.core.chat.errors import NameTaken
+from bot.core.chat.errors import NameTaken, UserError
 from bot.core.chat.text import Say
 from bot.core.deployment.workload import Phase
 from tests.attacks.writing import RECORD, Write, only, path, spec, stored, until_asked
@@ -63,10 +63,18 @@ async def test_what_is_changed_is_rolled_out_though_somebody_paused_that(world: 
     await until_asked(runs_anew)
 
 
-async def test_one_that_a_finalizer_holds_is_not_said_to_be_somebody_elses(
+async def test_one_that_a_finalizer_holds_gives_its_gpus_back_before_it_is_removed(
     world: RealWorld, say: Say
 ) -> None:
+    """It was said to be stopped while its pod ran on, for ever; and its name to be somebody else's."""
     await _patch(world, {"metadata": {"finalizers": ["example.org/held"]}})
+    version = (await stored(world, "deployments"))["metadata"]["resourceVersion"]
+    await eventually(lambda: int(only(world.cluster).version) >= int(version))
+    with pytest.raises(UserError) as held:
+        await world.cluster.remove("tiny")
+    assert "example.org/held" in say(held.value.text) and only(world.cluster).replicas
+    await world.cluster.scale("tiny", 0)
+    await eventually(lambda: only(world.cluster).phase is Phase.ASLEEP)
     await world.cluster.remove("tiny")
     await eventually(lambda: not world.cluster.workloads())
     try:
