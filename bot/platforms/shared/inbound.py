@@ -218,7 +218,7 @@ class Inbound(ABC):
         except Exception:
             bug = Bug()
             log.exception("reply.not_shown", user=message.user.id, id=bug.id)
-            await self._show_alone(bug.reply, message, origin)
+            await self._show_alone(bug.reply, message, replace(origin, sent=""))
         finally:
             notice.cancel()
             self._presenting.pop(origin.key, None)
@@ -245,8 +245,8 @@ class Inbound(ABC):
         await self._show_alone(refusal(error, private=True), Message("", person, place), origin)
 
     async def _show_alone(self, reply: Reply, message: Message, origin: Origin) -> None:
-        """Show a reply that has nothing to do with what was shown before."""
-        origin = replace(origin, card="", trigger="", sent="")
+        """Show a reply that is about no card and no form; in the place of what waited for it, if that did."""
+        origin = replace(origin, card="", trigger="")
         presenter = self.presenter(message, origin, self.say_in(message.user.locale))
         with suppress(Refused):
             await presenter.show(reply)
