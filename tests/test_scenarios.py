@@ -82,6 +82,11 @@ async def test_what_does_not_fit_is_refused_with_what_does(
     assert cluster.workloads() == []
 
 
+async def test_a_name_that_cannot_be_given_is_refused_before_anything_is_offered_with_it(ask: Ask) -> None:
+    [refused] = await ask("deploy llama-3-8b tp=1 name=bot")
+    assert refused.text and refused.text.key == "deploy.bad_name" and not refused.buttons
+
+
 async def test_every_alternative_that_is_offered_works(
     ask: Ask, bot: App, cluster: SimulatedCluster, say: Say
 ) -> None:

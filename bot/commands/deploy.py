@@ -9,6 +9,7 @@ from bot.core.chat.errors import UserError
 from bot.core.chat.reply import Button, Reply, Tone
 from bot.core.chat.text import t
 from bot.core.deployment.cards import headline, memory_line
+from bot.core.deployment.names import valid_name
 from bot.core.fit.gpu import Quantization
 from bot.core.fit.planning import Option, spec_of
 from bot.grammar.command import Context, Group, Replies
@@ -34,6 +35,8 @@ class Deploy(ModelRequest):
     async def run(self, ctx: Context) -> Replies:
         if self.priority:
             ctx.services.access.require(ctx.user, Role.ADMIN)
+        if self.name:
+            valid_name(self.name.lower())  # before alternatives are offered, which have the name, too
         option = self._option(ctx)
         name = (self.name or option.entry.key).lower()
         spec = spec_of(option, name, self.replicas, self.shape)
