@@ -146,6 +146,10 @@ class Inbound(ABC):
             return False
         origin = Origin(event["key"], event["team"], sent=message)
         place = replace(place, thread=event["thread"])
+        if "line" not in event:
+            person = User(event["user"], event["user"], "")
+            await self._refuse(UserError(t("chat.sealed")), person, place, origin)
+            return True
         task = self.start(self.handle_message(event["line"], event["user"], place, origin))
         if task is None:
             return False

@@ -47,8 +47,8 @@ class Threads(ABC):
         now."""
 
     async def find_waiting(self, channel: str, message: str) -> Mapping[str, Any] | None:
-        """The `waiting_event` of a message with its `line`, if it still waits, and the bot has the token with
-        which it was sealed."""
+        """The `waiting_event` of a message, if it still waits; with its `line`, unless that was sealed with
+        another token."""
         try:
             messages = await self.fetch(channel, message)
         except Refused as error:
@@ -62,7 +62,7 @@ class Threads(ABC):
         if "sealed" not in event:  # written before lines were sealed
             return event
         line = self._sealer.open(str(event["sealed"]))
-        return None if line is None else {**event, "line": line}
+        return event if line is None else {**event, "line": line}
 
     def waiting_event(self, line: str, user: str, thread: str, key: str, team: str) -> dict[str, Any]:
         """The metadata of a message that waits for a model: who asked what where. The line is sealed: it may

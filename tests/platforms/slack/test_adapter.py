@@ -390,6 +390,18 @@ async def test_a_report_comes_with_a_chart(
     assert file["channel"] == "C1" and "PNG" in file["content"] and file["name"].endswith(".png")
 
 
+async def test_a_question_that_was_sealed_with_another_token_is_asked_for_again(
+    bot: Bot, workspace: FakeSlack, pass_time: PassTime
+) -> None:
+    _, waiting = await asleep_and_asked(bot, workspace, pass_time)
+    await bot.stop()
+    waiting["metadata"]["event_payload"]["sealed"] = "of another token"
+    await bot.start()
+    await pass_time(10)
+    await soon(lambda: "ask again" in words(waiting))
+    await soon(lambda: not bot.app.services.cluster.workloads()[0].record.pending_questions)
+
+
 async def test_a_wait_goes_on_when_there_is_room_and_ends_for_whoever_may_ask_no_more(
     bot: Bot, workspace: FakeSlack, pass_time: PassTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
