@@ -32,8 +32,7 @@ picture: .venv ## docs/demo.svg, from a run of the demo
 	$(BIN)/python -m tools.draw_demo
 
 e2e: .venv ## the story on real parts alone, and every attack at its full length
-	CHAOS_SECONDS=600 ATTACK_RUNS=10000 FUZZ_CALLS=100000 $(BIN)/python -m pytest \
-	  tests/e2e tests/attacks/test_storm.py tests/attacks/test_rules_machine.py tests/attacks/test_fuzz*.py
+	THOROUGH=1 $(BIN)/python -m pytest tests/e2e tests/attacks
 
 VERSION = $(shell $(PYTHON) -c 'import bot; print(bot.__version__)')
 IMAGE ?= llm-bot:$(VERSION)

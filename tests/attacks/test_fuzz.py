@@ -2,7 +2,6 @@
 in its message."""
 
 import asyncio
-import os
 import random
 import string
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from bot.grammar.parsing import parse
 from tests.attacks.fuzz import ODD, SEED
 from tests.conftest import Ask
 
-TRIES = int(os.environ.get("FUZZ_TRIES", "100000"))
+TRIES = 100_000
 """Of command lines."""
 NAMES = {"model": ["llama-3-8b", "llama3", "qwen2.5-7b"], "workload": ["llama-3-8b", "my-qwen"]}
 

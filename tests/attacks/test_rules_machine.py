@@ -1,9 +1,6 @@
-"""Three people type whatever they like, at once and while time passes: no rule is ever broken.
-
-ATTACK_RUNS is how many stories are told; `make e2e` tells more of them than the usual tests do."""
+"""Three people type whatever they like, at once and while time passes: no rule is ever broken."""
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,9 +23,10 @@ from bot.core.idle.verdict import LONGEST_WINDOW
 from bot.core.ports import Endpoint, Load, Piece, Sampling
 from bot.simulator.cluster import SimulatedCluster
 from bot.simulator.timeline import FAILURES
+from tests.attacks import THOROUGH
 from tests.conftest import Chat, Clock, settle
 
-RUNS = int(os.environ.get("ATTACK_RUNS", "25"))
+RUNS = 10_000 if THOROUGH else 25
 ROLES = {"eve": Role.STUDENT, "ada": Role.RESEARCHER, "grace": Role.ADMIN}
 QUOTAS = {
     Role.STUDENT: Quota(2, 2, 2, timedelta(hours=2)),
