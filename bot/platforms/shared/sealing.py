@@ -1,11 +1,12 @@
 """Seals what a message remembers for the bot alone: others can read a message's metadata."""
 
-import base64
+import hashlib
+import hmac
 import zlib
 
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from nacl.encoding import URLSafeBase64Encoder
+from nacl.exceptions import CryptoError
+from nacl.secret import SecretBox
 
 LONGEST = 2**20
 """Characters that are unpacked at most."""
@@ -16,17 +17,16 @@ class Sealer:
     of the token."""
 
     def __init__(self, token: str) -> None:
-        key = HKDF(SHA256(), 32, salt=None, info=b"llm-bot waiting questions").derive(token.encode())
-        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+        self._box = SecretBox(hmac.digest(token.encode(), b"llm-bot waiting questions", hashlib.sha256))
 
     def seal(self, words: str) -> str:
         """The words as nobody else can read or change them."""
-        return self._fernet.encrypt(zlib.compress(words.encode())).decode()
+        return self._box.encrypt(zlib.compress(words.encode()), encoder=URLSafeBase64Encoder).decode()
 
     def open(self, sealed: str) -> str | None:
         """The words; None if they were not sealed with this token."""
         try:
-            packed = self._fernet.decrypt(sealed)
-        except InvalidToken:
+            packed = self._box.decrypt(sealed.encode(), encoder=URLSafeBase64Encoder)
+        except (CryptoError, ValueError):
             return None
         return zlib.decompressobj().decompress(packed, LONGEST).decode()
