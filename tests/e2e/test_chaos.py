@@ -74,6 +74,8 @@ class Chaos:
             await until(lambda: any(map(_runs, self._of(victim))))
             pod = next(pod for pod in self._of(victim) if _runs(pod))
             await asyncio.to_thread(cluster.kill_container, pod)
+            killed = _containers(pod)
+            await until(lambda: killed not in [_containers(now) for now in self._of(victim) if _runs(now)])
             return
         if victim in ("API server", "etcd"):
             await self._harm_the_control_plane(victim, away)
@@ -158,6 +160,10 @@ async def test_what_is_told_is_true_whatever_is_killed(real_cluster: RealCluster
 def _runs(pod: Json) -> bool:
     states = [status.get("state", {}) for status in pod["status"].get("containerStatuses", [])]
     return bool(states) and all("running" in state for state in states)
+
+
+def _containers(pod: Json) -> list[str]:
+    return [status.get("containerID", "") for status in pod["status"].get("containerStatuses", [])]
 
 
 def _is_ready(pod: Json) -> bool:

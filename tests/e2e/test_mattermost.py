@@ -50,7 +50,7 @@ async def conversation(chat: FakeMattermost, ada: str) -> None:
     chat.say(ada, "ask max-tokens=8 and then?", thread=asked)
     assert "tinyllama · 8 tokens" in (await whole(chat, asked, 2))["message"]
 
-    chat.say(ada, "ask max-tokens=1500 temp=0 tell me everything", thread=asked)
+    chat.say(ada, "ask max-tokens=1500 tell me everything", thread=asked)
     await eventually(lambda: len(chat.posted("c1", asked)) == 3)  # one that can be stopped
     answer = chat.posted("c1", asked)[-1]
     await chat.click(ada, answer, "Stop")

@@ -48,7 +48,7 @@ async def conversation(slack: FakeSlack) -> None:
     await slack.say("UADA", "ask max-tokens=8 and then?", thread=asked)
     assert "tinyllama · 8 tokens" in words(await whole(slack, asked, 3))
 
-    await slack.say("UADA", "ask max-tokens=1500 temp=0 tell me everything", thread=asked)
+    await slack.say("UADA", "ask max-tokens=1500 tell me everything", thread=asked)
     await eventually(lambda: labels(slack.posted("C1", asked)[-1]) == ["Stop"])
     answer = slack.posted("C1", asked)[-1]
     await slack.click("UADA", {**answer, "thread_ts": asked}, "Stop")
