@@ -30,8 +30,9 @@ _TICKS = re.compile("`+")
 _LONG = re.compile("(?<=``)`|(?<=~~)~")
 _FENCE = re.compile(r"((?:[ \t]*(?:[-*+>]|\d{1,9}[.)])(?=[ \t`~]))*[ \t]*)(`{3,}|~{3,})([^`\n]*)")
 _MAY_BE_FENCE = re.compile(r"[\s\d>*+.)`~-]*$|[\s\d>*+.)-]*[`~]")
-_CUT = re.compile(r"[ \t\u3000-\ud7ff]")
-"""Nothing behind such a character depends on what stands before it."""
+_CUT = re.compile(r"[ \t\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\ud7ff\ufffd]")
+"""Nothing behind such a character depends on what stands before it: blanks, writing without blanks between
+words (Thai, Lao, Burmese, Khmer, Chinese, Japanese, Korean), and the sign for what is no character."""
 
 
 def harmless(text: str) -> str:

@@ -64,3 +64,8 @@ def test_no_text_takes_long(piece: str) -> None:
     begun = time.perf_counter()
     harmless(piece * (100_000 // len(piece)))
     assert time.perf_counter() - begun < 10  # quadratic would be minutes
+
+
+@pytest.mark.parametrize("text", ["สวัสดีชาวโลก", "你好，世界", "\ufffd\ufffd{", "one two"])
+def test_what_flows_without_blanks_between_words_is_shown_at_once(text: str) -> None:
+    assert SanitizedStream().add(text)
