@@ -62,7 +62,7 @@ async def _compare(url: str) -> list[dict[str, Any]]:
 
     async def ours() -> float:
         begun, first = time.perf_counter(), 0.0
-        line = f"ask {NAME} temp=0 max-tokens={TOKENS} tell me about nodes"
+        line = f"ask {NAME} temp=1 max-tokens={TOKENS} tell me about nodes"
         async for reply in built.dispatcher.handle(_message(line)):
             first = first or time.perf_counter() - begun
             assert reply.answer or reply.footnote
@@ -73,7 +73,7 @@ async def _compare(url: str) -> list[dict[str, Any]]:
         stream = await client.chat.completions.create(
             model=NAME,
             messages=[{"role": "user", "content": "tell me about nodes"}],
-            temperature=0,
+            temperature=1,
             max_tokens=TOKENS,
             stream=True,
             stream_options={"include_usage": True},

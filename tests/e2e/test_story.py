@@ -15,7 +15,7 @@ STORY = """\
 deploy tinyllama ttl=4h
 status
 status tinyllama
-ask temp=0 max-tokens=24 tinyllama what is a node?
+ask temp=1 max-tokens=24 tinyllama what is a node?
 ask max-tokens=8 and a question?
 ask tinyllama {long}
 logs tinyllama 5
